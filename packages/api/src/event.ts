@@ -1,0 +1,31 @@
+import { z } from "zod";
+import { Name, PageQuery, Timestamp } from "./common.ts";
+
+/** A fact that happened. `seq` rises by one in commit order, without gaps, over the whole installation. */
+export const Event = z
+  .object({
+    seq: z.number().int(),
+    /** Noun and past verb: `instance.created`. */
+    type: z.string(),
+    project: Name,
+    subject: z.object({ kind: z.string(), id: z.string(), name: z.string() }),
+    operationId: z.string().nullable(),
+    /** Small facts, such as the new phase; never a secret. */
+    data: z.record(z.string(), z.json()),
+    at: Timestamp,
+  })
+  .meta({ id: "Event" });
+export type Event = z.infer<typeof Event>;
+
+/** The event list: events after `after`, oldest first. */
+export const ListEventsQuery = PageQuery.omit({ cursor: true }).extend({
+  after: z.coerce.number().int().min(0).default(0),
+  type: z.string().max(64).optional(),
+  subject: z.string().max(64).optional(),
+});
+
+/** The event stream (Server-Sent Events; the id of each is its `seq`). Resume by the `Last-Event-ID` header or `after`; without either it begins now. */
+export const StreamEventsQuery = z.object({
+  project: Name.optional(),
+  after: z.coerce.number().int().min(0).optional(),
+});

@@ -1,0 +1,104 @@
+import { z } from "zod";
+import { IdOrName, idSchema, Name, PageQuery, Timestamp } from "./common.ts";
+
+/** How an image's process is started: the part of an OCI image's config that a VM can honour (OCI image-spec, config.md). */
+export const StartConfig = z.object({
+  entrypoint: z.array(z.string()),
+  cmd: z.array(z.string()),
+  /** `NAME=value`, in the image's order. */
+  env: z.array(z.string()),
+  /** USER as written: name or number, optionally `:group`; empty is root. */
+  user: z.string(),
+  workingDir: z.string(),
+  /** As `80/tcp`. */
+  exposedPorts: z.array(z.string()),
+  /** Name or number; empty is SIGTERM. */
+  stopSignal: z.string(),
+  volumes: z.array(z.string()),
+  labels: z.record(z.string(), z.string()),
+});
+export type StartConfig = z.infer<typeof StartConfig>;
+
+export const imageKinds = ["rootfs", "disk", "iso", "reference"] as const;
+
+/** Where an image came from. Secrets in URLs are never kept. */
+export const ImageSource = z.discriminatedUnion("type", [
+  z.object({ type: z.literal("registry"), reference: z.string() }),
+  z.object({ type: z.literal("directory"), path: z.string(), dockerfile: z.string() }),
+  z.object({
+    type: z.literal("git"),
+    url: z.string(),
+    ref: z.string(),
+    commit: z.string().nullable(),
+    dockerfile: z.string(),
+    subdirectory: z.string(),
+  }),
+]);
+export type ImageSource = z.infer<typeof ImageSource>;
+
+/** Verified content from which instances are made. */
+export const Image = z
+  .object({
+    id: idSchema("image"),
+    project: Name,
+    /** The references that name it now, fully written: `docker.io/library/nginx:1.27`, `localhost/web:latest`. */
+    references: z.array(z.string()),
+    source: ImageSource,
+    state: z.enum(["building", "ready", "failed"]),
+    /** Why it failed, in words; empty otherwise. */
+    reason: z.string(),
+    /** Digest of the content (the platform's manifest), `sha256:…`; null until known. */
+    contentDigest: z.string().nullable(),
+    kind: z.enum(imageKinds),
+    os: z.string(),
+    /** As Go and OCI name it: `amd64`, `arm64`. */
+    architecture: z.string(),
+    firmware: z.enum(["kernel", "bios", "uefi"]),
+    /** Bytes of the files inside; null until known. */
+    sizeBytes: z.number().int().nullable(),
+    startConfig: StartConfig.nullable(),
+    /** The operation that made it: its steps, progress and log. */
+    operationId: idSchema("operation").nullable(),
+    createdAt: Timestamp,
+  })
+  .meta({ id: "Image" });
+export type Image = z.infer<typeof Image>;
+
+/** A pull from a registry. */
+export const PullImage = z
+  .strictObject({
+    reference: z.string().min(1).max(512),
+    /** Ask the registry even if the reference is here. */ refresh: z.boolean().default(false),
+  })
+  .meta({ id: "PullImage" });
+export type PullImage = z.infer<typeof PullImage>;
+
+/** A build from a Dockerfile: in a folder on the node, or in a Git repository at a branch, tag or commit. */
+export const BuildImage = z
+  .strictObject({
+    reference: z.string().min(1).max(512),
+    source: z.discriminatedUnion("type", [
+      z.strictObject({
+        type: z.literal("directory"),
+        path: z
+          .string()
+          .min(1)
+          .max(4096)
+          .regex(/^\/[^\0]*$/, "must be an absolute path on the node"),
+      }),
+      z.strictObject({
+        type: z.literal("git"),
+        url: z.string().min(1).max(2048),
+        ref: z.string().max(256).default("HEAD"),
+        subdirectory: z.string().max(4096).default(""),
+      }),
+    ]),
+    dockerfile: z.string().min(1).max(4096).default("Dockerfile"),
+    buildArgs: z.record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/), z.string().max(32 * 1024)).default({}),
+  })
+  .meta({ id: "BuildImage" });
+export type BuildImage = z.infer<typeof BuildImage>;
+export type BuildImageInput = z.input<typeof BuildImage>;
+
+export const ListImagesQuery = PageQuery.extend({ reference: z.string().max(512).optional() });
+export const ImageParams = z.object({ image: IdOrName });

@@ -1,0 +1,201 @@
+import { z } from "zod";
+import { ChangeQuery, IdOrName, idSchema, Labels, Name, PageQuery, Timestamp } from "./common.ts";
+
+/** What an instance is doing, as last observed. */
+export const instancePhases = [
+  "pending",
+  "provisioning",
+  "stopped",
+  "starting",
+  "running",
+  "stopping",
+  "suspended",
+  "deleting",
+  "failed",
+  "unknown",
+] as const;
+export const InstancePhase = z.enum(instancePhases);
+export type InstancePhase = z.infer<typeof InstancePhase>;
+
+/** A guest port reachable on the node. `hostPort` 0 asks for any free one; the answer tells which it became. */
+export const PublishedPort = z.object({
+  hostAddress: z.union([z.ipv4(), z.ipv6()]).default("127.0.0.1"),
+  hostPort: z.number().int().min(0).max(65535).default(0),
+  guestPort: z.number().int().min(1).max(65535),
+  protocol: z.enum(["tcp", "udp"]).default("tcp"),
+});
+export type PublishedPort = z.infer<typeof PublishedPort>;
+
+/** One disk. The first is the root disk, a copy-on-write layer over the image's artifact. */
+export const DiskSpec = z.object({
+  name: Name,
+  sizeMib: z
+    .number()
+    .int()
+    .min(16)
+    .max(16 * 1024 * 1024),
+});
+export type DiskSpec = z.infer<typeof DiskSpec>;
+
+/** One attachment to a network. `user` is user-mode networking: outgoing connections and published ports, no root needed. */
+export const InterfaceSpec = z.object({ name: Name, network: z.literal("user") });
+export type InterfaceSpec = z.infer<typeof InterfaceSpec>;
+
+const environmentName = z.string().regex(/^[^=\0]{1,1024}$/, "must be a variable name without '='");
+const argument = z
+  .string()
+  .max(128 * 1024)
+  .regex(/^[^\0]*$/, "must not contain a NUL character");
+
+/** Environment variables of the image's process. */
+export const Environment = z.record(environmentName, argument);
+
+/** What was asked of an instance. */
+export const InstanceSpec = z.object({
+  cpus: z.number().int().min(1).max(512),
+  memoryMib: z
+    .number()
+    .int()
+    .min(64)
+    .max(16 * 1024 * 1024),
+  disks: z.array(DiskSpec).min(1).max(16),
+  interfaces: z.array(InterfaceSpec).max(8),
+  ports: z.array(PublishedPort).max(256),
+  env: Environment,
+  /** Overrides the image's ENTRYPOINT; null keeps it. */
+  entrypoint: z.array(argument).max(4096).nullable(),
+  /** Overrides the image's CMD; null keeps it. */
+  command: z.array(argument).max(4096).nullable(),
+  /** Whether the process gets the console as its terminal, as `docker run -t`. */
+  tty: z.boolean(),
+  /** How long a stop waits after the image's stop signal before it cuts the power, in milliseconds. */
+  stopTimeoutMs: z.number().int().min(0).max(3_600_000),
+  /** The power state wished for. */
+  power: z.enum(["running", "stopped"]),
+  /** Raised by one for each restart asked for. */
+  restartGeneration: z.number().int().min(0),
+});
+export type InstanceSpec = z.infer<typeof InstanceSpec>;
+
+/** What was last observed of an instance. */
+export const InstanceStatus = z.object({
+  phase: InstancePhase,
+  /** The image's process runs and listens on every published TCP port. */
+  ready: z.boolean(),
+  health: z.enum(["healthy", "unhealthy", "unknown"]),
+  /** Why it is so, in words for a person; empty when there is nothing to say. */
+  reason: z.string(),
+  observedAt: Timestamp,
+  /** The exit code of the image's process in its last run; null while it runs or before. */
+  exitCode: z.number().int().nullable(),
+  startedAt: Timestamp.nullable(),
+  /** The published ports with the host ports they really have. */
+  ports: z.array(PublishedPort),
+});
+export type InstanceStatus = z.infer<typeof InstanceStatus>;
+
+/** A virtual machine we manage. */
+export const Instance = z
+  .object({
+    id: idSchema("instance"),
+    name: Name,
+    project: Name,
+    labels: Labels,
+    imageId: idSchema("image"),
+    /** The reference the image had when the instance was made. */
+    image: z.string(),
+    location: z.string(),
+    nodeId: idSchema("node"),
+    /** Raised by one with each change of the spec or the labels; the ETag. */
+    generation: z.number().int(),
+    spec: InstanceSpec,
+    status: InstanceStatus,
+    /** The unfinished operation that holds the instance, if any. */
+    operationId: idSchema("operation").nullable(),
+    createdAt: Timestamp,
+    updatedAt: Timestamp,
+  })
+  .meta({ id: "Instance" });
+export type Instance = z.infer<typeof Instance>;
+
+/** A request for a new instance. `image` is a reference or an image id; a reference never seen is pulled. */
+export const CreateInstance = z
+  .strictObject({
+    image: z.string().min(1).max(512),
+    name: Name.optional(),
+    labels: Labels.default({}),
+    location: z.string().max(128).optional(),
+    cpus: InstanceSpec.shape.cpus.default(1),
+    memoryMib: InstanceSpec.shape.memoryMib.default(512),
+    /** The root disk's size; the image's own size or 1024 MiB, whichever is larger, when not given. */
+    diskMib: DiskSpec.shape.sizeMib.optional(),
+    ports: z.array(PublishedPort).max(256).default([]),
+    env: Environment.default({}),
+    entrypoint: z.array(argument).max(4096).optional(),
+    command: z.array(argument).max(4096).optional(),
+    tty: z.boolean().default(false),
+    stopTimeoutMs: InstanceSpec.shape.stopTimeoutMs.default(10_000),
+    /** Whether to start it at once. */
+    start: z.boolean().default(true),
+  })
+  .meta({ id: "CreateInstance" });
+export type CreateInstance = z.infer<typeof CreateInstance>;
+export type CreateInstanceInput = z.input<typeof CreateInstance>;
+
+/** The query of the instance list; `label` is `key=value` or `key`, repeatable. */
+export const ListInstancesQuery = PageQuery.extend({
+  label: z.union([z.string(), z.array(z.string())]).optional(),
+  phase: InstancePhase.optional(),
+});
+
+/** A stop; `force` cuts the power at once and cancels what else is being done to the instance. */
+export const StopInstanceQuery = ChangeQuery.extend({ force: z.stringbool().optional() });
+
+/** A delete; without `force` a running instance is refused with `instance_running`. */
+export const DeleteInstanceQuery = ChangeQuery.extend({ force: z.stringbool().optional() });
+
+/** The path of one instance. */
+export const InstanceParams = z.object({ instance: IdOrName });
+
+/** The query of the log: the last `tail` lines, then, with `follow`, each new one until the instance stops or the client leaves. */
+export const LogsQuery = z.object({
+  project: Name.optional(),
+  tail: z.coerce.number().int().min(0).max(1_000_000).optional(),
+  follow: z.stringbool().optional(),
+  /** Begin each line with the time it was written, RFC 3339. */
+  timestamps: z.stringbool().optional(),
+});
+
+/** The first message of an exec connection, as JSON text. Streams follow as binary frames: see `execFrames`. */
+export const ExecRequest = z
+  .strictObject({
+    command: z.array(argument).min(1).max(4096),
+    env: Environment.default({}),
+    /** As USER in a Dockerfile: name or number, optionally `:group`; the image's own when not given. */
+    user: z.string().max(256).optional(),
+    workingDir: z.string().max(4096).optional(),
+    tty: z.boolean().default(false),
+    cols: z.number().int().min(1).max(1000).default(80),
+    rows: z.number().int().min(1).max(1000).default(24),
+    /** Whether the client will send standard input; without it the program reads end-of-file. */
+    stdin: z.boolean().default(false),
+  })
+  .meta({ id: "ExecRequest" });
+export type ExecRequest = z.infer<typeof ExecRequest>;
+export type ExecRequestInput = z.input<typeof ExecRequest>;
+
+/**
+ * The first byte of a binary frame on an exec or console connection. `stdin` with nothing behind it is end-of-file;
+ * `control` carries JSON: from the client `{resize: {cols, rows}}` or `{signal: "TERM"}`, from the server `{exit: {code}}` or `{error: Problem}`.
+ */
+export const execFrames = { stdin: 0, stdout: 1, stderr: 2, control: 3 } as const;
+
+/** Where a tar archive is read from or written to in the guest. */
+export const FilesQuery = z.object({
+  project: Name.optional(),
+  path: z
+    .string()
+    .min(1)
+    .max(4096)
+    .regex(/^\/[^\0]*$/, "must be an absolute path"),
+});

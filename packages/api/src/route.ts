@@ -1,0 +1,31 @@
+import type { z } from "zod";
+
+/** What a route does to its resource; `authorize()` decides by the pair. */
+export type Action = "list" | "read" | "create" | "update" | "delete" | "use";
+export type Resource = "instance" | "image" | "operation" | "event" | "node" | "system";
+
+/** How a route answers: JSON of `response`, a stream of bytes or events, or a WebSocket. */
+export type RouteKind = "json" | "text" | "tar" | "events" | "websocket";
+
+/** One request the API answers; server, client, OpenAPI document and reference page are all made from it. */
+export interface Route {
+  readonly method: "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
+  readonly path: string;
+  readonly summary: string;
+  readonly resource: Resource;
+  readonly action: Action;
+  readonly kind: RouteKind;
+  readonly params?: z.ZodObject;
+  readonly query?: z.ZodObject;
+  readonly body?: z.ZodType;
+  /** Success status and body; every route can also answer with a Problem. */
+  readonly status: number;
+  readonly response?: z.ZodType;
+  /** Whether it takes an Idempotency-Key. */
+  readonly idempotent?: boolean;
+}
+
+/** Keeps a route's exact type, so that the client's arguments and answers are derived from it. */
+export function route<const R extends Route>(definition: R): R {
+  return definition;
+}

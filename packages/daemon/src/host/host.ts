@@ -1,0 +1,148 @@
+import type { Duplex, Readable, Writable } from "node:stream";
+
+/** How a program is run. There is never a shell: the arguments reach the program as they are. */
+export interface RunOptions {
+  readonly cwd?: string;
+  /** The whole environment; PATH and the locale are added when missing, nothing else is inherited. */
+  readonly env?: Readonly<Record<string, string>>;
+  readonly input?: string | Uint8Array | Readable;
+  /** Kills the program after this long; 60 s when not given. */
+  readonly timeoutMs?: number;
+  /** More output than this fails the run; 16 MiB when not given. */
+  readonly maxOutputBytes?: number;
+  readonly signal?: AbortSignal;
+  /** Runs as this user with no supplementary groups; only root can. */
+  readonly uid?: number;
+  readonly gid?: number;
+  /** Called for each line of either stream as it is written; output is then not collected but for the last 64 KiB. */
+  readonly onLine?: (line: string, stream: "stdout" | "stderr") => void;
+}
+
+export interface RunResult {
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** A running program with its streams; `done` rejects with a ProgramError when it fails. */
+export interface RunningProgram {
+  readonly pid: number;
+  readonly stdin: Writable;
+  readonly stdout: Readable;
+  readonly done: Promise<{ readonly stderr: string }>;
+}
+
+/** A process that outlives the daemon. It is ours only while pid, start time and boot id all match. */
+export interface ProcessIdentity {
+  readonly pid: number;
+  /** Clock ticks from boot to its start: field 22 of /proc/PID/stat (proc(5)). */
+  readonly startTicks: string;
+  readonly bootId: string;
+}
+
+export interface DetachOptions {
+  readonly cwd: string;
+  readonly env?: Readonly<Record<string, string>>;
+  readonly uid?: number;
+  readonly gid?: number;
+  /** Where standard output and error are appended. */
+  readonly outputPath: string;
+  /** Further descriptors to pass as 3, 4, …; they are closed here afterwards. */
+  readonly fds?: readonly number[];
+}
+
+/** The machine a driver works on. The only door to its programs, files and sockets: `local`, later `ssh`. */
+export interface Host {
+  readonly name: string;
+  /** Runs a program to its end. Rejects with a ProgramError when it exits otherwise than with 0, is killed, or cannot be found. */
+  run(program: string, args: readonly string[], options?: RunOptions): Promise<RunResult>;
+  /** Starts a program and hands over its streams. */
+  start(program: string, args: readonly string[], options?: RunOptions): RunningProgram;
+  /** Starts a program in a session of its own that the daemon's end does not touch. */
+  detach(program: string, args: readonly string[], options: DetachOptions): Promise<ProcessIdentity>;
+  /** Who has this pid now; undefined when nobody has. */
+  identify(pid: number): Promise<ProcessIdentity | undefined>;
+  /** Whether that very process still runs (a zombie does not). */
+  isAlive(identity: ProcessIdentity): Promise<boolean>;
+  /** Sends a signal to that very process and no other; false when it is gone. Uses a pidfd-like check: never signals a reused pid. */
+  signal(identity: ProcessIdentity, signal: NodeJS.Signals): Promise<boolean>;
+  /** Resolves when that very process is gone. */
+  waitForExit(identity: ProcessIdentity, signal: AbortSignal): Promise<void>;
+  /** Connects to a unix socket. */
+  connect(path: string, signal?: AbortSignal): Promise<Duplex>;
+  /** Where a program is, searching PATH and the sbin folders; undefined when it is not installed. */
+  find(program: string): Promise<string | undefined>;
+  readonly files: HostFiles;
+  facts(): Promise<HostFacts>;
+}
+
+export interface HostFacts {
+  readonly bootId: string;
+  readonly hostname: string;
+  readonly kernel: string;
+  readonly architecture: "amd64" | "arm64";
+  readonly cpus: number;
+  readonly memoryMib: number;
+  readonly uid: number;
+  readonly gid: number;
+}
+
+/** The host's files. Paths are absolute. */
+export interface HostFiles {
+  exists(path: string): Promise<boolean>;
+  /** The text of a file; undefined when it is not there. */
+  readText(path: string, maxBytes?: number): Promise<string | undefined>;
+  /** Writes to a temporary neighbour, syncs it and renames it into place, so that a reader sees the old or the new, never half. */
+  writeAtomic(
+    path: string,
+    content: string | Uint8Array,
+    options?: { mode?: number; uid?: number; gid?: number },
+  ): Promise<void>;
+  makeDirectory(path: string, options?: { mode?: number; uid?: number; gid?: number }): Promise<void>;
+  /** Resolves when it is already gone. Never follows a link out of it. */
+  remove(path: string): Promise<void>;
+  rename(from: string, to: string): Promise<void>;
+  list(path: string): Promise<readonly string[]>;
+  size(path: string): Promise<number | undefined>;
+  chown(path: string, uid: number, gid: number): Promise<void>;
+  chmod(path: string, mode: number): Promise<void>;
+  readStream(path: string, options?: { start?: number; end?: number }): Readable;
+  writeStream(path: string, options?: { mode?: number }): Writable;
+  freeBytes(path: string): Promise<number>;
+}
+
+/** A program on the host that failed: facts for whoever must act. The arguments are those given, so never pass a secret as one. */
+export class ProgramError extends Error {
+  readonly program: string;
+  readonly args: readonly string[];
+  readonly exitCode: number | null;
+  readonly signal: NodeJS.Signals | null;
+  readonly reason: "exit" | "killed" | "timeout" | "aborted" | "output" | "not-found";
+  readonly stderr: string;
+
+  constructor(facts: {
+    program: string;
+    args: readonly string[];
+    exitCode: number | null;
+    signal: NodeJS.Signals | null;
+    reason: ProgramError["reason"];
+    stderr: string;
+  }) {
+    const lastWords = facts.stderr.trim().split("\n").slice(-3).join(" | ");
+    const outcome = {
+      exit: `ended with exit code ${facts.exitCode}`,
+      killed: `was killed by ${facts.signal}`,
+      timeout: "took too long",
+      aborted: "was cancelled",
+      output: "wrote more than allowed",
+      "not-found": "is not installed",
+    }[facts.reason];
+    super(`${facts.program} ${outcome}${lastWords ? `: ${lastWords}` : ""}`);
+    this.name = "ProgramError";
+    this.program = facts.program;
+    this.args = facts.args;
+    this.exitCode = facts.exitCode;
+    this.signal = facts.signal;
+    this.reason = facts.reason;
+    this.stderr = facts.stderr;
+  }
+}
