@@ -22,12 +22,14 @@ export type Journal = ReadonlyMap<
   { readonly status: OperationStep["status"]; readonly result: Json; readonly failures: number }
 >;
 
-/** What to do next: pure data. `waitUntil` is a time in milliseconds since the epoch; the operation keeps its claims and is looked at again then, or sooner when woken. */
+/** What to do next: pure data. `waitUntil` is a time in milliseconds since the epoch; the operation keeps its claims and is looked at again then, or sooner when woken.
+ * `keep` fails the operation without undoing its steps: what was made stays for a person to look at.
+ */
 export type Decision =
   | { readonly run: string }
   | { readonly waitUntil: number; readonly reason: string }
   | { readonly done: true; readonly result?: Json }
-  | { readonly fail: BerthError };
+  | { readonly fail: BerthError; readonly keep?: true };
 
 /** What a step may use. */
 export interface StepContext {
