@@ -1,0 +1,43 @@
+import { describe, expect, it } from "vitest";
+import { readConfig } from "./config.ts";
+
+const read = (env: Record<string, string>, uid = 1000) => readConfig({ HOME: "/home/ada", ...env }, uid, "/repo");
+
+describe("settings", () => {
+  it("has sane defaults for an ordinary user and for root", () => {
+    expect(read({})).toMatchObject({
+      dataDir: "/home/ada/.local/share/berth",
+      listen: { host: "127.0.0.1", port: 8642 },
+      store: { kind: "sqlite", path: "/home/ada/.local/share/berth/berth.db" },
+      kitRoot: "/repo/.tools/kit",
+    });
+    expect(read({}, 0).dataDir).toBe("/var/lib/berth");
+  });
+
+  it.each([
+    ["9000", { host: "127.0.0.1", port: 9000 }],
+    [":9000", { host: "127.0.0.1", port: 9000 }],
+    ["0.0.0.0:9000", { host: "0.0.0.0", port: 9000 }],
+    ["[::1]:0", { host: "::1", port: 0 }],
+  ])("listens at %s", (text, expected) => {
+    expect(read({ BERTH_LISTEN: text }).listen).toEqual(expected);
+  });
+
+  it.each([
+    [{ BERTH_LISTEN: "here" }, "BERTH_LISTEN"],
+    [{ BERTH_LISTEN: "1.2.3.4:99999" }, "BERTH_LISTEN"],
+    [{ BERTH_DATA_DIR: "data" }, "BERTH_DATA_DIR"],
+    [{ BERTH_STORE: "mysql://x" }, "BERTH_STORE"],
+    [{ BERTH_DRIVER: "xen" }, "BERTH_DRIVER"],
+    [{ BERTH_READY_TIMEOUT: "soon" }, "BERTH_READY_TIMEOUT"],
+  ])("refuses %o by name", (env, name) => {
+    expect(() => read(env)).toThrow(name);
+  });
+
+  it("lists the hosts that may be fetched from", () => {
+    expect(read({ BERTH_ALLOW_HOSTS: "localhost:5000, git.internal" }).allowHosts).toEqual([
+      "localhost:5000",
+      "git.internal",
+    ]);
+  });
+});

@@ -1,0 +1,94 @@
+import { join } from "node:path";
+
+/** Everything berthd is told from outside, read once at start. docs/settings.md describes each. */
+export interface Config {
+  readonly dataDir: string;
+  readonly listen: { readonly host: string; readonly port: number };
+  readonly store:
+    | { readonly kind: "sqlite"; readonly path: string }
+    | { readonly kind: "postgres"; readonly url: string };
+  /** Where the guest kit's builds are. */
+  readonly kitRoot: string;
+  /** Hosts (with or without a port) that images and Git repositories may come from although their addresses are private. */
+  readonly allowHosts: readonly string[];
+  /** Which driver serves the node's location: `qemu`, or `fake` for tests. */
+  readonly driver: "qemu" | "fake";
+  readonly logLevel: string;
+  /** How long a started guest may take until it is ready, in milliseconds. */
+  readonly readyTimeoutMs: number;
+}
+
+const defaultPort = 8642;
+
+/** A setting that cannot be understood; its message names it and says what it takes. */
+export class ConfigError extends Error {
+  constructor(message: string) {
+    super(message);
+    this.name = "ConfigError";
+  }
+}
+
+/** Where data lives when BERTH_DATA_DIR does not say: root's in /var/lib/berth, anyone else's in their home. */
+export function defaultDataDir(env: NodeJS.ProcessEnv, uid: number): string {
+  if (uid === 0) return "/var/lib/berth";
+  const base = env.XDG_DATA_HOME ?? (env.HOME ? join(env.HOME, ".local/share") : undefined);
+  if (!base)
+    throw new ConfigError("HOME is not set, so there is no place for data. Set BERTH_DATA_DIR to an absolute path.");
+  return join(base, "berth");
+}
+
+/** Reads the settings. Throws a ConfigError for one that makes no sense. */
+export function readConfig(env: NodeJS.ProcessEnv, uid: number, repositoryRoot: string): Config {
+  const dataDir = env.BERTH_DATA_DIR ?? defaultDataDir(env, uid);
+  if (!dataDir.startsWith("/")) throw new ConfigError(`BERTH_DATA_DIR must be an absolute path, not "${dataDir}".`);
+  const store = env.BERTH_STORE;
+  return {
+    dataDir,
+    listen: readListen(env.BERTH_LISTEN),
+    store:
+      store === undefined
+        ? { kind: "sqlite", path: join(dataDir, "berth.db") }
+        : { kind: "postgres", url: readStoreUrl(store) },
+    kitRoot: env.BERTH_KIT_DIR ?? join(repositoryRoot, ".tools/kit"),
+    allowHosts: (env.BERTH_ALLOW_HOSTS ?? "").split(/[\s,]+/).filter(Boolean),
+    driver: readChoice("BERTH_DRIVER", env.BERTH_DRIVER ?? "qemu", ["qemu", "fake"] as const),
+    logLevel: readChoice("BERTH_LOG_LEVEL", env.BERTH_LOG_LEVEL ?? "info", [
+      "trace",
+      "debug",
+      "info",
+      "warn",
+      "error",
+      "fatal",
+      "silent",
+    ] as const),
+    readyTimeoutMs: readSeconds("BERTH_READY_TIMEOUT", env.BERTH_READY_TIMEOUT ?? "300") * 1000,
+  };
+}
+
+/** `host:port`, `:port`, `[::1]:port` or a bare port; port 0 asks for any free one. */
+function readListen(text: string | undefined): Config["listen"] {
+  if (text === undefined) return { host: "127.0.0.1", port: defaultPort };
+  const match = /^(?:(?:\[([0-9a-fA-F:.]+)\]|([^:[\]]*)):)?(\d{1,5})$/.exec(text);
+  const port = Number(match?.[3]);
+  if (!match || port > 65535)
+    throw new ConfigError(`BERTH_LISTEN must look like 127.0.0.1:${defaultPort}, not "${text}".`);
+  return { host: match[1] ?? (match[2] || "127.0.0.1"), port };
+}
+
+function readStoreUrl(url: string): string {
+  if (!/^postgres(ql)?:\/\//.test(url))
+    throw new ConfigError("BERTH_STORE must be a postgres:// URL; leave it out for the embedded store.");
+  return url;
+}
+
+function readChoice<const T extends readonly string[]>(name: string, value: string, choices: T): T[number] {
+  if (!choices.includes(value)) throw new ConfigError(`${name} must be one of ${choices.join(", ")}, not "${value}".`);
+  return value;
+}
+
+function readSeconds(name: string, value: string): number {
+  const seconds = Number(value);
+  if (!Number.isFinite(seconds) || seconds <= 0)
+    throw new ConfigError(`${name} must be a number of seconds above zero, not "${value}".`);
+  return seconds;
+}

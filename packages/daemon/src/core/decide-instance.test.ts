@@ -1,0 +1,209 @@
+import { BerthError } from "@berth/api";
+import { describe, expect, it } from "vitest";
+import { decideInstance, type InstanceStepName, type InstanceWish, type ObservedInstance } from "./decide-instance.ts";
+
+const healthy: ObservedInstance = {
+  image: { state: "ready" },
+  artifact: true,
+  disks: true,
+  portsReserved: true,
+  made: true,
+  power: "running",
+  powerReason: "",
+  runGeneration: 0,
+  exit: null,
+  failure: null,
+  ready: true,
+  notReadyReason: "",
+  guestVisible: true,
+  publishes: false,
+};
+const nothing: ObservedInstance = {
+  ...healthy,
+  artifact: false,
+  disks: false,
+  portsReserved: false,
+  made: false,
+  power: "stopped",
+  runGeneration: null,
+  ready: false,
+};
+const off: ObservedInstance = { ...healthy, power: "stopped", ready: false };
+const run: InstanceWish = { present: true, power: "running", restartGeneration: 0, force: false };
+const stop: InstanceWish = { ...run, power: "stopped" };
+const remove: InstanceWish = { ...stop, present: false };
+
+function next(
+  wish: InstanceWish,
+  seen: Partial<ObservedInstance>,
+  base: ObservedInstance,
+  ...finished: InstanceStepName[]
+) {
+  const decision = decideInstance(wish, { ...base, ...seen }, new Set(finished));
+  if ("run" in decision) return decision.run;
+  if ("wait" in decision) return `wait: ${decision.wait}`;
+  if ("fail" in decision) return `${decision.fail.code}${decision.keep ? " (kept)" : ""}`;
+  return "done";
+}
+
+describe("what is next for an instance", () => {
+  it.each<[string, string, () => string]>([
+    [
+      "an image still being built is waited for",
+      "wait: waiting for its image",
+      () => next(run, { image: { state: "building" } }, nothing),
+    ],
+    [
+      "an image that failed fails with its error",
+      "build_failed",
+      () => next(run, { image: { state: "failed", error: new BerthError("build_failed", "no") } }, nothing),
+    ],
+    ["a deleted image fails", "not_found", () => next(run, { image: { state: "gone" } }, nothing)],
+    ["a missing artifact is rebuilt", "realise-image", () => next(run, {}, nothing)],
+    ["then come the disks", "create-disks", () => next(run, { artifact: true }, nothing)],
+    ["then the ports", "reserve-ports", () => next(run, { artifact: true, disks: true }, nothing)],
+    ["then the machine", "create-machine", () => next(run, { made: false }, off)],
+    ["then the power", "start-machine", () => next(run, {}, off)],
+    ["then it is waited for", "await-ready", () => next(run, { ready: false }, healthy, "start-machine")],
+    ["a ready one is done", "done", () => next(run, {}, healthy)],
+    [
+      "a guest nobody can see is done once it runs",
+      "done",
+      () => next(run, { ready: false, guestVisible: false }, healthy),
+    ],
+    [
+      "a missing program is reported and kept",
+      "start_failed (kept)",
+      () => next(run, { ready: false, failure: "no such file" }, healthy, "start-machine"),
+    ],
+    [
+      "so it is when the machine is off by then",
+      "start_failed (kept)",
+      () => next(run, { failure: "no such file" }, off, "start-machine"),
+    ],
+    [
+      "a program that ended well and publishes nothing is done",
+      "done",
+      () => next(run, { exit: { code: 0 } }, off, "start-machine"),
+    ],
+    [
+      "one that should have served is not",
+      "exited_early (kept)",
+      () => next(run, { exit: { code: 0 }, publishes: true }, off, "start-machine"),
+    ],
+    [
+      "a program that failed is reported and kept",
+      "exited_early (kept)",
+      () => next(run, { exit: { code: 3 } }, off, "start-machine"),
+    ],
+    [
+      "a machine that is off without a word is reported",
+      "exited_early (kept)",
+      () => next(run, {}, off, "start-machine"),
+    ],
+    [
+      "waiting in vain is reported and kept",
+      "not_ready_in_time (kept)",
+      () => next(run, { ready: false }, healthy, "start-machine", "await-ready"),
+    ],
+    [
+      "a newer restart generation asks the guest to stop",
+      "stop-guest",
+      () => next({ ...run, restartGeneration: 1 }, {}, healthy),
+    ],
+    ["then cuts the power", "power-off", () => next({ ...run, restartGeneration: 1 }, {}, healthy, "stop-guest")],
+    [
+      "then starts again",
+      "start-machine",
+      () => next({ ...run, restartGeneration: 1 }, {}, off, "stop-guest", "power-off"),
+    ],
+    ["a stop asks first", "stop-guest", () => next(stop, {}, healthy)],
+    ["a forced stop does not", "power-off", () => next({ ...stop, force: true }, {}, healthy)],
+    ["nor does one without a channel", "power-off", () => next(stop, { guestVisible: false }, healthy)],
+    ["a stopped one is done", "done", () => next(stop, {}, off)],
+    ["a delete stops, destroys, then deletes the disks", "stop-guest", () => next(remove, {}, healthy)],
+    ["the machine goes before its disks", "destroy-machine", () => next(remove, {}, off)],
+    ["the disks go last", "delete-disks", () => next(remove, { made: false }, off)],
+    ["nothing left is done", "done", () => next(remove, { made: false, disks: false }, off)],
+  ])("%s", (_, expected, decide) => {
+    expect(decide()).toBe(expected);
+  });
+});
+
+/** What each step does to a world in which everything works. */
+const effects: Record<InstanceStepName, (world: ObservedInstance, wish: InstanceWish) => Partial<ObservedInstance>> = {
+  "realise-image": () => ({ artifact: true }),
+  "create-disks": () => ({ disks: true }),
+  "reserve-ports": () => ({ portsReserved: true }),
+  "create-machine": () => ({ made: true }),
+  "start-machine": (_, wish) => ({
+    power: "running",
+    runGeneration: wish.restartGeneration,
+    exit: null,
+    failure: null,
+  }),
+  "await-ready": () => ({ ready: true }),
+  "stop-guest": () => ({ power: "stopped", ready: false }),
+  "power-off": () => ({ power: "stopped", ready: false }),
+  "destroy-machine": () => ({ made: false }),
+  "delete-disks": () => ({ disks: false }),
+};
+
+function everyState(): ObservedInstance[] {
+  const flags = [false, true];
+  const states: ObservedInstance[] = [];
+  for (const artifact of flags)
+    for (const disks of flags)
+      for (const portsReserved of flags)
+        for (const made of flags)
+          for (const power of ["running", "paused", "stopped"] as const)
+            for (const runGeneration of [null, 0, 1])
+              for (const ready of flags)
+                for (const guestVisible of flags)
+                  states.push({
+                    ...healthy,
+                    artifact,
+                    disks,
+                    portsReserved,
+                    made,
+                    power,
+                    runGeneration,
+                    ready,
+                    guestVisible,
+                  });
+  return states;
+}
+
+describe("convergence", () => {
+  const wishes = [
+    run,
+    { ...run, restartGeneration: 1 },
+    stop,
+    { ...stop, force: true },
+    remove,
+    { ...remove, force: true },
+  ];
+
+  it("reaches every wish from every state in at most ten steps, and then has nothing left to do", () => {
+    for (const wish of wishes) {
+      for (const start of everyState()) {
+        let world = start;
+        const finished = new Set<InstanceStepName>();
+        let steps = 0;
+        for (;;) {
+          const decision = decideInstance(wish, world, finished);
+          if (!("run" in decision)) {
+            expect(decision).toEqual({ done: true });
+            break;
+          }
+          world = { ...world, ...effects[decision.run](world, wish) };
+          finished.add(decision.run);
+          steps += 1;
+          expect(steps).toBeLessThanOrEqual(10);
+        }
+        if (wish.present) expect(world.power).toBe(wish.power);
+        else expect([world.power, world.made, world.disks]).toEqual(["stopped", false, false]);
+      }
+    }
+  });
+});

@@ -1,0 +1,143 @@
+import { BerthError } from "@berth/api";
+
+/** What one operation wants of its instance. */
+export interface InstanceWish {
+  readonly present: boolean;
+  readonly power: "running" | "stopped";
+  /** A running guest started for an older generation is restarted. */
+  readonly restartGeneration: number;
+  /** Cut the power without asking the guest first. */
+  readonly force: boolean;
+}
+
+/** What is seen of an instance, gathered from image, disks, driver and guest. */
+export interface ObservedInstance {
+  /** `gone` when the image was deleted; a `failed` image has its error. */
+  readonly image:
+    | { readonly state: "building" | "ready" | "gone" }
+    | { readonly state: "failed"; readonly error: BerthError };
+  /** Whether the bootable artifact is on this node; it is always rebuildable. */
+  readonly artifact: boolean;
+  readonly disks: boolean;
+  /** Whether every published port has a host port. */
+  readonly portsReserved: boolean;
+  /** Whether the driver has it. */
+  readonly made: boolean;
+  readonly power: "running" | "paused" | "stopped";
+  /** The driver's words when something is off. */
+  readonly powerReason: string;
+  /** The restart generation that the present run was started for; null when it never ran. */
+  readonly runGeneration: number | null;
+  /** How the guest's process ended in this run; null while it runs or before. */
+  readonly exit: { readonly code: number } | null;
+  /** Why the guest could not start its process, in its words; null when it could. */
+  readonly failure: string | null;
+  /** The image's process runs and listens on what is published. */
+  readonly ready: boolean;
+  /** Why it is not ready, as the guest sees it. */
+  readonly notReadyReason: string;
+  /** Whether the location has a channel to the guest; without one `running` is all that can be known. */
+  readonly guestVisible: boolean;
+  /** Whether somebody outside waits on a published port. */
+  readonly publishes: boolean;
+}
+
+/** The steps an instance's operations are told in. */
+export type InstanceStepName =
+  | "realise-image"
+  | "create-disks"
+  | "reserve-ports"
+  | "create-machine"
+  | "start-machine"
+  | "await-ready"
+  | "stop-guest"
+  | "power-off"
+  | "destroy-machine"
+  | "delete-disks";
+
+export type InstanceDecision =
+  | { readonly run: InstanceStepName }
+  | { readonly wait: string }
+  | { readonly done: true }
+  | { readonly fail: BerthError; readonly keep?: true };
+
+/**
+ * The one loop of create, start, stop, restart, delete, and of recovery after a crash: given a wish and what is seen, what is next.
+ * `finished` are the steps this operation has already run to their end; they only matter where looking again cannot tell whether
+ * something was tried (the guest was asked to stop, the machine was started and is off again).
+ */
+export function decideInstance(
+  wish: InstanceWish,
+  seen: ObservedInstance,
+  finished: ReadonlySet<InstanceStepName>,
+): InstanceDecision {
+  if (!wish.present) return decideAbsent(wish, seen, finished);
+  if (wish.power === "stopped") return seen.power === "stopped" ? { done: true } : decidePowerOff(wish, seen, finished);
+  return decideRunning(wish, seen, finished);
+}
+
+function decideAbsent(
+  wish: InstanceWish,
+  seen: ObservedInstance,
+  finished: ReadonlySet<InstanceStepName>,
+): InstanceDecision {
+  if (seen.power !== "stopped") return decidePowerOff(wish, seen, finished);
+  if (seen.made) return { run: "destroy-machine" };
+  if (seen.disks) return { run: "delete-disks" };
+  return { done: true };
+}
+
+/** The guest is asked once, with the deadline of its instance; then the power is cut. */
+function decidePowerOff(
+  wish: InstanceWish,
+  seen: ObservedInstance,
+  finished: ReadonlySet<InstanceStepName>,
+): InstanceDecision {
+  const askFirst = !wish.force && seen.guestVisible && seen.power === "running" && !finished.has("stop-guest");
+  return { run: askFirst ? "stop-guest" : "power-off" };
+}
+
+function decideRunning(
+  wish: InstanceWish,
+  seen: ObservedInstance,
+  finished: ReadonlySet<InstanceStepName>,
+): InstanceDecision {
+  if (seen.power === "stopped") {
+    if (finished.has("start-machine")) return decideEnded(seen);
+    return decidePreparation(seen) ?? { run: "start-machine" };
+  }
+  const outdated = seen.runGeneration !== null && seen.runGeneration < wish.restartGeneration;
+  if (outdated) return decidePowerOff(wish, seen, finished);
+  if (seen.power === "paused") return { run: "start-machine" };
+  if (!seen.guestVisible || seen.ready) return { done: true };
+  if (seen.failure !== null) return { fail: new BerthError("start_failed", seen.failure), keep: true };
+  if (!finished.has("await-ready")) return { run: "await-ready" };
+  const reason = seen.notReadyReason || "the guest has said nothing";
+  return { fail: new BerthError("not_ready_in_time", `Still not ready: ${reason}.`), keep: true };
+}
+
+/** What must be there before the power goes on; undefined when all of it is. */
+function decidePreparation(seen: ObservedInstance): InstanceDecision | undefined {
+  if (!seen.disks) {
+    if (seen.image.state === "building") return { wait: "waiting for its image" };
+    if (seen.image.state === "failed") return { fail: seen.image.error };
+    if (seen.image.state === "gone") return { fail: new BerthError("not_found", "Its image is gone.") };
+  }
+  if (!seen.artifact) return { run: "realise-image" };
+  if (!seen.disks) return { run: "create-disks" };
+  if (!seen.portsReserved) return { run: "reserve-ports" };
+  if (!seen.made) return { run: "create-machine" };
+  return undefined;
+}
+
+/** The machine was started by this operation and is off again: a program that ran to its end well, or a failure to look at. */
+function decideEnded(seen: ObservedInstance): InstanceDecision {
+  if (seen.failure !== null) return { fail: new BerthError("start_failed", seen.failure), keep: true };
+  if (seen.exit?.code === 0 && !seen.publishes) return { done: true };
+  if (seen.exit !== null) {
+    const detail = `Its process ended with exit code ${seen.exit.code} before it was ready.`;
+    return { fail: new BerthError("exited_early", detail), keep: true };
+  }
+  const reason = seen.powerReason || "the guest powered off without a word";
+  return { fail: new BerthError("exited_early", `The machine is off again: ${reason}.`), keep: true };
+}
