@@ -22,12 +22,14 @@ export type Journal = ReadonlyMap<
   { readonly status: OperationStep["status"]; readonly result: Json; readonly failures: number }
 >;
 
-/** What to do next: pure data. `waitUntil` is a time in milliseconds since the epoch; the operation keeps its claims and is looked at again then, or sooner when woken.
+/**
+ * What to do next: pure data. `waitUntil` is a time in milliseconds since the epoch; the operation keeps its claims, gives up its slot, and is looked at
+ * again then, or sooner when its target is woken (`engine.wake`) or the operation named by `operationId` ends.
  * `keep` fails the operation without undoing its steps: what was made stays for a person to look at.
  */
 export type Decision =
   | { readonly run: string }
-  | { readonly waitUntil: number; readonly reason: string }
+  | { readonly waitUntil: number; readonly reason: string; readonly operationId?: string }
   | { readonly done: true; readonly result?: Json }
   | { readonly fail: BerthError; readonly keep?: true };
 
@@ -94,6 +96,8 @@ export function inOrder(steps: readonly Step[], journal: Journal, result?: Json)
 
 /** Thrown by a step whose cause may pass by itself: tried again with backoff. */
 export class TransientError extends Error {
+  readonly transient = true;
+
   constructor(message: string, options?: { cause?: unknown }) {
     super(message, options);
     this.name = "TransientError";
