@@ -1,0 +1,30 @@
+import { readFileSync } from "node:fs";
+import { arch, availableParallelism, hostname, release, totalmem } from "node:os";
+import type { HostFacts } from "./host.ts";
+
+/** The id of this boot of the machine; another one after each boot (random(4)). */
+export function readBootId(): string {
+  return readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
+}
+
+export async function localFacts(): Promise<HostFacts> {
+  const limit = process.constrainedMemory();
+  const memory = limit > 0 ? Math.min(limit, totalmem()) : totalmem();
+  return {
+    bootId: readBootId(),
+    hostname: hostname(),
+    kernel: release(),
+    architecture: readArchitecture(),
+    cpus: availableParallelism(),
+    memoryMib: Math.floor(memory / 1024 / 1024),
+    uid: process.getuid?.() ?? 0,
+    gid: process.getgid?.() ?? 0,
+  };
+}
+
+function readArchitecture(): HostFacts["architecture"] {
+  const names: Readonly<Record<string, HostFacts["architecture"]>> = { x64: "amd64", arm64: "arm64" };
+  const name = names[arch()];
+  if (!name) throw new Error(`Berth does not run on ${arch()} machines.`);
+  return name;
+}

@@ -1,0 +1,115 @@
+import { randomBytes } from "node:crypto";
+import { constants, createReadStream, createWriteStream } from "node:fs";
+import {
+  chmod,
+  type FileHandle,
+  lchown,
+  lstat,
+  mkdir,
+  open,
+  readdir,
+  rename,
+  rm,
+  stat,
+  statfs,
+} from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
+import type { HostFiles } from "./host.ts";
+
+const defaultMaxBytes = 16 * 1024 * 1024;
+
+/** The files of the machine berthd runs on. */
+export const localFiles: HostFiles = {
+  exists: async (path) => (await orUndefined(lstat(path))) !== undefined,
+
+  async readText(path, maxBytes = defaultMaxBytes) {
+    const file = await orUndefined(open(path, constants.O_RDONLY | constants.O_NONBLOCK));
+    if (!file) return undefined;
+    try {
+      return await readAtMost(file, path, maxBytes);
+    } finally {
+      await file.close();
+    }
+  },
+
+  async writeAtomic(path, content, { mode = 0o600, uid, gid } = {}) {
+    const temporary = join(dirname(path), `.${basename(path)}.${randomBytes(6).toString("hex")}`);
+    try {
+      const file = await open(temporary, "wx", mode);
+      try {
+        await file.writeFile(content);
+        if (uid !== undefined || gid !== undefined) await file.chown(uid ?? -1, gid ?? -1);
+        await file.chmod(mode);
+        await file.sync();
+      } finally {
+        await file.close();
+      }
+      await rename(temporary, path);
+    } catch (error) {
+      await rm(temporary, { force: true });
+      throw error;
+    }
+    await syncDirectory(dirname(path));
+  },
+
+  async makeDirectory(path, { mode = 0o755, uid, gid } = {}) {
+    await mkdir(path, { recursive: true, mode });
+    if (!(await lstat(path)).isDirectory()) throw new Error(`${path} is a link, not a folder`);
+    if (uid !== undefined || gid !== undefined) await lchown(path, uid ?? -1, gid ?? -1);
+    await chmod(path, mode);
+  },
+
+  remove: (path) => rm(path, { recursive: true, force: true }),
+  rename,
+  list: async (path) => ((await orUndefined(readdir(path))) ?? []).sort(),
+  size: async (path) => (await orUndefined(stat(path)))?.size,
+  chown: lchown,
+  chmod,
+
+  readStream(path, options = {}) {
+    return createReadStream(path, options);
+  },
+
+  writeStream(path, { mode = 0o600 } = {}) {
+    return createWriteStream(path, { mode });
+  },
+
+  async freeBytes(path) {
+    const { bavail, bsize } = await statfs(path);
+    return bavail * bsize;
+  },
+};
+
+/** Reads a whole file of a size that may not be known (as in /proc); more than `maxBytes` is an error. */
+async function readAtMost(file: FileHandle, path: string, maxBytes: number): Promise<string> {
+  const chunks: Buffer[] = [];
+  let total = 0;
+  for (;;) {
+    const { bytesRead, buffer } = await file.read(Buffer.allocUnsafe(64 * 1024));
+    if (bytesRead === 0) return Buffer.concat(chunks).toString("utf8");
+    total += bytesRead;
+    if (total > maxBytes) throw new Error(`${path} holds more than ${maxBytes} bytes`);
+    chunks.push(buffer.subarray(0, bytesRead));
+  }
+}
+
+/** A rename is durable once its folder is synced (fsync(2)). */
+async function syncDirectory(path: string): Promise<void> {
+  const folder = await open(path, constants.O_RDONLY | constants.O_DIRECTORY);
+  try {
+    await folder.sync();
+  } finally {
+    await folder.close();
+  }
+}
+
+/** What a file system call gives, or undefined when there is nothing at that path. */
+async function orUndefined<T>(call: Promise<T>): Promise<T | undefined> {
+  try {
+    return await call;
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code;
+    if (code === "ENOENT" || code === "ENOTDIR") return undefined;
+    throw error;
+  }
+}
