@@ -1,0 +1,62 @@
+import type { InstanceStatus } from "@berth/api";
+import { expect, it } from "vitest";
+import { changeEvent, observedStatus, type SeenState, statusChanged } from "./instance-status.ts";
+
+const before: InstanceStatus = {
+  phase: "running",
+  ready: true,
+  health: "healthy",
+  reason: "",
+  observedAt: "2026-01-01T00:00:00.000Z",
+  exitCode: null,
+  startedAt: "2026-01-01T00:00:00.000Z",
+  ports: [],
+};
+const now = "2026-01-01T00:01:00.000Z";
+const running: SeenState = {
+  power: "running",
+  powerReason: "",
+  exit: null,
+  failure: null,
+  ready: true,
+  notReadyReason: "",
+  guestVisible: true,
+  startedAt: before.startedAt,
+};
+
+it("changes nothing but the time while all is well", () => {
+  const after = observedStatus(before, running, now);
+  expect(after.observedAt).toBe(now);
+  expect(statusChanged(before, after)).toBe(false);
+  expect(changeEvent(before, after)).toBeUndefined();
+});
+
+it("tells why a running one is not ready", () => {
+  const after = observedStatus(before, { ...running, ready: false, notReadyReason: "nothing listens on port 80" }, now);
+  expect(after).toMatchObject({ phase: "running", ready: false, reason: "nothing listens on port 80" });
+  expect(changeEvent(before, after)).toBe("instance.unready");
+});
+
+it("keeps the exit code of one that ended", () => {
+  const after = observedStatus(before, { ...running, power: "stopped", exit: { code: 3 }, ready: false }, now);
+  expect(after).toMatchObject({ phase: "stopped", exitCode: 3, reason: "its process ended with exit code 3" });
+  expect(changeEvent(before, after)).toBe("instance.stopped");
+});
+
+it("says what the driver says when the guest said nothing", () => {
+  const after = observedStatus(before, { ...running, power: "stopped", powerReason: "the host was restarted" }, now);
+  expect(after.reason).toBe("the host was restarted");
+});
+
+it("keeps a failure until the instance runs again", () => {
+  const failed: InstanceStatus = { ...before, phase: "failed", ready: false, reason: "no such file" };
+  expect(observedStatus(failed, { ...running, power: "stopped" }, now)).toMatchObject({
+    phase: "failed",
+    reason: "no such file",
+  });
+  expect(observedStatus(failed, running, now)).toMatchObject({ phase: "running", reason: "" });
+});
+
+it("takes a guest it cannot see into for ready once it runs", () => {
+  expect(observedStatus(before, { ...running, guestVisible: false, ready: false }, now).ready).toBe(true);
+});

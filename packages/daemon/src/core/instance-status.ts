@@ -1,0 +1,71 @@
+import type { InstancePhase, InstanceStatus } from "@berth/api";
+import type { ObservedInstance } from "./decide-instance.ts";
+
+/** The part of an observation that shows in the status. */
+export type SeenState = Pick<
+  ObservedInstance,
+  "power" | "powerReason" | "exit" | "failure" | "ready" | "notReadyReason" | "guestVisible"
+> & { readonly startedAt: string | null };
+
+/**
+ * The status of an instance no operation is working on, from what is seen of it. A failure stays until the instance runs again:
+ * that it is off now says less than why.
+ */
+export function observedStatus(previous: InstanceStatus, seen: SeenState, now: string): InstanceStatus {
+  const exitCode = seen.exit?.code ?? null;
+  if (seen.power === "stopped") {
+    const failed = previous.phase === "failed";
+    return {
+      ...previous,
+      phase: failed ? "failed" : "stopped",
+      ready: false,
+      health: "unknown",
+      reason: failed ? previous.reason : endReason(seen),
+      observedAt: now,
+      exitCode: exitCode ?? previous.exitCode,
+    };
+  }
+  const ready = seen.guestVisible ? seen.ready : true;
+  return {
+    ...previous,
+    phase: seen.power === "paused" ? "unknown" : "running",
+    ready,
+    health: ready ? "healthy" : "unknown",
+    reason: runReason(seen, ready),
+    observedAt: now,
+    exitCode,
+    startedAt: seen.startedAt,
+  };
+}
+
+function endReason(seen: SeenState): string {
+  if (seen.failure !== null) return seen.failure;
+  if (seen.exit !== null) return seen.exit.code === 0 ? "" : `its process ended with exit code ${seen.exit.code}`;
+  return seen.powerReason;
+}
+
+function runReason(seen: SeenState, ready: boolean): string {
+  if (seen.power === "paused") return "the machine is paused, and not by Berth";
+  if (seen.failure !== null) return seen.failure;
+  return ready ? "" : seen.notReadyReason;
+}
+
+/** Whether two statuses differ in anything but the time they were observed. */
+export function statusChanged(before: InstanceStatus, after: InstanceStatus): boolean {
+  const fields = (status: InstanceStatus) => JSON.stringify({ ...status, observedAt: "" });
+  return fields(before) !== fields(after);
+}
+
+/** The event that tells of a change of phase or readiness; undefined when it is not worth one. */
+export function changeEvent(before: InstanceStatus, after: InstanceStatus): string | undefined {
+  const byPhase: Partial<Record<InstancePhase, string>> = {
+    running: "instance.started",
+    stopped: "instance.stopped",
+    failed: "instance.failed",
+    unknown: "instance.lost",
+  };
+  if (after.ready && !before.ready) return "instance.ready";
+  if (after.phase !== before.phase) return byPhase[after.phase];
+  if (before.ready && !after.ready) return "instance.unready";
+  return undefined;
+}
