@@ -65,7 +65,12 @@ export interface Step {
 /** How an operation ended. */
 export type Outcome =
   | { readonly status: "succeeded"; readonly result: Json }
-  | { readonly status: "failed" | "cancelled"; readonly error: BerthError };
+  | {
+      readonly status: "failed" | "cancelled";
+      readonly error: BerthError;
+      /** Whether its steps were left as they are, by a decision to \`keep\`, instead of undone. */
+      readonly kept: boolean;
+    };
 
 /** The story an operation tells: inspect, decide, act, until done. */
 export interface Workflow<Observation = unknown> {
