@@ -1,2 +1,247 @@
-/** The tables, as Kysely sees them. */
-export type Database = Record<never, never>;
+import type { Generated } from "kysely";
+
+/**
+ * The tables, as Kysely sees them; migrations/ makes them. The same on both stores: ids are text, times are milliseconds since the epoch on the
+ * store's clock, booleans are 0 or 1, and columns said to be JSON are text that `json.ts` validates when it is read.
+ */
+export interface Database {
+  migration: MigrationTable;
+  counter: CounterTable;
+  project: ProjectTable;
+  instance: InstanceTable;
+  instance_label: InstanceLabelTable;
+  image: ImageTable;
+  image_reference: ImageReferenceTable;
+  artifact: ArtifactTable;
+  operation: OperationTable;
+  operation_step: OperationStepTable;
+  operation_claim: OperationClaimTable;
+  operation_log: OperationLogTable;
+  event: EventTable;
+  idempotency_key: IdempotencyKeyTable;
+  node: NodeTable;
+  token: TokenTable;
+  setting: SettingTable;
+}
+
+/** Which migrations have run, and the digest of what each did. */
+export interface MigrationTable {
+  name: string;
+  checksum: string;
+  applied_at: number;
+}
+
+/** Numbers handed out in commit order: the row stays locked until the transaction ends. */
+export interface CounterTable {
+  name: "event";
+  value: number;
+}
+
+export interface ProjectTable {
+  id: string;
+  name: string;
+  created_at: number;
+}
+
+export interface InstanceTable {
+  id: string;
+  project: string;
+  name: string;
+  /** JSON of Labels; `instance_label` has them once more, for filtering. */
+  labels: string;
+  image_id: string;
+  image: string;
+  location: string;
+  node_id: string;
+  /** JSON of InstanceSpec. */
+  spec: string;
+  /** JSON of InstanceStatus. */
+  status: string;
+  /** The status' phase once more, for filtering. */
+  phase: string;
+  /** JSON of the driver's Handle. */
+  handle: string | null;
+  generation: number;
+  created_at: number;
+  updated_at: number;
+}
+
+export interface InstanceLabelTable {
+  instance_id: string;
+  key: string;
+  value: string;
+  /** Copies of the instance's, so that a filtered list is one range of an index. */
+  project: string;
+  created_at: number;
+}
+
+export interface ImageTable {
+  id: string;
+  project: string;
+  /** JSON of ImageSource. */
+  source: string;
+  state: string;
+  reason: string;
+  content_digest: string | null;
+  kind: string;
+  os: string;
+  architecture: string;
+  firmware: string;
+  size_bytes: number | null;
+  /** JSON of StartConfig. */
+  start_config: string | null;
+  operation_id: string | null;
+  created_at: number;
+  updated_at: number;
+}
+
+export interface ImageReferenceTable {
+  project: string;
+  reference: string;
+  image_id: string;
+  created_at: number;
+}
+
+export interface ArtifactTable {
+  content_digest: string;
+  builder: string;
+  format: string;
+  location: string;
+  path: string;
+  size_bytes: number;
+  state: string;
+  created_at: number;
+  used_at: number;
+}
+
+export interface OperationTable {
+  /** The order in which operations that share a resource were asked for. */
+  seq: Generated<number>;
+  id: string;
+  type: string;
+  project: string;
+  target_kind: string;
+  target_id: string;
+  target_name: string;
+  /** A higher rank cancels lower ones that hold its resources, and goes before them. */
+  rank: number;
+  /** JSON given by who asked. */
+  input: string;
+  requested_by: string;
+  status: string;
+  reason: string;
+  /** JSON left by the workflow. */
+  result: string | null;
+  /** JSON of Problem. */
+  error: string | null;
+  /** JSON of how it will end, once that is decided and what was begun is being undone. */
+  ending: string | null;
+  /** The only node that may run it; null for any. */
+  node_id: string | null;
+  /** How often it was begun: once, and again after each crash, lost lease or passing failure. */
+  attempt: number;
+  /** Failures in a row outside of steps. */
+  failures: number;
+  /** 1 while it waits by its own decision, so that being claimed again is no new attempt. */
+  waiting: number;
+  waits_for: string | null;
+  /** Rises with each wake-up, so that none is lost between looking and falling asleep. */
+  wakes: number;
+  /** How many of its resources others still hold. */
+  claims_missing: number;
+  cancel_requested: number;
+  due_at: number;
+  lease_owner: string | null;
+  lease_until: number;
+  /** Rises with each claim; who writes with an older one has lost the operation. */
+  fence: number;
+  created_at: number;
+  started_at: number | null;
+  ended_at: number | null;
+}
+
+export interface OperationStepTable {
+  operation_id: string;
+  name: string;
+  /** The order in which steps began; undo goes the other way. */
+  position: number;
+  status: string;
+  /** JSON left by the step. */
+  result: string | null;
+  failures: number;
+  undo_failures: number;
+  started_at: number;
+  ended_at: number | null;
+  percent: number | null;
+  detail: string | null;
+}
+
+export interface OperationClaimTable {
+  resource: string;
+  operation_id: string;
+  /** 1 for the one that has the resource, 0 for those that wait for it. */
+  held: number;
+  /** Copies of the operation's: the order of the waiting. */
+  rank: number;
+  seq: number;
+}
+
+export interface OperationLogTable {
+  operation_id: string;
+  seq: number;
+  at: number;
+  line: string;
+}
+
+export interface EventTable {
+  seq: number;
+  type: string;
+  project: string;
+  subject_kind: string;
+  subject_id: string;
+  subject_name: string;
+  operation_id: string | null;
+  /** JSON of small facts. */
+  data: string;
+  at: number;
+}
+
+export interface IdempotencyKeyTable {
+  project: string;
+  token_id: string;
+  key: string;
+  request_hash: string;
+  status: number;
+  /** JSON of the answer. */
+  response: string;
+  created_at: number;
+  expires_at: number;
+}
+
+export interface NodeTable {
+  id: string;
+  name: string;
+  /** JSON of the api's Node, without id and name. */
+  facts: string;
+  started_at: number;
+  seen_at: number;
+}
+
+export interface TokenTable {
+  id: string;
+  name: string;
+  /** SHA-256 of the secret, in hex; the secret itself is nowhere. */
+  hash: string;
+  role: string;
+  /** The project it is confined to; null for all. */
+  project: string | null;
+  created_at: number;
+  used_at: number | null;
+  expires_at: number | null;
+}
+
+export interface SettingTable {
+  name: string;
+  /** JSON. */
+  value: string;
+}

@@ -1,0 +1,35 @@
+/** The store cannot be used as it is; the message says why and what to do. Thrown at start, before any request is taken. */
+export class StoreError extends Error {
+  constructor(message: string, options?: { cause?: unknown }) {
+    super(message, options);
+    this.name = "StoreError";
+  }
+}
+
+/** The number SQLite gives an error (https://sqlite.org/rescode.html), without its extension; undefined when it is none of SQLite's. */
+export function sqliteCode(error: unknown): number | undefined {
+  const code = (error as { errcode?: unknown } | null)?.errcode;
+  return typeof code === "number" ? code & 0xff : undefined;
+}
+
+/** The five characters PostgreSQL gives an error (its manual, appendix A); undefined when it is none of its. */
+export function postgresCode(error: unknown): string | undefined {
+  const code = (error as { code?: unknown } | null)?.code;
+  return typeof code === "string" && /^[0-9A-Z]{5}$/.test(code) ? code : undefined;
+}
+
+/** Whether a transaction that failed so was rolled back for a reason that passes by itself: another one was in its way. */
+export function isConflict(error: unknown): boolean {
+  // SQLITE_BUSY; serialization_failure, deadlock_detected.
+  return sqliteCode(error) === 5 || ["40001", "40P01"].includes(postgresCode(error) ?? "");
+}
+
+/** Whether there was no room left to write. */
+export function isDiskFull(error: unknown): boolean {
+  return sqliteCode(error) === 13 || postgresCode(error) === "53100";
+}
+
+/** Whether a row refers to one that is not there, or is still referred to. */
+export function isForeignKeyViolation(error: unknown): boolean {
+  return (error as { errcode?: unknown } | null)?.errcode === 787 || postgresCode(error) === "23503";
+}

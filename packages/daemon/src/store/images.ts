@@ -1,0 +1,229 @@
+import { BerthError, Image, ImageSource, isId, StartConfig } from "@berth/api";
+import { type Selectable, sql } from "kysely";
+import { isForeignKeyViolation } from "./errors.ts";
+import { readJson, toTimestamp } from "./json.ts";
+import { type Page, readAgeCursor, toPage } from "./page.ts";
+import type { ImageTable } from "./schema.ts";
+import type { Queries, Transaction } from "./store.ts";
+
+export type NewImage = Omit<Image, "references" | "createdAt">;
+
+/** What of an image is learnt while it is made. */
+export type ImageChanges = Partial<Omit<Image, "id" | "project" | "references" | "createdAt">>;
+
+const { state: ImageState, kind: ImageKind, firmware: ImageFirmware } = Image.shape;
+
+function toImage(row: Selectable<ImageTable>, references: readonly string[]): Image {
+  return {
+    id: row.id,
+    project: row.project,
+    references: [...references],
+    source: readJson(ImageSource, row.source, "image.source"),
+    state: ImageState.parse(row.state),
+    reason: row.reason,
+    contentDigest: row.content_digest,
+    kind: ImageKind.parse(row.kind),
+    os: row.os,
+    architecture: row.architecture,
+    firmware: ImageFirmware.parse(row.firmware),
+    sizeBytes: row.size_bytes,
+    startConfig: row.start_config === null ? null : readJson(StartConfig, row.start_config, "image.start_config"),
+    operationId: row.operation_id,
+    createdAt: toTimestamp(row.created_at),
+  };
+}
+
+/** The columns of what is given; what is not given is left out. */
+function toColumns(changes: ImageChanges): Partial<Selectable<ImageTable>> {
+  const columns: { [name in keyof ImageTable]?: ImageTable[name] | undefined } = {
+    source: changes.source && JSON.stringify(changes.source),
+    state: changes.state,
+    reason: changes.reason,
+    content_digest: changes.contentDigest,
+    kind: changes.kind,
+    os: changes.os,
+    architecture: changes.architecture,
+    firmware: changes.firmware,
+    size_bytes: changes.sizeBytes,
+    start_config: changes.startConfig && JSON.stringify(changes.startConfig),
+    operation_id: changes.operationId,
+  };
+  return Object.fromEntries(Object.entries(columns).filter(([, value]) => value !== undefined));
+}
+
+/** Adds an image that no reference names yet. */
+export async function insertImage(queries: Queries, image: NewImage): Promise<Image> {
+  const { source, state, reason, kind, os, architecture, firmware } = image;
+  const now = sql<number>`berth_now()`;
+  const row = await queries
+    .insertInto("image")
+    .values({
+      id: image.id,
+      project: image.project,
+      source: JSON.stringify(source),
+      state,
+      reason,
+      content_digest: image.contentDigest,
+      kind,
+      os,
+      architecture,
+      firmware,
+      size_bytes: image.sizeBytes,
+      start_config: image.startConfig && JSON.stringify(image.startConfig),
+      operation_id: image.operationId,
+      created_at: now,
+      updated_at: now,
+    })
+    .returningAll()
+    .executeTakeFirstOrThrow();
+  return toImage(row, []);
+}
+
+/** The image of a project with this id, or named by this full reference; undefined when there is none. */
+export async function findImage(queries: Queries, project: string, idOrReference: string): Promise<Image | undefined> {
+  const row = await queries
+    .selectFrom("image")
+    .selectAll("image")
+    .where("image.project", "=", project)
+    .$if(isId(idOrReference), (query) => query.where("image.id", "=", idOrReference))
+    .$if(!isId(idOrReference), (query) =>
+      query.where("image.id", "in", (from) =>
+        from
+          .selectFrom("image_reference")
+          .select("image_id")
+          .where("project", "=", project)
+          .where("reference", "=", idOrReference),
+      ),
+    )
+    .executeTakeFirst();
+  if (!row) return undefined;
+  return toImage(row, (await readReferences(queries, [row.id])).get(row.id) ?? []);
+}
+
+/** The image with this id, whatever its project. */
+export async function readImage(queries: Queries, id: string): Promise<Image | undefined> {
+  const row = await queries.selectFrom("image").selectAll().where("id", "=", id).executeTakeFirst();
+  return row && toImage(row, (await readReferences(queries, [id])).get(id) ?? []);
+}
+
+/** The ready image of a project with this content; undefined when there is none. */
+export async function findImageByDigest(
+  queries: Queries,
+  project: string,
+  contentDigest: string,
+): Promise<Image | undefined> {
+  const row = await queries
+    .selectFrom("image")
+    .select("id")
+    .where("project", "=", project)
+    .where("content_digest", "=", contentDigest)
+    .where("state", "=", "ready")
+    .orderBy("created_at")
+    .limit(1)
+    .executeTakeFirst();
+  return row && readImage(queries, row.id);
+}
+
+async function readReferences(queries: Queries, ids: readonly string[]): Promise<Map<string, string[]>> {
+  const byImage = new Map<string, string[]>();
+  if (ids.length === 0) return byImage;
+  const rows = await queries
+    .selectFrom("image_reference")
+    .select(["image_id", "reference"])
+    .where("image_id", "in", ids)
+    .orderBy("reference")
+    .execute();
+  for (const { image_id, reference } of rows) byImage.set(image_id, [...(byImage.get(image_id) ?? []), reference]);
+  return byImage;
+}
+
+/** A page of images, newest first; of all projects when none is named. `reference` is a full one. */
+export async function listImages(
+  queries: Queries,
+  options: {
+    readonly project?: string | undefined;
+    readonly reference?: string | undefined;
+    readonly cursor?: string | undefined;
+    readonly limit: number;
+  },
+): Promise<Page<Image>> {
+  const { project, reference, cursor, limit } = options;
+  let query = queries
+    .selectFrom("image")
+    .selectAll()
+    .orderBy("created_at", "desc")
+    .orderBy("id", "desc")
+    .limit(limit + 1);
+  if (project !== undefined) query = query.where("project", "=", project);
+  if (reference !== undefined) {
+    query = query.where("id", "in", (from) =>
+      from.selectFrom("image_reference").select("image_id").where("reference", "=", reference),
+    );
+  }
+  if (cursor !== undefined) {
+    const last = readAgeCursor(cursor);
+    query = query.where(sql<boolean>`(created_at, id) < (${last.createdAt}, ${last.id})`);
+  }
+  const rows = await query.execute();
+  const references = await readReferences(
+    queries,
+    rows.map(({ id }) => id),
+  );
+  return toPage(
+    rows,
+    limit,
+    (row) => [row.created_at, row.id],
+    (row) => toImage(row, references.get(row.id) ?? []),
+  );
+}
+
+/** Writes what was learnt of an image. Rejects with BerthError `not_found`. */
+export async function updateImage(queries: Queries, id: string, changes: ImageChanges): Promise<Image> {
+  const row = await queries
+    .updateTable("image")
+    .set({ ...toColumns(changes), updated_at: sql<number>`berth_now()` })
+    .where("id", "=", id)
+    .returningAll()
+    .executeTakeFirst();
+  if (!row) throw new BerthError("not_found", `There is no image ${id}.`);
+  return toImage(row, (await readReferences(queries, [id])).get(id) ?? []);
+}
+
+/** Lets a full reference name this image from now on, and no other. */
+export async function setImageReference(
+  queries: Queries,
+  project: string,
+  reference: string,
+  imageId: string,
+): Promise<void> {
+  await queries
+    .insertInto("image_reference")
+    .values({ project, reference, image_id: imageId, created_at: sql<number>`berth_now()` })
+    .onConflict((conflict) => conflict.columns(["project", "reference"]).doUpdateSet({ image_id: imageId }))
+    .execute();
+}
+
+/** Takes a reference from the image it names, if any. */
+export async function deleteImageReference(queries: Queries, project: string, reference: string): Promise<void> {
+  await queries
+    .deleteFrom("image_reference")
+    .where("project", "=", project)
+    .where("reference", "=", reference)
+    .execute();
+}
+
+/** Forgets an image and its references; nothing happens when it is already gone. Rejects with BerthError `image_in_use` while an instance is made from it. */
+export async function deleteImage(tx: Transaction, id: string): Promise<void> {
+  try {
+    await tx.deleteFrom("image").where("id", "=", id).execute();
+  } catch (error) {
+    if (!isForeignKeyViolation(error)) throw error;
+    throw new BerthError("image_in_use", `Instances are made from image ${id}.`, { cause: error });
+  }
+}
+
+/** The names of the instances made from an image, at most `limit`. */
+export async function listImageUsers(queries: Queries, id: string, limit: number): Promise<string[]> {
+  const rows = await queries.selectFrom("instance").select("name").where("image_id", "=", id).limit(limit).execute();
+  return rows.map(({ name }) => name);
+}

@@ -1,0 +1,237 @@
+import {
+  BerthError,
+  type Instance,
+  type InstancePhase,
+  InstanceSpec,
+  InstanceStatus,
+  isId,
+  type Labels,
+} from "@berth/api";
+import { type Selectable, sql } from "kysely";
+import { z } from "zod";
+import { readJson, toTimestamp } from "./json.ts";
+import { type Page, readAgeCursor, toPage } from "./page.ts";
+import type { InstanceTable } from "./schema.ts";
+import type { Queries, Transaction } from "./store.ts";
+
+/** A driver's handle as it is stored: a versioned object whose content only the driver knows. */
+const StoredHandle = z.looseObject({ version: z.number() });
+export type StoredHandle = z.infer<typeof StoredHandle>;
+
+export type NewInstance = Pick<
+  Instance,
+  "id" | "project" | "name" | "labels" | "imageId" | "image" | "location" | "nodeId" | "spec" | "status"
+>;
+
+/** What of an instance can change. A change of spec or labels raises its generation. */
+export interface InstanceChanges {
+  readonly spec?: InstanceSpec;
+  readonly labels?: z.infer<typeof Labels>;
+  readonly status?: InstanceStatus;
+  readonly handle?: StoredHandle | null;
+}
+
+/** A label an instance must have; with any value when none is given. */
+export interface LabelFilter {
+  readonly key: string;
+  readonly value?: string | undefined;
+}
+
+const StoredLabels = z.record(z.string(), z.string());
+
+/** All of an instance but its handle, and the operation that holds it. */
+const columns = [
+  "instance.id",
+  "instance.project",
+  "instance.name",
+  "instance.labels",
+  "instance.image_id",
+  "instance.image",
+  "instance.location",
+  "instance.node_id",
+  "instance.spec",
+  "instance.status",
+  "instance.generation",
+  "instance.created_at",
+  "instance.updated_at",
+  sql<
+    string | null
+  >`(select operation_id from operation_claim where resource = 'instance:' || instance.id and held = 1)`.as(
+    "operation_id",
+  ),
+] as const;
+
+function toInstance(
+  row: Omit<Selectable<InstanceTable>, "handle" | "phase"> & { operation_id: string | null },
+): Instance {
+  return {
+    id: row.id,
+    name: row.name,
+    project: row.project,
+    labels: readJson(StoredLabels, row.labels, "instance.labels"),
+    imageId: row.image_id,
+    image: row.image,
+    location: row.location,
+    nodeId: row.node_id,
+    generation: row.generation,
+    spec: readJson(InstanceSpec, row.spec, "instance.spec"),
+    status: readJson(InstanceStatus, row.status, "instance.status"),
+    operationId: row.operation_id,
+    createdAt: toTimestamp(row.created_at),
+    updatedAt: toTimestamp(row.updated_at),
+  };
+}
+
+/** Adds an instance. Rejects with BerthError `name_taken`. */
+export async function insertInstance(tx: Transaction, instance: NewInstance): Promise<Instance> {
+  const now = sql<number>`berth_now()`;
+  const row = await tx
+    .insertInto("instance")
+    .values({
+      id: instance.id,
+      project: instance.project,
+      name: instance.name,
+      labels: JSON.stringify(instance.labels),
+      image_id: instance.imageId,
+      image: instance.image,
+      location: instance.location,
+      node_id: instance.nodeId,
+      spec: JSON.stringify(instance.spec),
+      status: JSON.stringify(instance.status),
+      phase: instance.status.phase,
+      handle: null,
+      generation: 1,
+      created_at: now,
+      updated_at: now,
+    })
+    .onConflict((conflict) => conflict.columns(["project", "name"]).doNothing())
+    .returningAll()
+    .executeTakeFirst();
+  if (!row) throw new BerthError("name_taken", `There is already an instance named ${instance.name}.`);
+  await writeLabels(tx, row, instance.labels);
+  return toInstance({ ...row, operation_id: null });
+}
+
+async function writeLabels(
+  tx: Transaction,
+  row: { id: string; project: string; created_at: number },
+  labels: Readonly<Record<string, string>>,
+): Promise<void> {
+  await tx.deleteFrom("instance_label").where("instance_id", "=", row.id).execute();
+  const rows = Object.entries(labels).map(([key, value]) => ({
+    instance_id: row.id,
+    key,
+    value,
+    project: row.project,
+    created_at: row.created_at,
+  }));
+  if (rows.length > 0) await tx.insertInto("instance_label").values(rows).execute();
+}
+
+/** The instance of a project with this id or name; undefined when there is none. */
+export async function findInstance(queries: Queries, project: string, idOrName: string): Promise<Instance | undefined> {
+  const row = await queries
+    .selectFrom("instance")
+    .select(columns)
+    .where("project", "=", project)
+    .where(isId(idOrName) ? "id" : "name", "=", idOrName)
+    .executeTakeFirst();
+  return row && toInstance(row);
+}
+
+/** The instance with this id, whatever its project. */
+export async function readInstance(queries: Queries, id: string): Promise<Instance | undefined> {
+  const row = await queries.selectFrom("instance").select(columns).where("id", "=", id).executeTakeFirst();
+  return row && toInstance(row);
+}
+
+/** The driver's handle of an instance; null when it has none, or there is no such instance. */
+export async function readHandle(queries: Queries, id: string): Promise<StoredHandle | null> {
+  const row = await queries.selectFrom("instance").select("handle").where("id", "=", id).executeTakeFirst();
+  return row?.handle ? readJson(StoredHandle, row.handle, "instance.handle") : null;
+}
+
+/** A page of a project's instances, newest first; of all projects when none is named. */
+export async function listInstances(
+  queries: Queries,
+  options: {
+    readonly project?: string | undefined;
+    readonly labels?: readonly LabelFilter[] | undefined;
+    readonly phase?: InstancePhase | undefined;
+    readonly nodeId?: string | undefined;
+    readonly cursor?: string | undefined;
+    readonly limit: number;
+  },
+): Promise<Page<Instance>> {
+  const { project, phase, nodeId, cursor, limit } = options;
+  const [first, ...others] = options.labels ?? [];
+  // The first label's own table has the order of the list, so that a rare label is found without reading every instance.
+  const createdAt = sql.ref<number>(first ? "label.created_at" : "instance.created_at");
+  const id = sql.ref<string>(first ? "label.instance_id" : "instance.id");
+  let query = queries
+    .selectFrom("instance")
+    .select(columns)
+    .$if(first !== undefined, (all) =>
+      all
+        .innerJoin("instance_label as label", "label.instance_id", "instance.id")
+        .where("label.key", "=", first?.key ?? "")
+        .$if(first?.value !== undefined, (labelled) => labelled.where("label.value", "=", first?.value ?? ""))
+        .$if(project !== undefined, (labelled) => labelled.where("label.project", "=", project ?? "")),
+    )
+    .orderBy(createdAt, "desc")
+    .orderBy(id, "desc")
+    .limit(limit + 1);
+  if (project !== undefined) query = query.where("instance.project", "=", project);
+  if (phase !== undefined) query = query.where("instance.phase", "=", phase);
+  if (nodeId !== undefined) query = query.where("instance.node_id", "=", nodeId);
+  for (const label of others) query = query.where(hasLabel(label));
+  if (cursor !== undefined) {
+    const last = readAgeCursor(cursor);
+    query = query.where(sql<boolean>`(${createdAt}, ${id}) < (${last.createdAt}, ${last.id})`);
+  }
+  return toPage(await query.execute(), limit, (row) => [row.created_at, row.id], toInstance);
+}
+
+function hasLabel({ key, value }: LabelFilter) {
+  const rightValue = value === undefined ? sql`true` : sql`value = ${value}`;
+  return sql<boolean>`exists (select 1 from instance_label where instance_id = instance.id and key = ${key} and ${rightValue})`;
+}
+
+/**
+ * Changes an instance and answers with it as it is then. Rejects with BerthError `not_found`, or `precondition_failed` when its generation is not
+ * `expectedGeneration`.
+ */
+export async function updateInstance(
+  tx: Transaction,
+  id: string,
+  changes: InstanceChanges,
+  expectedGeneration?: number,
+): Promise<Instance> {
+  const { spec, labels, status, handle } = changes;
+  const row = await tx
+    .updateTable("instance")
+    .set((eb) => ({
+      ...(spec ? { spec: JSON.stringify(spec) } : {}),
+      ...(labels ? { labels: JSON.stringify(labels) } : {}),
+      ...(spec || labels ? { generation: eb("generation", "+", 1) } : {}),
+      ...(status ? { status: JSON.stringify(status), phase: status.phase } : {}),
+      ...(handle === undefined ? {} : { handle: handle && JSON.stringify(handle) }),
+      updated_at: sql<number>`berth_now()`,
+    }))
+    .where("id", "=", id)
+    .$if(expectedGeneration !== undefined, (query) => query.where("generation", "=", expectedGeneration ?? 0))
+    .returning(columns)
+    .executeTakeFirst();
+  if (!row) {
+    const present = await tx.selectFrom("instance").select("generation").where("id", "=", id).executeTakeFirst();
+    if (!present) throw new BerthError("not_found", `There is no instance ${id}.`);
+    throw new BerthError("precondition_failed", `The instance has generation ${present.generation}.`);
+  }
+  if (labels) await writeLabels(tx, row, labels);
+  return toInstance(row);
+}
+
+/** Forgets an instance; nothing happens when it is already gone. */
+export async function deleteInstance(tx: Transaction, id: string): Promise<void> {
+  await tx.deleteFrom("instance").where("id", "=", id).execute();
+}

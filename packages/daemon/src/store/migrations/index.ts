@@ -1,0 +1,21 @@
+import { first } from "./0001-first.ts";
+
+/** What differs in the SQL of the two stores. */
+export interface SqlWords {
+  /** A 64-bit number. */
+  readonly integer: string;
+  /** A primary key that counts up by itself. */
+  readonly serial: string;
+  /** Follows a table's columns: makes SQLite check types as PostgreSQL does. */
+  readonly strict: string;
+}
+
+/** One step forward of the schema; there is no way back. Once released it never changes: its digest is kept in the store. */
+export interface MigrationFile {
+  /** Its file's name; the order of names is the order of running. */
+  readonly name: string;
+  readonly statements: (words: SqlWords) => readonly string[];
+}
+
+/** All migrations, oldest first. A new one is a file and a line here. */
+export const migrations: readonly MigrationFile[] = [first];

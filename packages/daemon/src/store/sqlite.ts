@@ -1,0 +1,106 @@
+import { closeSync, existsSync, openSync, statSync } from "node:fs";
+import { DatabaseSync, type SQLInputValue, type StatementSync } from "node:sqlite";
+import {
+  CompiledQuery,
+  type DatabaseConnection,
+  type Driver,
+  SqliteDialect,
+  type SqliteDialectConfig,
+  SqliteDriver,
+  type SqliteStatement,
+} from "kysely";
+import { StoreError, sqliteCode } from "./errors.ts";
+import { checkVersion } from "./migrate.ts";
+
+/** How many prepared statements are kept; the daemon has fewer different ones. */
+const maxStatements = 500;
+
+/**
+ * Kysely's SQLite dialect over Node's own SQLite. A file that is damaged, no database, or of a newer version is refused before anything is written to it.
+ * One connection does everything: it is synchronous, a durable commit costs some 70 microseconds.
+ */
+export function sqliteDialect(path: string, clock: () => number): SqliteDialect {
+  if (existsSync(path) && statSync(path).size > 0) examine(path);
+  // Environments of instances stand in it: nobody else may read it. SQLite gives its companion files the same mode.
+  else closeSync(openSync(path, "a", 0o600));
+  const database = new DatabaseSync(path);
+  database.exec("pragma journal_mode = wal; pragma synchronous = full");
+  database.exec("pragma busy_timeout = 5000; pragma foreign_keys = on");
+  database.function("berth_now", () => clock());
+  return new ImmediateSqliteDialect({ database: { prepare: cachedPrepare(database), close: () => database.close() } });
+}
+
+/** Reads an existing file without changing it. */
+function examine(path: string): void {
+  try {
+    using database = new DatabaseSync(path, { readOnly: true });
+    database.exec("pragma busy_timeout = 5000");
+    const [row] = database.prepare("pragma quick_check(1)").all();
+    const verdict = String(row?.quick_check);
+    if (verdict !== "ok") throw new StoreError(damaged(path, verdict));
+    const tables = database.prepare("select 1 from sqlite_schema where name = 'migration'").all();
+    if (tables.length === 0) return;
+    checkVersion(
+      database.prepare("select name, checksum from migration").all() as unknown as Applied[],
+      "sqlite",
+      path,
+    );
+  } catch (error) {
+    // SQLITE_CORRUPT, SQLITE_NOTADB.
+    if ([11, 26].includes(sqliteCode(error) ?? 0))
+      throw new StoreError(damaged(path, String((error as Error).message)));
+    throw error;
+  }
+}
+
+type Applied = Parameters<typeof checkVersion>[0][number];
+
+function damaged(path: string, verdict: string): string {
+  return (
+    `The store ${path} is damaged (${verdict}). Nothing was changed. Put a backup of it in its place, or move it and its -wal and -shm files away to ` +
+    "begin with an empty store; the instances' disks stay, but berthd will no longer know them."
+  );
+}
+
+/** What Kysely asks of a database, on Node's: statements are prepared once. */
+function cachedPrepare(database: DatabaseSync): (text: string) => SqliteStatement {
+  const statements = new Map<string, SqliteStatement>();
+  return (text) => {
+    const known = statements.get(text);
+    if (known) return known;
+    if (statements.size >= maxStatements) statements.clear();
+    const statement = toKysely(database.prepare(text));
+    statements.set(text, statement);
+    return statement;
+  };
+}
+
+function toKysely(statement: StatementSync): SqliteStatement {
+  const values = (parameters: readonly unknown[]) => parameters as SQLInputValue[];
+  return {
+    reader: statement.columns().length > 0,
+    all: (parameters) => statement.all(...values(parameters)),
+    run: (parameters) => statement.run(...values(parameters)),
+    iterate: (parameters) => statement.iterate(...values(parameters)),
+  };
+}
+
+/** Takes the write lock when a transaction begins, so that it never has to give up halfway because another process writes. */
+class ImmediateSqliteDialect extends SqliteDialect {
+  readonly #config: SqliteDialectConfig;
+
+  constructor(config: SqliteDialectConfig) {
+    super(config);
+    this.#config = config;
+  }
+
+  override createDriver(): Driver {
+    return new ImmediateSqliteDriver(this.#config);
+  }
+}
+
+class ImmediateSqliteDriver extends SqliteDriver {
+  override async beginTransaction(connection: DatabaseConnection): Promise<void> {
+    await connection.executeQuery(CompiledQuery.raw("begin immediate"));
+  }
+}
