@@ -32,7 +32,7 @@ export function idSchema(kind: IdKind) {
 export const Name = z
   .string()
   .regex(namePattern, "must be 1 to 63 lower-case letters, digits or dashes and begin with a letter or digit")
-  .refine((name) => !isId(name), "must not have the shape of an id");
+  .regex(/^(?![a-z]{1,8}-[0-9a-f]{17}$)/, "must not have the shape of an id");
 
 /** What stands in a path for one object: its id or its name. */
 export const IdOrName = z.string().min(1).max(63).regex(namePattern, "must be an id or a name");
@@ -51,13 +51,31 @@ export const Labels = z
       ),
     z.string().max(255),
   )
-  .refine((labels) => Object.keys(labels).length <= 64, "at most 64 labels");
+  .refine((labels) => Object.keys(labels).length <= 64, "at most 64 labels")
+  .meta({ maxProperties: 64 });
+
+/** A number as a query writes it: decimal digits and nothing else, so that `0x10`, `1e2` or an empty text are refused. */
+export function numberFromText(number: z.ZodNumber) {
+  return z
+    .string()
+    .regex(/^\d{1,15}(\.\d{1,3})?$/, "must be a number written in digits")
+    .transform(Number)
+    .pipe(number);
+}
+
+/** A yes or no as a query writes it. */
+export const YesOrNo = z.stringbool({
+  truthy: ["true"],
+  falsy: ["false"],
+  case: "sensitive",
+  error: "must be true or false",
+});
 
 /** The query every list takes. `cursor` is opaque: take it from the page before. */
 export const PageQuery = z.object({
   project: Name.optional(),
   cursor: z.string().max(512).optional(),
-  limit: z.coerce.number().int().min(1).max(500).default(100),
+  limit: numberFromText(z.number().int().min(1).max(500)).default(100),
 });
 
 /** A page of a list; `nextCursor` is null on the last. */
@@ -68,6 +86,6 @@ export function pageOf<T extends z.ZodType>(item: T) {
 /** The query of a change: `wait` is how long to wait for its operation to end, in seconds; `queue` waits for a busy object instead of answering 409. */
 export const ChangeQuery = z.object({
   project: Name.optional(),
-  wait: z.coerce.number().min(0).max(600).optional(),
-  queue: z.stringbool().optional(),
+  wait: numberFromText(z.number().min(0).max(600)).optional(),
+  queue: YesOrNo.optional(),
 });

@@ -38,6 +38,21 @@ export const errorCatalogue = {
     hint: "List what there is with berth ls, berth image ls or berth op ls.",
   },
   route_not_found: { status: 404, title: "There is no such path", hint: "The API reference is at /docs." },
+  method_not_allowed: {
+    status: 405,
+    title: "The path does not take this method",
+    hint: "The Allow header lists what it takes; the API reference is at /docs.",
+  },
+  host_refused: {
+    status: 421,
+    title: "The Host header names a host that is not this one",
+    hint: "Use the address that berthd listens on, such as http://127.0.0.1:8642; the header is checked so that no web page can reach berthd by a name of its own.",
+  },
+  upgrade_required: {
+    status: 426,
+    title: "The path is for WebSocket connections",
+    hint: "Open it as a WebSocket, or use berth exec or berth console.",
+  },
   busy: {
     status: 409,
     title: "Another operation holds this object",

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { Name, PageQuery, Timestamp } from "./common.ts";
+import { Name, numberFromText, PageQuery, Timestamp } from "./common.ts";
 
 /** A fact that happened. `seq` rises by one in commit order, without gaps, over the whole installation. */
 export const Event = z
@@ -19,13 +19,16 @@ export type Event = z.infer<typeof Event>;
 
 /** The event list: events after `after`, oldest first. */
 export const ListEventsQuery = PageQuery.omit({ cursor: true }).extend({
-  after: z.coerce.number().int().min(0).default(0),
+  after: numberFromText(z.number().int().min(0)).default(0),
   type: z.string().max(64).optional(),
   subject: z.string().max(64).optional(),
 });
 
+/** Events, oldest first; `next` is the `after` to go on with. */
+export const EventList = z.object({ items: z.array(Event), next: z.number().int() });
+
 /** The event stream (Server-Sent Events; the id of each is its `seq`). Resume by the `Last-Event-ID` header or `after`; without either it begins now. */
 export const StreamEventsQuery = z.object({
   project: Name.optional(),
-  after: z.coerce.number().int().min(0).optional(),
+  after: numberFromText(z.number().int().min(0)).optional(),
 });

@@ -1,6 +1,9 @@
+export * from "./api-error.ts";
+export * from "./client.ts";
 export * from "./common.ts";
 export * from "./errors.ts";
 export * from "./event.ts";
+export type { GuestSession, OutputChunk } from "./exec-session.ts";
 export * from "./image.ts";
 export * from "./instance.ts";
 export * from "./node.ts";

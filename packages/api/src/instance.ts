@@ -1,5 +1,16 @@
 import { z } from "zod";
-import { ChangeQuery, IdOrName, idSchema, Labels, Name, PageQuery, Timestamp } from "./common.ts";
+import {
+  ChangeQuery,
+  IdOrName,
+  idSchema,
+  Labels,
+  Name,
+  numberFromText,
+  PageQuery,
+  Timestamp,
+  YesOrNo,
+} from "./common.ts";
+import { Problem } from "./problem.ts";
 
 /** What an instance is doing, as last observed. */
 export const instancePhases = [
@@ -149,10 +160,10 @@ export const ListInstancesQuery = PageQuery.extend({
 });
 
 /** A stop; `force` cuts the power at once and cancels what else is being done to the instance. */
-export const StopInstanceQuery = ChangeQuery.extend({ force: z.stringbool().optional() });
+export const StopInstanceQuery = ChangeQuery.extend({ force: YesOrNo.optional() });
 
 /** A delete; without `force` a running instance is refused with `instance_running`. */
-export const DeleteInstanceQuery = ChangeQuery.extend({ force: z.stringbool().optional() });
+export const DeleteInstanceQuery = ChangeQuery.extend({ force: YesOrNo.optional() });
 
 /** The path of one instance. */
 export const InstanceParams = z.object({ instance: IdOrName });
@@ -160,10 +171,10 @@ export const InstanceParams = z.object({ instance: IdOrName });
 /** The query of the log: the last `tail` lines, then, with `follow`, each new one until the instance stops or the client leaves. */
 export const LogsQuery = z.object({
   project: Name.optional(),
-  tail: z.coerce.number().int().min(0).max(1_000_000).optional(),
-  follow: z.stringbool().optional(),
+  tail: numberFromText(z.number().int().min(0).max(1_000_000)).optional(),
+  follow: YesOrNo.optional(),
   /** Begin each line with the time it was written, RFC 3339. */
-  timestamps: z.stringbool().optional(),
+  timestamps: YesOrNo.optional(),
 });
 
 /** The first message of an exec connection, as JSON text. Streams follow as binary frames: see `execFrames`. */
@@ -179,6 +190,16 @@ export const ExecRequest = z
     rows: z.number().int().min(1).max(1000).default(24),
     /** Whether the client will send standard input; without it the program reads end-of-file. */
     stdin: z.boolean().default(false),
+    /**
+     * The most output, in bytes, that the server sends beyond what the client has acknowledged by `{ack: bytes}`, so that a client whose WebSocket cannot be
+     * paused (a browser's) is never flooded. Without it only TCP holds the output back.
+     */
+    windowBytes: z
+      .number()
+      .int()
+      .min(4096)
+      .max(16 * 1024 * 1024)
+      .optional(),
   })
   .meta({ id: "ExecRequest" });
 export type ExecRequest = z.infer<typeof ExecRequest>;
@@ -186,9 +207,47 @@ export type ExecRequestInput = z.input<typeof ExecRequest>;
 
 /**
  * The first byte of a binary frame on an exec or console connection. `stdin` with nothing behind it is end-of-file;
- * `control` carries JSON: from the client `{resize: {cols, rows}}` or `{signal: "TERM"}`, from the server `{exit: {code}}` or `{error: Problem}`.
+ * `control` carries JSON: a ClientControl or a ServerControl.
  */
 export const execFrames = { stdin: 0, stdout: 1, stderr: 2, control: 3 } as const;
+
+/** The signals that can be sent to a program: those SSH names (RFC 4254, section 6.10) and two that terminals send. */
+export const execSignals = [
+  "ABRT",
+  "ALRM",
+  "FPE",
+  "HUP",
+  "ILL",
+  "INT",
+  "KILL",
+  "PIPE",
+  "QUIT",
+  "SEGV",
+  "TERM",
+  "USR1",
+  "USR2",
+  "WINCH",
+  "TSTP",
+] as const;
+export type ExecSignal = (typeof execSignals)[number];
+
+/** What a client says on the control stream: the terminal's new size, a signal, or how many more bytes of output it has taken in. */
+export const ClientControl = z
+  .union([
+    z.strictObject({
+      resize: z.strictObject({ cols: z.number().int().min(1).max(1000), rows: z.number().int().min(1).max(1000) }),
+    }),
+    z.strictObject({ signal: z.enum(execSignals) }),
+    z.strictObject({ ack: z.number().int().min(0) }),
+  ])
+  .meta({ id: "ClientControl" });
+export type ClientControl = z.infer<typeof ClientControl>;
+
+/** The last message of the server on the control stream: how the program ended, or why there is none. */
+export const ServerControl = z
+  .union([z.object({ exit: z.object({ code: z.number().int() }) }), z.object({ error: Problem })])
+  .meta({ id: "ServerControl" });
+export type ServerControl = z.infer<typeof ServerControl>;
 
 /** Where a tar archive is read from or written to in the guest. */
 export const FilesQuery = z.object({

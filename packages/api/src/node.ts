@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { idSchema, Name, Timestamp } from "./common.ts";
+import { IdOrName, idSchema, Name, Timestamp } from "./common.ts";
 
 /** What a driver can do at its location; an ability it lacks is answered `unsupported_by_driver` at request time. */
 export const DriverAbilities = z.object({
@@ -44,3 +44,5 @@ export const Node = z
   })
   .meta({ id: "Node" });
 export type Node = z.infer<typeof Node>;
+
+export const NodeParams = z.object({ node: IdOrName });

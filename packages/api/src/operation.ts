@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { idSchema, Name, PageQuery, Timestamp } from "./common.ts";
+import { idSchema, Name, numberFromText, PageQuery, Timestamp, YesOrNo } from "./common.ts";
 import { Problem } from "./problem.ts";
 
 export const operationStatuses = ["pending", "running", "cancelling", "succeeded", "failed", "cancelled"] as const;
@@ -47,10 +47,10 @@ export type Operation = z.infer<typeof Operation>;
 export const ListOperationsQuery = PageQuery.extend({
   target: z.string().max(64).optional(),
   status: OperationStatus.optional(),
-  unfinished: z.stringbool().optional(),
+  unfinished: YesOrNo.optional(),
 });
 export const OperationParams = z.object({ operation: idSchema("operation") });
 /** Waits up to `timeout` seconds for the end; answers with the operation as it is then. */
-export const WaitOperationQuery = z.object({ timeout: z.coerce.number().min(0).max(600).default(60) });
+export const WaitOperationQuery = z.object({ timeout: numberFromText(z.number().min(0).max(600)).default(60) });
 /** The log of a build or pull: text lines; with `follow` until the operation ends. */
-export const OperationLogQuery = z.object({ follow: z.stringbool().optional() });
+export const OperationLogQuery = z.object({ follow: YesOrNo.optional() });

@@ -14,6 +14,8 @@ export const Problem = z
     errors: z.array(z.object({ path: z.string(), message: z.string() })).optional(),
     /** The operation that holds a busy object. */
     operationId: z.string().optional(),
+    /** The answer's X-Request-Id, by which berthd's log tells more. */
+    requestId: z.string().optional(),
   })
   .meta({ id: "Problem" });
 export type Problem = z.infer<typeof Problem>;

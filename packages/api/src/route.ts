@@ -18,11 +18,15 @@ export interface Route {
   readonly params?: z.ZodObject;
   readonly query?: z.ZodObject;
   readonly body?: z.ZodType;
-  /** Success status and body; every route can also answer with a Problem. */
+  /** Success status and body (of kind `events`: each message); every route can also answer with a Problem. */
   readonly status: number;
   readonly response?: z.ZodType;
   /** Whether it takes an Idempotency-Key. */
-  readonly idempotent?: boolean;
+  readonly idempotent?: true;
+  /** Whether it takes If-Match with the ETag of what it changes. */
+  readonly precondition?: true;
+  /** What a reader must know beyond the summary. */
+  readonly description?: string;
 }
 
 /** Keeps a route's exact type, so that the client's arguments and answers are derived from it. */

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { ChangeQuery, pageOf } from "./common.ts";
-import { Event, ListEventsQuery, StreamEventsQuery } from "./event.ts";
+import { Event, EventList, ListEventsQuery, StreamEventsQuery } from "./event.ts";
 import { BuildImage, Image, ImageParams, ListImagesQuery, PullImage } from "./image.ts";
 import {
   CreateInstance,
@@ -12,7 +12,7 @@ import {
   LogsQuery,
   StopInstanceQuery,
 } from "./instance.ts";
-import { Node } from "./node.ts";
+import { Node, NodeParams } from "./node.ts";
 import { ListOperationsQuery, Operation, OperationLogQuery, OperationParams, WaitOperationQuery } from "./operation.ts";
 import { route } from "./route.ts";
 
@@ -23,8 +23,10 @@ const images = "/api/v1/images";
 const operations = "/api/v1/operations";
 
 /** An instance or image just changed, with the operation that carries it out. */
-const InstanceChange = z.object({ instance: Instance, operation: Operation }).meta({ id: "InstanceChange" });
-const ImageChange = z.object({ image: Image, operation: Operation }).meta({ id: "ImageChange" });
+export const InstanceChange = z.object({ instance: Instance, operation: Operation }).meta({ id: "InstanceChange" });
+export type InstanceChange = z.infer<typeof InstanceChange>;
+export const ImageChange = z.object({ image: Image, operation: Operation }).meta({ id: "ImageChange" });
+export type ImageChange = z.infer<typeof ImageChange>;
 
 /** Every request the API answers, by the name the client calls it by. */
 export const routes = {
@@ -76,6 +78,7 @@ export const routes = {
     status: 202,
     response: InstanceChange,
     idempotent: true,
+    precondition: true,
   }),
   stopInstance: route({
     method: "POST",
@@ -89,6 +92,7 @@ export const routes = {
     status: 202,
     response: InstanceChange,
     idempotent: true,
+    precondition: true,
   }),
   restartInstance: route({
     method: "POST",
@@ -102,6 +106,7 @@ export const routes = {
     status: 202,
     response: InstanceChange,
     idempotent: true,
+    precondition: true,
   }),
   deleteInstance: route({
     method: "DELETE",
@@ -115,6 +120,7 @@ export const routes = {
     status: 202,
     response: InstanceChange,
     idempotent: true,
+    precondition: true,
   }),
   instanceLogs: route({
     method: "GET",
@@ -269,6 +275,19 @@ export const routes = {
     status: 200,
     response: Operation,
   }),
+  watchOperation: route({
+    method: "GET",
+    path: `${operations}/:operation/watch`,
+    summary: "Follow an operation until it ends",
+    description:
+      "Each message is the whole operation: at once, after each change of a step or its progress, and for the last time when it has ended.",
+    resource: "operation",
+    action: "read",
+    kind: "events",
+    params: OperationParams,
+    status: 200,
+    response: Operation,
+  }),
   cancelOperation: route({
     method: "POST",
     path: `${operations}/:operation/cancel`,
@@ -301,7 +320,7 @@ export const routes = {
     kind: "json",
     query: ListEventsQuery,
     status: 200,
-    response: z.object({ items: z.array(Event), next: z.number().int() }),
+    response: EventList,
   }),
   streamEvents: route({
     method: "GET",
@@ -312,6 +331,7 @@ export const routes = {
     kind: "events",
     query: StreamEventsQuery,
     status: 200,
+    response: Event,
   }),
 
   listNodes: route({
@@ -331,7 +351,7 @@ export const routes = {
     resource: "node",
     action: "read",
     kind: "json",
-    params: z.object({ node: z.string().max(63) }),
+    params: NodeParams,
     status: 200,
     response: Node,
   }),

@@ -1,0 +1,165 @@
+import { ApiError, UnreachableError } from "./api-error.ts";
+import { type ClientControl, type ExecRequestInput, type ExecSignal, execFrames, ServerControl } from "./instance.ts";
+
+/** Some output of the guest, in the order it arrived. */
+export interface OutputChunk {
+  readonly stream: "stdout" | "stderr";
+  readonly data: Uint8Array;
+}
+
+/** A terminal or program in the guest, over a WebSocket. */
+export interface GuestSession {
+  /** Everything it writes; ends with it. Read it to the end, or the program is held back once the window is full. */
+  readonly output: AsyncIterable<OutputChunk>;
+  /** Its exit code (of a console: 0 when the server ended it). Rejects with an ApiError when it could not run, with an UnreachableError when the connection broke. */
+  readonly exit: Promise<number>;
+  /** Sends standard input; resolves when there is room for more. */
+  write(data: Uint8Array | string): Promise<void>;
+  /** Ends standard input. */
+  endInput(): void;
+  resize(size: { readonly cols: number; readonly rows: number }): void;
+  signal(name: ExecSignal): void;
+  /** Leaves; the program is killed. */
+  close(): void;
+}
+
+const windowBytes = 1024 * 1024;
+const sendHighWater = 1024 * 1024;
+const largestFrame = 64 * 1024;
+
+/** What is needed of a WebSocket: the part that browsers and Node 24 have in common. */
+type Socket = InstanceType<typeof WebSocket>;
+
+/** Opens an exec (with a request) or console (without) session over an already opening socket. */
+export function guestSession(
+  socket: Socket,
+  request: ExecRequestInput | null,
+  where: string,
+  signal?: AbortSignal,
+): GuestSession {
+  socket.binaryType = "arraybuffer";
+  const output = new ChunkQueue((bytes) => request && control({ ack: bytes }));
+  const exit = Promise.withResolvers<number>();
+  const opened = Promise.withResolvers<void>();
+  // Both are also for those who never look at them.
+  exit.promise.catch(() => {});
+  opened.promise.catch(() => {});
+
+  const finish = (result: { code: number } | { error: Error }) => {
+    if ("code" in result) exit.resolve(result.code);
+    else exit.reject(result.error);
+    if ("error" in result) opened.reject(result.error);
+    output.end();
+    signal?.removeEventListener("abort", close);
+  };
+  const control = (message: ClientControl) =>
+    send(execFrames.control, new TextEncoder().encode(JSON.stringify(message)));
+  const send = (stream: number, data: Uint8Array) => {
+    if (socket.readyState !== socket.OPEN) return;
+    const frame = new Uint8Array(data.length + 1);
+    frame[0] = stream;
+    frame.set(data, 1);
+    socket.send(frame);
+  };
+  const close = () => {
+    socket.close(1000);
+    finish({ error: new UnreachableError(where, "the session was closed here") });
+  };
+
+  socket.addEventListener("open", () => {
+    if (request) socket.send(JSON.stringify({ windowBytes, ...request }));
+    opened.resolve();
+  });
+  socket.addEventListener("message", (event: { data: unknown }) => {
+    if (!(event.data instanceof ArrayBuffer)) return;
+    const frame = new Uint8Array(event.data);
+    const data = frame.subarray(1);
+    if (frame[0] === execFrames.stdout) output.push({ stream: "stdout", data });
+    if (frame[0] === execFrames.stderr) output.push({ stream: "stderr", data });
+    if (frame[0] === execFrames.control) {
+      const message = ServerControl.parse(JSON.parse(new TextDecoder().decode(data)));
+      finish("exit" in message ? { code: message.exit.code } : { error: new ApiError(message.error) });
+    }
+  });
+  socket.addEventListener("error", () => {
+    finish({ error: new UnreachableError(where, "the WebSocket could not be opened or was cut") });
+  });
+  socket.addEventListener("close", (event: { code: number; reason: string }) => {
+    // Nothing changes when the end has been told already.
+    if (event.code === 1000 && !request) finish({ code: 0 });
+    else finish({ error: new UnreachableError(where, event.reason || `the WebSocket was closed (${event.code})`) });
+  });
+  if (signal?.aborted) close();
+  else signal?.addEventListener("abort", close, { once: true });
+
+  return {
+    output,
+    exit: exit.promise,
+    async write(data) {
+      await opened.promise;
+      const bytes = typeof data === "string" ? new TextEncoder().encode(data) : data;
+      for (let at = 0; at < bytes.length; at += largestFrame) {
+        send(execFrames.stdin, bytes.subarray(at, at + largestFrame));
+        // A WebSocket does not tell when it has drained, so it is asked.
+        while (socket.bufferedAmount > sendHighWater && socket.readyState === socket.OPEN) {
+          await new Promise((resolve) => setTimeout(resolve, 5));
+        }
+      }
+    },
+    endInput: () =>
+      void opened.promise.then(
+        () => send(execFrames.stdin, new Uint8Array()),
+        () => {},
+      ),
+    resize: (size) =>
+      void opened.promise.then(
+        () => control({ resize: { cols: size.cols, rows: size.rows } }),
+        () => {},
+      ),
+    signal: (name) =>
+      void opened.promise.then(
+        () => control({ signal: name }),
+        () => {},
+      ),
+    close,
+  };
+}
+
+/** Chunks that wait for their reader; tells how many bytes it has taken. */
+class ChunkQueue implements AsyncIterable<OutputChunk> {
+  readonly #chunks: OutputChunk[] = [];
+  readonly #taken: (bytes: number) => void;
+  #ended = false;
+  #wake: () => void = () => {};
+
+  constructor(taken: (bytes: number) => void) {
+    this.#taken = taken;
+  }
+
+  push(chunk: OutputChunk): void {
+    if (this.#ended || chunk.data.length === 0) return;
+    this.#chunks.push(chunk);
+    this.#wake();
+  }
+
+  end(): void {
+    this.#ended = true;
+    this.#wake();
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<OutputChunk, void> {
+    for (;;) {
+      const chunk = this.#chunks.shift();
+      if (chunk) {
+        yield chunk;
+        this.#taken(chunk.data.length);
+      } else if (this.#ended) {
+        return;
+      } else {
+        await new Promise<void>((resolve) => {
+          this.#wake = resolve;
+        });
+      }
+    }
+  }
+}
