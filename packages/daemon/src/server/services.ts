@@ -1,0 +1,144 @@
+import type { Duplex, Readable, Writable } from "node:stream";
+import type {
+  BuildImage,
+  CreateInstance,
+  Event,
+  ExecRequest,
+  ExecSignal,
+  Image,
+  ImageChange,
+  Instance,
+  InstanceChange,
+  InstancePhase,
+  Node,
+  Operation,
+  OperationStatus,
+  PullImage,
+} from "@berth/api";
+import type { Caller } from "../identity/authorize.ts";
+
+/** Who asks, and in which project: `?project=`, else the token's, else `default`. The pair has passed `authorize()`. */
+export interface Scope {
+  readonly caller: Caller;
+  readonly project: string;
+}
+
+/** How a change is to be made; all of it is judged in the transaction that makes it. */
+export interface ChangeOptions {
+  /**
+   * The request's Idempotency-Key and the SHA-256 of what it asks. The same pair from the same token in the same project is answered with the first
+   * answer's objects as they are now; another request under a used key throws `idempotency_mismatch`.
+   */
+  readonly idempotency: { readonly key: string; readonly requestHash: string } | null;
+  /** The generations the object may have, by If-Match; null for any. Another one throws `precondition_failed`. */
+  readonly ifMatch: readonly number[] | null;
+  /** Whether to wait for whoever holds the object instead of throwing `busy`. */
+  readonly queue: boolean;
+}
+
+/** `value` null asks only that the label be there. */
+export interface LabelFilter {
+  readonly key: string;
+  readonly value: string | null;
+}
+
+export interface PageRequest {
+  readonly limit: number;
+  /** As the page before gave it; one that it did not give throws `invalid_request`. */
+  readonly cursor: string | undefined;
+}
+
+export interface Page<T> {
+  readonly items: readonly T[];
+  readonly nextCursor: string | null;
+}
+
+/** A program running in a guest. */
+export interface ExecSession {
+  readonly stdin: Writable;
+  readonly stdout: Readable;
+  /** Null with a terminal: there is only one stream then. */
+  readonly stderr: Readable | null;
+  resize(size: { readonly cols: number; readonly rows: number }): void;
+  signal(name: ExecSignal): void;
+  /** How it ended; rejects with a BerthError when the guest was lost. */
+  readonly exit: Promise<{ readonly code: number }>;
+  /** Kills it if it still runs and lets go of everything; may be called more than once. */
+  close(): void;
+}
+
+/**
+ * What the server asks of the rest of the daemon. Every function throws BerthErrors: `not_found` for what is not there or not in the scope's project.
+ * `ref` is an id or a name.
+ */
+export interface Services {
+  readonly tokens: {
+    /** Whose token has this SHA-256 (hex); undefined for an unknown, expired or revoked one. Asked at most every few seconds for one token. */
+    find(hash: string): Promise<Caller | undefined>;
+  };
+  readonly instances: {
+    list(
+      scope: Scope,
+      query: PageRequest & { readonly labels: readonly LabelFilter[]; readonly phase: InstancePhase | undefined },
+    ): Promise<Page<Instance>>;
+    get(scope: Scope, ref: string): Promise<Instance>;
+    create(scope: Scope, input: CreateInstance, options: ChangeOptions): Promise<InstanceChange>;
+    start(scope: Scope, ref: string, options: ChangeOptions): Promise<InstanceChange>;
+    stop(scope: Scope, ref: string, options: ChangeOptions & { readonly force: boolean }): Promise<InstanceChange>;
+    restart(scope: Scope, ref: string, options: ChangeOptions): Promise<InstanceChange>;
+    remove(scope: Scope, ref: string, options: ChangeOptions & { readonly force: boolean }): Promise<InstanceChange>;
+    /** Resolves once it is known that there is a log; the stream ends by itself without `follow`, or when the instance stops. */
+    logs(
+      scope: Scope,
+      ref: string,
+      options: { readonly tail: number | undefined; readonly follow: boolean; readonly timestamps: boolean; readonly signal: AbortSignal },
+    ): Promise<Readable>;
+    /** Resolves once the program runs. */
+    exec(scope: Scope, ref: string, request: ExecRequest, signal: AbortSignal): Promise<ExecSession>;
+    /** Attaches to the serial console; destroying the stream detaches. */
+    console(scope: Scope, ref: string, signal: AbortSignal): Promise<Duplex>;
+    /** Resolves with a tar archive once the guest has found the path. */
+    readFiles(scope: Scope, ref: string, path: string, signal: AbortSignal): Promise<Readable>;
+    /** Unpacks a tar archive, which is read as fast as the guest takes it. */
+    writeFiles(scope: Scope, ref: string, path: string, archive: Readable, signal: AbortSignal): Promise<void>;
+  };
+  readonly images: {
+    list(scope: Scope, query: PageRequest & { readonly reference: string | undefined }): Promise<Page<Image>>;
+    get(scope: Scope, ref: string): Promise<Image>;
+    pull(scope: Scope, input: PullImage, options: ChangeOptions): Promise<ImageChange>;
+    build(scope: Scope, input: BuildImage, options: ChangeOptions): Promise<ImageChange>;
+    remove(scope: Scope, ref: string, options: ChangeOptions): Promise<ImageChange>;
+  };
+  /** An operation is found by its id in any project; the server authorises by the project it belongs to. */
+  readonly operations: {
+    list(
+      scope: Scope,
+      query: PageRequest & {
+        readonly target: string | undefined;
+        readonly status: OperationStatus | undefined;
+        readonly unfinished: boolean;
+      },
+    ): Promise<Page<Operation>>;
+    get(id: string): Promise<Operation>;
+    /** The operation as it is now, then again after each change (a few times a second at most), for the last time when it is final. Ends early when aborted. */
+    watch(id: string, signal: AbortSignal): AsyncIterable<Operation>;
+    /** Asks for it to be cancelled. Throws `operation_final` when it has ended. */
+    cancel(id: string): Promise<Operation>;
+    /** The log's lines as text; with `follow` until the operation ends. */
+    log(id: string, options: { readonly follow: boolean; readonly signal: AbortSignal }): Promise<Readable>;
+  };
+  readonly events: {
+    /** The number of the newest event; 0 when there is none yet. */
+    last(): Promise<number>;
+    list(
+      scope: Scope,
+      query: { readonly after: number; readonly limit: number; readonly type: string | undefined; readonly subject: string | undefined },
+    ): Promise<{ readonly items: readonly Event[]; readonly next: number }>;
+    /** Every event of the project after number `after`, then each new one, until aborted. */
+    follow(scope: Scope, after: number, signal: AbortSignal): AsyncIterable<Event>;
+  };
+  readonly nodes: {
+    list(scope: Scope): Promise<Page<Node>>;
+    get(scope: Scope, ref: string): Promise<Node>;
+  };
+}
