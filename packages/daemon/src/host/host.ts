@@ -39,13 +39,24 @@ export interface ProcessIdentity {
   readonly bootId: string;
 }
 
+/** A process as /proc shows it: its arguments exactly as it was given them. */
+export interface RunningProcess {
+  readonly identity: ProcessIdentity;
+  readonly uid: number;
+  readonly args: readonly string[];
+}
+
 export interface DetachOptions {
   readonly cwd: string;
   readonly env?: Readonly<Record<string, string>>;
   readonly uid?: number;
   readonly gid?: number;
-  /** Where standard output and error are appended. */
-  readonly outputPath: string;
+  /** Where standard output and error are appended, never through a link; nowhere when neither this nor `outputFd` is given. */
+  readonly outputPath?: string;
+  /** A descriptor for standard output and error; closed here afterwards. */
+  readonly outputFd?: number;
+  /** A descriptor for standard input, which is empty otherwise; closed here afterwards. */
+  readonly inputFd?: number;
   /** Further descriptors to pass as 3, 4, …; they are closed here afterwards. */
   readonly fds?: readonly number[];
 }
@@ -55,10 +66,14 @@ export interface Host {
   readonly name: string;
   /** Runs a program to its end. Rejects with a ProgramError when it exits otherwise than with 0, is killed, or cannot be found. */
   run(program: string, args: readonly string[], options?: RunOptions): Promise<RunResult>;
-  /** Starts a program and hands over its streams. */
+  /** Starts a program and hands over its streams. It may run as long as it likes unless `timeoutMs` is given. */
   start(program: string, args: readonly string[], options?: RunOptions): RunningProgram;
   /** Starts a program in a session of its own that the daemon's end does not touch. */
   detach(program: string, args: readonly string[], options: DetachOptions): Promise<ProcessIdentity>;
+  /** A one-way channel between programs: its ends are handed to `detach`, which closes them here. */
+  pipe(): Promise<{ readonly readFd: number; readonly writeFd: number }>;
+  /** The command lines of all processes, for finding one by an exact argument. */
+  processes(): Promise<readonly RunningProcess[]>;
   /** Who has this pid now; undefined when nobody has. */
   identify(pid: number): Promise<ProcessIdentity | undefined>;
   /** Whether that very process still runs (a zombie does not). */
@@ -67,6 +82,8 @@ export interface Host {
   signal(identity: ProcessIdentity, signal: NodeJS.Signals): Promise<boolean>;
   /** Resolves when that very process is gone. */
   waitForExit(identity: ProcessIdentity, signal: AbortSignal): Promise<void>;
+  /** Binds a port for a moment: the port it was, any free one for 0, or undefined when it is taken. Rejects when the address is not this machine's. */
+  tryPort(protocol: "tcp" | "udp", address: string, port: number): Promise<number | undefined>;
   /** Connects to a unix socket. */
   connect(path: string, signal?: AbortSignal): Promise<Duplex>;
   /** Where a program is, searching PATH and the sbin folders; undefined when it is not installed. */
@@ -84,6 +101,14 @@ export interface HostFacts {
   readonly memoryMib: number;
   readonly uid: number;
   readonly gid: number;
+}
+
+/** A plain file open for reading. `id` tells it from any other that had or will have its name. */
+export interface OpenFile {
+  readonly id: string;
+  /** Up to 64 KiB from there; empty at its present end. */
+  read(position: number): Promise<Uint8Array>;
+  close(): Promise<void>;
 }
 
 /** The host's files. Paths are absolute. */
@@ -108,6 +133,13 @@ export interface HostFiles {
   readStream(path: string, options?: { start?: number; end?: number }): Readable;
   writeStream(path: string, options?: { mode?: number }): Writable;
   freeBytes(path: string): Promise<number>;
+  /**
+   * Opens a plain file below a folder that another user may write to: nothing below the folder may be a link, so a guest that took over its
+   * hypervisor cannot make the daemon read something else. Undefined when it is not there; rejects when it is something else.
+   */
+  openUntrusted(folder: string, name: string): Promise<OpenFile | undefined>;
+  /** Yields when something in the folder has changed; several changes may be one. */
+  watch(path: string, signal: AbortSignal): AsyncIterable<void>;
 }
 
 /** A program on the host that failed: facts for whoever must act. The arguments are those given, so never pass a secret as one. */

@@ -1,7 +1,17 @@
 import { localFacts } from "./facts.ts";
 import { localFiles } from "./files.ts";
 import type { Host } from "./host.ts";
-import { connectUnix, detachProgram, identifyProcess, isAlive, signalProcess, waitForExit } from "./processes.ts";
+import { tryPort } from "./ports.ts";
+import {
+  connectUnix,
+  detachProgram,
+  identifyProcess,
+  isAlive,
+  listProcesses,
+  makePipe,
+  signalProcess,
+  waitForExit,
+} from "./processes.ts";
 import { findProgram, runProgram, startProgram } from "./programs.ts";
 
 /** The machine berthd itself runs on. */
@@ -11,6 +21,9 @@ export function localHost(): Host {
     run: runProgram,
     start: startProgram,
     detach: detachProgram,
+    pipe: makePipe,
+    processes: listProcesses,
+    tryPort,
     identify: async (pid) => identifyProcess(pid),
     isAlive: async (identity) => isAlive(identity),
     signal: async (identity, signal) => signalProcess(identity, signal),

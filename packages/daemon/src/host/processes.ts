@@ -1,12 +1,15 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { closeSync, constants, openSync, readFileSync } from "node:fs";
+import { mkdtemp, readdir, readFile, rm, stat } from "node:fs/promises";
 import { connect } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import type { Duplex } from "node:stream";
 import { setTimeout as delay } from "node:timers/promises";
 import { readBootId } from "./facts.ts";
-import { type DetachOptions, type ProcessIdentity, ProgramError } from "./host.ts";
-import { programEnvironment } from "./programs.ts";
+import { type DetachOptions, type ProcessIdentity, ProgramError, type RunningProcess } from "./host.ts";
+import { programEnvironment, runProgram } from "./programs.ts";
 
 /** Those of this daemon's own children that still run: the kernel tells us when they end, so nobody has to look. */
 const children = new Map<number, ChildProcess>();
@@ -20,15 +23,19 @@ export async function detachProgram(
   args: readonly string[],
   options: DetachOptions,
 ): Promise<ProcessIdentity> {
-  const { O_WRONLY, O_APPEND, O_CREAT, O_NOFOLLOW } = constants;
-  const output = openSync(options.outputPath, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW, 0o600);
-  const fds = options.fds ?? [];
+  const opened = [...(options.fds ?? []), options.inputFd, options.outputFd].filter((fd) => fd !== undefined);
   try {
+    let output: number | "ignore" = options.outputFd ?? "ignore";
+    if (options.outputPath !== undefined) {
+      const { O_WRONLY, O_APPEND, O_CREAT, O_NOFOLLOW } = constants;
+      output = openSync(options.outputPath, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW, 0o600);
+      opened.push(output);
+    }
     const child = spawn(program, args, {
       detached: true,
       cwd: options.cwd,
       env: programEnvironment(options.env),
-      stdio: ["ignore", output, output, ...fds],
+      stdio: [options.inputFd ?? "ignore", output, output, ...(options.fds ?? [])],
       ...(options.uid === undefined ? {} : { uid: options.uid }),
       ...(options.gid === undefined ? {} : { gid: options.gid }),
     });
@@ -44,7 +51,7 @@ export async function detachProgram(
     remember(child, child.pid);
     return { pid: child.pid, startTicks: stat.startTicks, bootId: readBootId() };
   } finally {
-    for (const fd of [output, ...fds]) closeSync(fd);
+    for (const fd of new Set(opened)) closeSync(fd);
   }
 }
 
@@ -52,6 +59,36 @@ function remember(child: ChildProcess, pid: number): void {
   children.set(pid, child);
   child.once("exit", () => children.delete(pid));
   child.unref();
+}
+
+/** Node cannot make a pipe, but it can open both ends of a named one and take its name away. Non-blocking opening never waits for the other end. */
+export async function makePipe(): Promise<{ readFd: number; writeFd: number }> {
+  const folder = await mkdtemp(join(tmpdir(), "berth-pipe-"));
+  try {
+    const path = join(folder, "pipe");
+    await runProgram("mkfifo", ["-m", "600", path]);
+    const readFd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    const writeFd = openSync(path, constants.O_WRONLY);
+    return { readFd, writeFd };
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+/** Processes that end while we look are left out, and so are kernel threads, which have no arguments. */
+export async function listProcesses(): Promise<readonly RunningProcess[]> {
+  const pids = (await readdir("/proc")).filter((name) => /^\d+$/.test(name)).map(Number);
+  const found: RunningProcess[] = [];
+  for (const pid of pids) {
+    const identity = identifyProcess(pid);
+    if (!identity) continue;
+    const facts = await Promise.all([readFile(`/proc/${pid}/cmdline`, "utf8"), stat(`/proc/${pid}`)]).catch(
+      () => undefined,
+    );
+    if (facts?.[0] && isAlive(identity))
+      found.push({ identity, uid: facts[1].uid, args: facts[0].split("\0").slice(0, -1) });
+  }
+  return found;
 }
 
 export function identifyProcess(pid: number): ProcessIdentity | undefined {
