@@ -1,0 +1,42 @@
+import { spawn } from "node:child_process";
+import { existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { expect, inject, it } from "vitest";
+import { markProcess, mentions, processesOf } from "./processes.ts";
+import { sweepDeadRuns } from "./run-folder.ts";
+import { scratchDirectory } from "./scratch.ts";
+
+it("makes folders of their own below the run's, short enough for a unix socket", async () => {
+  const [one, two] = [await scratchDirectory("a"), await scratchDirectory("a")];
+  expect(one).not.toBe(two);
+  expect(one.startsWith(`${inject("runFolder")}/`)).toBe(true);
+  expect(one.length).toBeLessThan(40);
+});
+
+it("tells a folder from one that merely begins alike", () => {
+  expect(mentions("x=/tmp/bt-1", "/tmp/bt-1")).toBe(true);
+  expect(mentions("/tmp/bt-12 /tmp/bt-1/disk", "/tmp/bt-1")).toBe(true);
+  expect(mentions("/tmp/bt-12", "/tmp/bt-1")).toBe(false);
+});
+
+it("sweeps a dead run with its processes, and leaves a living one alone", async () => {
+  const dead = join(tmpdir(), "bt-0000dead");
+  const living = join(tmpdir(), "bt-0000a11e");
+  const alive = markProcess(process.pid);
+  for (const [folder, owner] of [
+    [dead, { ...alive, startTicks: "1" }],
+    [living, alive],
+  ] as const) {
+    mkdirSync(folder, { recursive: true });
+    writeFileSync(join(folder, "owner.json"), JSON.stringify(owner));
+  }
+  const sleeper = spawn("sleep", ["600"], { cwd: dead });
+  const ended = new Promise((resolve) => sleeper.once("exit", (_code, signal) => resolve(signal)));
+  expect(processesOf(dead).map((one) => one.pid)).toEqual([sleeper.pid]);
+  sweepDeadRuns();
+  expect(await ended).toBe("SIGKILL");
+  expect(existsSync(dead)).toBe(false);
+  expect(existsSync(living)).toBe(true);
+  rmSync(living, { recursive: true });
+});

@@ -1,0 +1,55 @@
+import { defineConfig } from "vitest/config";
+
+const hostTests = "**/*.host.test.ts";
+const setUpRun = "./test/support/run-folder.ts";
+const removeScratch = "./test/support/remove-scratch.ts";
+
+/** Where unit and host tests live: beside what they test, tools and helpers included. */
+const besideCode = (ending: string) => [`packages/*/src/**/${ending}`, `{tools,bench,test/support}/**/${ending}`];
+
+export default defineConfig({
+  test: {
+    projects: [
+      {
+        test: {
+          name: "unit",
+          include: besideCode("*.test.ts"),
+          exclude: [hostTests, "**/node_modules/**"],
+          pool: "threads",
+          isolate: false,
+          setupFiles: ["./test/support/no-programs.ts", removeScratch],
+          globalSetup: setUpRun,
+          testTimeout: 10_000,
+        },
+      },
+      {
+        test: {
+          name: "host",
+          include: besideCode("*.host.test.ts"),
+          exclude: ["**/node_modules/**"],
+          pool: "forks",
+          setupFiles: removeScratch,
+          maxWorkers: 2,
+          globalSetup: setUpRun,
+          testTimeout: 120_000,
+          hookTimeout: 120_000,
+          sequence: { groupOrder: 1 },
+        },
+      },
+      {
+        test: {
+          name: "system",
+          include: ["test/**/*.test.ts"],
+          exclude: ["test/support/**", "**/node_modules/**"],
+          pool: "forks",
+          setupFiles: removeScratch,
+          fileParallelism: false,
+          globalSetup: setUpRun,
+          testTimeout: 300_000,
+          hookTimeout: 300_000,
+          sequence: { groupOrder: 2 },
+        },
+      },
+    ],
+  },
+});
