@@ -1,0 +1,115 @@
+import { mkdir, mkdtemp, readdir, rename, rm, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { z } from "zod";
+import type { Host } from "../host/host.ts";
+import type { BlobCache } from "./blobs.ts";
+import type { ResolvedImage } from "./images.ts";
+import type { DecompressLimits } from "./layers/decompress.ts";
+import type { MergeLimits } from "./layers/merge.ts";
+import { buildFileSystem } from "./rootfs/build-file-system.ts";
+import { createSharedWork } from "./shared-work.ts";
+import type { Work } from "./work.ts";
+
+/** Raised whenever the same content would give other bytes. */
+const builderVersion = 1;
+const mebibyte = 1024 * 1024;
+
+export interface Artifact {
+  /** The raw ext4 file; never written to. */
+  readonly path: string;
+  readonly sizeBytes: number;
+  /** Bytes of the files inside. */
+  readonly contentBytes: number;
+  /** The smallest disk that holds it. */
+  readonly minDiskMib: number;
+}
+
+const Notes = z.object({ contentBytes: z.number() });
+
+/** Bootable files made from images: `<data>/artifacts/<content digest>-<builder version>.ext4`, each always rebuildable. */
+export interface ArtifactStore {
+  /** The artifact, built unless it is here; those who ask for the same one share one build, which ends when the last of them has left. */
+  build(image: ResolvedImage, work: Work): Promise<Artifact>;
+  find(contentDigest: string): Promise<Artifact | undefined>;
+  /** Resolves when it is already gone. */
+  remove(contentDigest: string): Promise<void>;
+  /** The content digests there are artifacts of, of whatever builder version. */
+  list(): Promise<readonly string[]>;
+}
+
+export interface ArtifactOptions {
+  readonly host: Host;
+  readonly directory: string;
+  readonly temporaryDirectory: string;
+  readonly blobs: BlobCache;
+  readonly limits: MergeLimits & DecompressLimits;
+}
+
+export function createArtifactStore(options: ArtifactOptions): ArtifactStore {
+  const { host, directory, temporaryDirectory, blobs, limits } = options;
+  const shared = createSharedWork<Artifact, Work>();
+  const hexOf = (digest: string) => digest.slice("sha256:".length);
+  const pathOf = (digest: string) => join(directory, `${hexOf(digest)}-${builderVersion}.ext4`);
+  const notesOf = (digest: string) => join(directory, `${hexOf(digest)}-${builderVersion}.json`);
+
+  async function find(contentDigest: string): Promise<Artifact | undefined> {
+    const path = pathOf(contentDigest);
+    const found = await stat(path).catch(() => undefined);
+    const notes = await host.files.readText(notesOf(contentDigest));
+    if (!found || notes === undefined) return undefined;
+    const { contentBytes } = Notes.parse(JSON.parse(notes));
+    return { path, sizeBytes: found.size, contentBytes, minDiskMib: Math.ceil(found.size / mebibyte) };
+  }
+
+  async function build(image: ResolvedImage, work: Work): Promise<Artifact> {
+    await mkdir(directory, { recursive: true });
+    await mkdir(temporaryDirectory, { recursive: true });
+    const folder = await mkdtemp(join(temporaryDirectory, "artifact-"));
+    try {
+      const imagePath = join(folder, "image.ext4");
+      const layers = image.layers.map((layer) => ({ ...layer, path: blobs.path(layer.digest) }));
+      const seed = image.contentDigest;
+      const built = await buildFileSystem(host, { layers, workDirectory: folder, imagePath, seed, limits }, work);
+      // The notes first: the artifact is there once its file is.
+      await host.files.writeAtomic(notesOf(image.contentDigest), JSON.stringify({ contentBytes: built.contentBytes }));
+      await rename(imagePath, pathOf(image.contentDigest));
+      return {
+        path: pathOf(image.contentDigest),
+        ...built,
+        minDiskMib: Math.ceil(built.sizeBytes / mebibyte),
+      };
+    } finally {
+      await rm(folder, { recursive: true, force: true });
+    }
+  }
+
+  return {
+    find,
+    async build(image, work) {
+      const present = await find(image.contentDigest);
+      if (present) return present;
+      return await shared.run(
+        image.contentDigest,
+        (signal, tellAll) =>
+          build(image, {
+            signal,
+            log: (line) => tellAll((each) => each.log(line)),
+            progress: (percent, detail) => tellAll((each) => each.progress(percent, detail)),
+          }),
+        work,
+        work.signal,
+      );
+    },
+    async remove(contentDigest) {
+      for (const name of await readdir(directory).catch(() => [])) {
+        if (name.startsWith(`${hexOf(contentDigest)}-`)) await rm(join(directory, name), { force: true });
+      }
+    },
+    async list() {
+      const names = await readdir(directory).catch(() => []);
+      return [...new Set(names.flatMap((name) => /^([0-9a-f]{64})-\d+\.ext4$/.exec(name)?.[1] ?? []))].map(
+        (hex) => `sha256:${hex}`,
+      );
+    },
+  };
+}

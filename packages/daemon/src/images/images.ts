@@ -1,0 +1,214 @@
+import { join } from "node:path";
+import { BerthError, type StartConfig } from "@berth/api";
+import type { Host } from "../host/host.ts";
+import { type Artifact, createArtifactStore } from "./artifact.ts";
+import { type BlobCache, type BlobDescriptor, createBlobCache } from "./blobs.ts";
+import { createBuildahBuilder } from "./builder/buildah.ts";
+import type { BuildRequest } from "./builder/builder.ts";
+import { readDirectoryLayout } from "./builder/directory-layout.ts";
+import { checkoutGit, type GitCheckout, type GitOptions, type GitRequest } from "./git.ts";
+import { parseConfig, parseManifest } from "./manifest.ts";
+import { createOutbound, type OutboundPolicy } from "./outbound.ts";
+import { type ImageReference, parseReference } from "./reference.ts";
+import { type Credentials, createRegistry, type RegistryOptions } from "./registry.ts";
+import { toStartConfig } from "./start-config.ts";
+import type { Work } from "./work.ts";
+
+/** An image known down to its digests: plain data, fit for a journal. All else follows from it. */
+export interface ResolvedImage {
+  /** Digest of the platform's manifest. */
+  readonly contentDigest: string;
+  readonly manifest: { readonly digest: string; readonly size: number };
+  readonly config: { readonly digest: string; readonly size: number };
+  /** Lowest first. */
+  readonly layers: readonly { readonly digest: string; readonly size: number; readonly diffId: string }[];
+  readonly os: string;
+  /** As OCI names it: `amd64`. */
+  readonly architecture: string;
+  readonly startConfig: StartConfig;
+}
+
+export interface ImageLimits {
+  /** Entries of all layers together. */
+  readonly maxEntries: number;
+  /** Bytes of all files of all layers together. */
+  readonly maxBytes: number;
+  /** Bytes of one unpacked layer. */
+  readonly maxLayerBytes: number;
+  /** How many times larger than compressed a layer may be, once it is larger than `ratioFromBytes`. */
+  readonly maxRatio: number;
+  readonly ratioFromBytes: number;
+}
+
+export const defaultImageLimits: ImageLimits = {
+  maxEntries: 2_000_000,
+  maxBytes: 64 * 2 ** 30,
+  maxLayerBytes: 64 * 2 ** 30,
+  maxRatio: 200,
+  ratioFromBytes: 256 * 2 ** 20,
+};
+
+export interface ImagesOptions {
+  readonly host: Host;
+  /** The data folder; `blobs/`, `artifacts/` and `tmp/` in it are used. */
+  readonly dataDirectory: string;
+  readonly outbound: OutboundPolicy;
+  readonly credentials?: (registry: string) => Credentials | undefined;
+  readonly limits?: Partial<ImageLimits>;
+  readonly registry?: Pick<RegistryOptions, "attempts" | "pauseMs">;
+  readonly git?: GitOptions;
+}
+
+/**
+ * From any OCI source to verified content and a bootable disk. Every call is safe to repeat, after a kill -9 too: what is there is not
+ * made again, and half-made things live only in `<data>/tmp`.
+ */
+export interface Images {
+  /** Asks the registry what a reference is now; the manifest and configuration are then in the blob cache. */
+  resolve(reference: string, work: Work): Promise<ResolvedImage>;
+  /** Has every layer brought to the blob cache. `reference` says which repository to ask; not needed for what was built here. */
+  fetchBlobs(image: ResolvedImage, reference: string, work: Work): Promise<void>;
+  /** Builds a Dockerfile; its layers are then in the blob cache. */
+  build(request: BuildRequest, work: Work): Promise<ResolvedImage>;
+  /** Checks out a Git repository for a build; dispose of it afterwards. */
+  checkout(request: GitRequest, work: Work): Promise<GitCheckout>;
+  buildArtifact(image: ResolvedImage, work: Work): Promise<Artifact>;
+  findArtifact(contentDigest: string): Promise<Artifact | undefined>;
+  removeArtifact(contentDigest: string): Promise<void>;
+  listArtifacts(): Promise<readonly string[]>;
+  /** Removes the blobs of no image given; gives the bytes freed. */
+  collectBlobs(inUse: readonly ResolvedImage[]): Promise<number>;
+}
+
+const maxConfigBytes = 8 * 1024 * 1024;
+const maxManifestBytes = 4 * 1024 * 1024;
+/** Blobs downloaded at the same time, as docker does. */
+const concurrency = 3;
+
+export async function createImages(options: ImagesOptions): Promise<Images> {
+  const { host, dataDirectory } = options;
+  const { architecture } = await host.facts();
+  const limits = { ...defaultImageLimits, ...options.limits };
+  const temporaryDirectory = join(dataDirectory, "tmp");
+  const outbound = createOutbound(options.outbound);
+  const blobs = createBlobCache(join(dataDirectory, "blobs"), temporaryDirectory);
+  const { credentials } = options;
+  const registry = createRegistry({
+    outbound,
+    architecture,
+    ...options.registry,
+    ...(credentials ? { credentials } : {}),
+  });
+  const artifacts = createArtifactStore({
+    host,
+    directory: join(dataDirectory, "artifacts"),
+    temporaryDirectory,
+    blobs,
+    limits,
+  });
+  const builder = createBuildahBuilder({
+    host,
+    temporaryDirectory,
+    async fetchBase(text, work) {
+      const image = await resolve(text, work);
+      await fetchBlobs(image, text, work);
+      const parts = [image.config, ...image.layers].map(({ digest }) => ({ digest, path: blobs.path(digest) }));
+      return { digest: image.contentDigest, manifestPath: blobs.path(image.contentDigest), blobs: parts };
+    },
+  });
+
+  async function resolve(text: string, work: Work): Promise<ResolvedImage> {
+    const reference = parseReference(text);
+    const { bytes, digest } = await registry.manifest(reference, work.signal);
+    const manifest = { digest, size: bytes.length };
+    await blobs.put(manifest, bytes, work.signal);
+    const { config } = parseManifest(bytes);
+    refuseLargeConfig(config);
+    await blobs.fetch(config, registry.blob(reference, config.digest), work);
+    return await describe(blobs, manifest, architecture);
+  }
+
+  async function fetchBlobs(image: ResolvedImage, text: string, work: Work): Promise<void> {
+    const reference: ImageReference = parseReference(text);
+    const total = image.layers.reduce((sum, layer) => sum + layer.size, 0);
+    let done = 0;
+    const onBytes = (count: number) => {
+      done += count;
+      work.progress(total === 0 ? 100 : Math.min(100, Math.round((done / total) * 100)), "downloading");
+    };
+    const stop = new AbortController();
+    const signal = AbortSignal.any([work.signal, stop.signal]);
+    const queue = image.layers.values();
+    try {
+      await Promise.all(
+        Array.from({ length: concurrency }, async () => {
+          for (const layer of queue)
+            await blobs.fetch(layer, registry.blob(reference, layer.digest), { signal, onBytes });
+        }),
+      );
+    } finally {
+      // One that failed ends the others.
+      stop.abort();
+    }
+  }
+
+  return {
+    resolve,
+    fetchBlobs,
+    async build(request, work) {
+      await using built = await builder.build(request, work);
+      const layout = await readDirectoryLayout(built.directory);
+      const { bytes, digest } = layout.manifest;
+      const { config, layers } = parseManifest(bytes);
+      refuseLargeConfig(config);
+      for (const blob of [config, ...layers]) await blobs.fetch(blob, layout.blob(blob.digest), work);
+      const manifest = { digest, size: bytes.length };
+      await blobs.put(manifest, bytes, work.signal);
+      return await describe(blobs, manifest, architecture);
+    },
+    checkout: async (request, work) =>
+      await checkoutGit({ host, outbound, temporaryDirectory, ...options.git }, request, work),
+    buildArtifact: (image, work) => artifacts.build(image, work),
+    findArtifact: (contentDigest) => artifacts.find(contentDigest),
+    removeArtifact: (contentDigest) => artifacts.remove(contentDigest),
+    listArtifacts: () => artifacts.list(),
+    async collectBlobs(images) {
+      const blobsOf = ({ manifest, config, layers }: ResolvedImage) => [manifest, config, ...layers];
+      return await blobs.collect(new Set(images.flatMap(blobsOf).map(({ digest }) => digest)));
+    },
+  };
+}
+
+function refuseLargeConfig(config: BlobDescriptor): void {
+  if (config.size > maxConfigBytes) {
+    throw new BerthError("unsupported_image", `Its configuration is larger than ${maxConfigBytes} bytes.`);
+  }
+}
+
+/** Reads an image from its verified manifest and configuration. */
+async function describe(blobs: BlobCache, manifest: BlobDescriptor, architecture: string): Promise<ResolvedImage> {
+  const { config, layers } = parseManifest(await blobs.readSmall(manifest.digest, maxManifestBytes));
+  const read = parseConfig(await blobs.readSmall(config.digest, maxConfigBytes));
+  if (read.os !== "linux" || (read.architecture !== "" && read.architecture !== architecture)) {
+    throw new BerthError(
+      "unsupported_image",
+      `It is made for ${read.os}/${read.architecture}, this node is linux/${architecture}.`,
+    );
+  }
+  const diffIds = read.rootfs.diff_ids;
+  if (diffIds.length !== layers.length) {
+    throw new BerthError(
+      "unsupported_image",
+      `It has ${layers.length} layers but names ${diffIds.length} in its configuration.`,
+    );
+  }
+  return {
+    contentDigest: manifest.digest,
+    manifest,
+    config: { digest: config.digest, size: config.size },
+    layers: layers.map(({ digest, size }, index) => ({ digest, size, diffId: diffIds[index] ?? "" })),
+    os: "linux",
+    architecture,
+    startConfig: toStartConfig(read),
+  };
+}

@@ -1,0 +1,96 @@
+import { once } from "node:events";
+import { closeSync, fstatSync, openSync } from "node:fs";
+import { join } from "node:path";
+import { parentPort, workerData } from "node:worker_threads";
+import { BerthError, type ErrorCode } from "@berth/api";
+import { type DecompressLimits, decompressLayer } from "../layers/decompress.ts";
+import { type MergeLimits, mergeLayers } from "../layers/merge.ts";
+import { type ByteSource, readTar } from "../layers/tar.ts";
+import { planLayout } from "./layout.ts";
+import { populate, readFully } from "./populate.ts";
+
+/** What the thread that builds a file system is given. */
+export interface BuildInput {
+  readonly layers: readonly { path: string; size: number; digest: string; diffId: string }[];
+  /** An empty folder for unpacked layers. */
+  readonly workDirectory: string;
+  /** The file that mke2fs makes once the size is known. */
+  readonly imagePath: string;
+  readonly limits: MergeLimits & DecompressLimits;
+}
+
+/** What it says. After `planned` it waits for any message, sent when the empty file system is there. */
+export type BuildMessage =
+  | { readonly type: "log"; readonly line: string }
+  | { readonly type: "progress"; readonly phase: "unpack" | "write"; readonly bytes: number }
+  | { readonly type: "planned"; readonly inodeCount: number; readonly sizeBytes: number; readonly contentBytes: number }
+  | { readonly type: "done" }
+  | { readonly type: "failed"; readonly code: ErrorCode; readonly detail: string };
+
+const progressEveryBytes = 8 * 1024 * 1024;
+/** Layers unpacked at the same time: unpacking is a thread's work each. */
+const concurrency = 2;
+
+if (!parentPort) throw new Error("build-worker.ts runs as a worker thread");
+const parent = parentPort;
+const say = (message: BuildMessage) => parent.postMessage(message);
+
+try {
+  await build(workerData as BuildInput);
+} catch (error) {
+  if (error instanceof BerthError) say({ type: "failed", code: error.code, detail: error.message });
+  else if (error instanceof Error && "code" in error && (error.code === "ENOSPC" || error.code === "EDQUOT")) {
+    say({ type: "failed", code: "disk_full", detail: "No space is left to build the image's disk." });
+  } else throw error;
+}
+
+async function build({ layers, workDirectory, imagePath, limits }: BuildInput): Promise<void> {
+  const archives: string[] = [];
+  const queue = layers.entries();
+  const unpacked = reportBytes("unpack");
+  await Promise.all(
+    Array.from({ length: concurrency }, async () => {
+      for (const [index, layer] of queue) {
+        archives[index] = await decompressLayer(layer, join(workDirectory, `${index}.tar`), limits, unpacked);
+      }
+    }),
+  );
+  const files = archives.map((path) => openSync(path, "r"));
+  try {
+    const sources = files.map(byteSource);
+    const entries = sources.map((source, index) => {
+      const name = layers[index]?.digest ?? "";
+      return { name, entries: readTar(source, name) };
+    });
+    const log = (line: string) => say({ type: "log", line });
+    const layout = planLayout(mergeLayers(entries, limits, log), log);
+    const { inodeCount, sizeBytes, contentBytes } = layout;
+    const empty = once(parent, "message");
+    say({ type: "planned", inodeCount, sizeBytes, contentBytes });
+    await empty;
+    const image = openSync(imagePath, "r+");
+    try {
+      populate(image, layout, sources, reportBytes("write"));
+    } finally {
+      closeSync(image);
+    }
+    say({ type: "done" });
+  } finally {
+    for (const file of files) closeSync(file);
+  }
+}
+
+function byteSource(fd: number): ByteSource {
+  return { size: fstatSync(fd).size, read: (buffer, position) => readFully(fd, buffer, position) };
+}
+
+function reportBytes(phase: "unpack" | "write"): (count: number) => void {
+  let bytes = 0;
+  let told = 0;
+  return (count) => {
+    bytes += count;
+    if (bytes - told < progressEveryBytes) return;
+    told = bytes;
+    say({ type: "progress", phase, bytes });
+  };
+}
