@@ -1,0 +1,105 @@
+#include "config.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "text.h"
+
+static char *copy(const char *text) { return text_format("%s", text); }
+
+// A list of strings as a NULL-terminated array; NULL when the JSON is something else.
+static char **string_list(json_t *json) {
+  if (!json_is_array(json)) return NULL;
+  size_t count = json_array_size(json);
+  char **list = calloc(count + 1, sizeof *list);
+  if (!list) abort();
+  for (size_t at = 0; at < count; at++) {
+    const char *text = json_string_value(json_array_get(json, at));
+    if (!text) return NULL;
+    list[at] = copy(text);
+  }
+  return list;
+}
+
+static char *string_member(json_t *json, const char *name) {
+  const char *text = json_string_value(json_object_get(json, name));
+  return text ? copy(text) : NULL;
+}
+
+const char *program_parse(json_t *json, struct program *program) {
+  program->argv = string_list(json_object_get(json, "argv"));
+  program->env = string_list(json_object_get(json, "env"));
+  program->user = string_member(json, "user");
+  program->working_dir = string_member(json, "workingDir");
+  program->tty = json_is_true(json_object_get(json, "tty"));
+  if (!program->argv) return "argv must be a list of strings";
+  if (!program->env) return "env must be a list of strings";
+  if (!program->user) return "user must be a string";
+  if (!program->working_dir) return "workingDir must be a string";
+  return NULL;
+}
+
+static const char *interface_parse(json_t *json, struct interface *interface) {
+  interface->mac = string_member(json, "mac");
+  interface->address = string_member(json, "address");
+  interface->gateway = string_member(json, "gateway");
+  interface->dns = string_list(json_object_get(json, "dns"));
+  return interface->mac && interface->address && interface->dns ? NULL : "an interface needs mac, address and dns";
+}
+
+const char *config_parse(json_t *json, struct config *config) {
+  memset(config, 0, sizeof *config);
+  config->hostname = string_member(json, "hostname");
+  json_t *channel = json_object_get(json, "channel");
+  config->host_key = string_member(channel, "hostKey");
+  config->client_key = string_member(channel, "clientPublicKey");
+  config->seed = string_member(json, "seed");
+  config->now_ms = json_integer_value(json_object_get(json, "nowMs"));
+  if (!config->hostname || !config->host_key || !config->client_key || !config->seed)
+    return "hostname, channel.hostKey, channel.clientPublicKey and seed must be strings";
+
+  json_t *ports = json_object_get(json, "watchPorts"), *interfaces = json_object_get(json, "interfaces");
+  if (!json_is_array(ports) || !json_is_array(interfaces)) return "watchPorts and interfaces must be lists";
+  config->watch_port_count = json_array_size(ports);
+  config->watch_ports = calloc(config->watch_port_count + 1, sizeof *config->watch_ports);
+  config->interface_count = json_array_size(interfaces);
+  config->interfaces = calloc(config->interface_count + 1, sizeof *config->interfaces);
+  if (!config->watch_ports || !config->interfaces) abort();
+  for (size_t at = 0; at < config->watch_port_count; at++) {
+    json_int_t port = json_integer_value(json_array_get(ports, at));
+    if (port < 1 || port > 65535) return "a port must be from 1 to 65535";
+    config->watch_ports[at] = (uint16_t)port;
+  }
+  for (size_t at = 0; at < config->interface_count; at++) {
+    const char *problem = interface_parse(json_array_get(interfaces, at), &config->interfaces[at]);
+    if (problem) return problem;
+  }
+  return program_parse(json_object_get(json, "process"), &config->process);
+}
+
+static int base64_value(char c) {
+  static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  const char *found = c ? strchr(letters, c) : NULL;
+  return found ? (int)(found - letters) : -1;
+}
+
+unsigned char *base64_decode(const char *text, size_t *length) {
+  unsigned char *bytes = malloc(strlen(text) * 3 / 4 + 3);
+  if (!bytes) abort();
+  unsigned held = 0;
+  int bits = 0;
+  *length = 0;
+  for (; *text && *text != '='; text++) {
+    int value = base64_value(*text);
+    if (value < 0) {
+      free(bytes);
+      return NULL;
+    }
+    held = held << 6 | (unsigned)value;
+    bits += 6;
+    if (bits < 8) continue;
+    bits -= 8;
+    bytes[(*length)++] = (unsigned char)(held >> bits);
+  }
+  return bytes;
+}

@@ -1,0 +1,43 @@
+// What the host tells the guest, parsed from JSON. Lists end with NULL.
+#pragma once
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+// How a program is run: the image's process, or an exec.
+struct program {
+  char **argv;
+  char **env;
+  char *user;
+  char *working_dir;
+  bool tty;
+};
+
+struct interface {
+  char *mac;
+  char *address; // with prefix length: 10.0.2.15/24
+  char *gateway; // may be NULL
+  char **dns;
+};
+
+struct config {
+  char *hostname;
+  struct program process;
+  uint16_t *watch_ports;
+  size_t watch_port_count;
+  struct interface *interfaces;
+  size_t interface_count;
+  char *host_key; // base64, dropbear's format
+  char *client_key;  // one line of authorized_keys
+  int64_t now_ms;
+  char *seed; // base64
+};
+
+// Reads a program; NULL when well, else what is wrong.
+const char *program_parse(json_t *json, struct program *program);
+
+// Reads a whole configuration; NULL when well, else what is wrong.
+const char *config_parse(json_t *json, struct config *config);
+
+// Decodes base64 into fresh memory; NULL when it is not.
+unsigned char *base64_decode(const char *text, size_t *length);

@@ -1,0 +1,68 @@
+#include "console.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include "loop.h"
+#include "ports.h"
+
+static void on_output(uint32_t events);
+static struct watch output = {-1, on_output};
+static int console = -1;
+
+static int console_fd(void) {
+  if (console < 0) console = console_open(1);
+  return console;
+}
+
+static void write_whole(const char *bytes, size_t count) {
+  while (count > 0) {
+    ssize_t written = write(console_fd(), bytes, count);
+    if (written > 0) {
+      bytes += written;
+      count -= (size_t)written;
+    } else if (errno == EAGAIN) {
+      poll(&(struct pollfd){console_fd(), POLLOUT, 0}, 1, 1000);
+    } else if (errno != EINTR) {
+      return;
+    }
+  }
+}
+
+// One portion; false when there is nothing more for now.
+static int copy(void) {
+  char bytes[8192];
+  ssize_t got = read(output.fd, bytes, sizeof bytes);
+  if (got > 0) write_whole(bytes, (size_t)got);
+  return got > 0;
+}
+
+static void on_output(uint32_t events) {
+  if (copy() || !(events & EPOLLHUP)) return;
+  loop_remove(&output);
+  close(output.fd);
+  output.fd = -1;
+}
+
+void console_pump(int from) {
+  if (from < 0) return;
+  output.fd = from;
+  loop_add(&output, EPOLLIN);
+}
+
+void console_finish(void) {
+  while (output.fd >= 0 && copy()) {
+  }
+  if (console >= 0) tcdrain(console);
+}
+
+void console_say(const char *text) {
+  char line[4200];
+  int length = snprintf(line, sizeof line, "berth: %s\r\n", text);
+  write_whole(line, (size_t)length < sizeof line ? (size_t)length : sizeof line - 1);
+  tcdrain(console_fd());
+}

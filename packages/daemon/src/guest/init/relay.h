@@ -1,0 +1,9 @@
+// Joins the channel port to an SSH server that nothing in the guest can reach: a dropbear at the other end of a socket pair.
+#pragma once
+#include <sys/types.h>
+
+// Begins to answer on the port. The keys of the configuration must be in place.
+void relay_start(void);
+
+// Told of every child that ended; takes note when it was the SSH server.
+void relay_child_ended(pid_t pid);

@@ -1,0 +1,16 @@
+// The image's disk.
+#pragma once
+#include <stdint.h>
+
+// Mounts the first virtio disk at /newroot. NULL when well, else what is wrong.
+char *root_mount(void);
+
+// Grows the file system to its disk, online. NULL when well or nothing to do, else what is wrong.
+char *root_grow(void);
+
+// Stops and resumes all writing to the file system; 0 or -1 with errno set.
+int root_freeze(void);
+int root_thaw(void);
+
+// Ends every other process, writes everything back and cuts the power.
+void power_off(void) __attribute__((noreturn));

@@ -1,0 +1,209 @@
+#include "shell.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "config.h"
+#include "launch.h"
+#include "state.h"
+#include "text.h"
+
+enum { REQUEST_LIMIT = 256 << 10, NOT_FOUND = 44 };
+
+static int complain(int code, const char *reason) {
+  fprintf(stderr, "%s\n", reason);
+  return code;
+}
+
+static json_t *parse(const char *text) {
+  json_error_t error;
+  return text ? json_loads(text, JSON_REJECT_DUPLICATES, &error) : NULL;
+}
+
+static const char *member(json_t *json, const char *name) {
+  const char *text = json_string_value(json_object_get(json, name));
+  return text ? text : "";
+}
+
+// The image's process; 0 when it does not run.
+static int process_pid(void) {
+  char *text = text_read_file(PID_FILE, 64);
+  int pid = text ? atoi(text) : 0;
+  free(text);
+  return pid;
+}
+
+static int open_of_process(int pid, const char *name, int flags) {
+  char *path = text_format("/proc/%d/%s", pid, name);
+  int fd = open(path, flags | O_CLOEXEC);
+  free(path);
+  return fd;
+}
+
+static int enter_namespaces(void) {
+  int pid = process_pid();
+  int pids = pid ? open_of_process(pid, "ns/pid", O_RDONLY) : -1, mounts = pid ? open_of_process(pid, "ns/mnt", O_RDONLY) : -1;
+  return pids >= 0 && mounts >= 0 && setns(pids, CLONE_NEWPID) == 0 && setns(mounts, CLONE_NEWNS) == 0 ? 0 : -1;
+}
+
+// The image's own settings with those of the request laid over them. TERM of a terminal comes first, so that both may change it.
+static const char *merge(json_t *request, struct program *program) {
+  char *text = text_read_file(PROCESS_FILE, REQUEST_LIMIT);
+  json_t *process = parse(text), *env = json_array();
+  free(text);
+  if (!process) return "the instance has not been configured";
+  bool tty = json_is_true(json_object_get(request, "tty"));
+  const char *term = getenv("TERM");
+  if (tty) json_array_append_new(env, json_sprintf("TERM=%s", term && *term ? term : "xterm"));
+  json_array_extend(env, json_object_get(process, "env"));
+  json_array_extend(env, json_object_get(request, "env"));
+  json_object_set(process, "env", env);
+  json_object_set(process, "argv", json_object_get(request, "argv"));
+  json_object_set_new(process, "tty", json_boolean(tty));
+  if (json_is_string(json_object_get(request, "user"))) json_object_set(process, "user", json_object_get(request, "user"));
+  if (json_is_string(json_object_get(request, "workingDir")))
+    json_object_set(process, "workingDir", json_object_get(request, "workingDir"));
+  return program_parse(process, program);
+}
+
+static volatile sig_atomic_t child_pid;
+
+static void pass_on(int number) {
+  if (child_pid > 0) kill(child_pid, number);
+  // The connection is gone: the program gets a moment to end by itself. With this process it ends for certain.
+  if (number == SIGHUP) alarm(2);
+}
+
+static void leave_terminal(void) {
+  signal(SIGHUP, SIG_IGN);
+  ioctl(0, TIOCNOTTY);
+}
+
+static void pass_signals_on(void) {
+  static const int passed[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
+  struct sigaction action = {.sa_handler = pass_on, .sa_flags = SA_RESTART};
+  for (size_t at = 0; at < sizeof passed / sizeof *passed; at++) sigaction(passed[at], &action, NULL);
+  signal(SIGPIPE, SIG_IGN);
+}
+
+static void become(const struct program *program) {
+  setsid();
+  if (program->tty) ioctl(0, TIOCSCTTY, 1);
+  struct launch_failure failure = launch(program);
+  _exit(complain(failure.code, failure.reason));
+}
+
+static int run_in_guest(json_t *request) {
+  struct program program;
+  const char *problem = merge(request, &program);
+  if (problem) return complain(126, problem);
+  if (enter_namespaces() < 0) return complain(126, "the instance's process does not run");
+  prctl(PR_SET_PDEATHSIG, SIGHUP);
+  if (program.tty) leave_terminal();
+  sigset_t all, before;
+  sigfillset(&all);
+  sigprocmask(SIG_BLOCK, &all, &before);
+  child_pid = fork();
+  if (child_pid == 0) become(&program);
+  if (child_pid < 0) return complain(126, "the guest cannot start another process");
+  pass_signals_on();
+  sigprocmask(SIG_UNBLOCK, &all, NULL);
+  // Our own copies must not keep the program's streams open.
+  for (int fd = 0; fd <= 2; fd++) close(fd);
+  int status;
+  while (waitpid(child_pid, &status, 0) < 0 && errno == EINTR) {
+  }
+  return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+// Opens a path as the image's root has it; its links cannot lead out.
+static int open_in_root(int root, const char *path, int flags) {
+  struct open_how how = {.flags = (uint64_t)(flags | O_PATH | O_CLOEXEC), .resolve = RESOLVE_IN_ROOT};
+  return (int)syscall(SYS_openat2, root, path, &how, sizeof how);
+}
+
+// The kit's tar, with the image's disk as its root: enter-root.so takes it there before it does anything.
+static int become_tar(int root, char **argv) {
+  if (fcntl(root, F_SETFD, 0) < 0) return complain(126, strerror(errno));
+  char *descriptor = text_format("%d", root);
+  setenv("BERTH_ROOT", descriptor, 1);
+  setenv("LD_PRELOAD", "/lib/enter-root.so", 1);
+  setenv("LC_ALL", "C", 1);
+  execv("/bin/tar", argv);
+  return complain(126, strerror(errno));
+}
+
+static int move_files(json_t *request, bool outward) {
+  int pid = process_pid(), root = pid ? open_of_process(pid, "root", O_PATH | O_DIRECTORY) : -1;
+  if (root < 0) return complain(126, "the instance's process does not run");
+  char *path = text_format("%s", member(request, "path"));
+  for (size_t length = strlen(path); length > 1 && path[length - 1] == '/'; length--) path[length - 1] = '\0';
+  int found = *path == '/' ? open_in_root(root, path, outward ? O_NOFOLLOW : O_DIRECTORY) : -1;
+  if (found < 0) {
+    char *reason = text_format("%s: %s", path, *path == '/' ? strerror(errno) : "not an absolute path");
+    return complain(NOT_FOUND, reason);
+  }
+  close(found);
+  if (!outward) {
+    char *argv[] = {"tar", "-x", "-p", "-f", "-", "-C", path, "--numeric-owner", "--same-owner", "--xattrs",
+                    "--xattrs-include=*", "--keep-directory-symlink", "--warning=no-timestamp", NULL};
+    return become_tar(root, argv);
+  }
+  char *slash = strrchr(path, '/'), *name = slash[1] ? slash + 1 : ".";
+  char *folder = text_format("%.*s", slash == path ? 1 : (int)(slash - path), path);
+  char *argv[] = {"tar", "-c", "-f", "-", "-C", folder, "--numeric-owner", "--xattrs", "--xattrs-include=*", "--format=posix",
+                  "--warning=no-file-changed", "--", name, NULL};
+  return become_tar(root, argv);
+}
+
+// A file for a request that is longer than an SSH command may be. Its name is a number the host made up: 32 hex digits.
+static char *staged_path(json_t *request) {
+  const char *id = member(request, "id");
+  return strlen(id) == 32 && strspn(id, "0123456789abcdef") == 32 ? text_format(STAGED_FOLDER "/%s", id) : NULL;
+}
+
+static int stage(json_t *request) {
+  char *path = staged_path(request), bytes[32 << 10];
+  int fd = path ? open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600) : -1;
+  if (fd < 0) return complain(126, "the request cannot be staged");
+  size_t total = 0;
+  for (ssize_t got; (got = read(0, bytes, sizeof bytes)) > 0; total += (size_t)got) {
+    if (total + (size_t)got <= REQUEST_LIMIT && write(fd, bytes, (size_t)got) == got) continue;
+    unlink(path);
+    return complain(126, "the request is longer than 256 KiB");
+  }
+  return 0;
+}
+
+static json_t *unstage(json_t *request) {
+  char *path = staged_path(request), *text = path ? text_read_file(path, REQUEST_LIMIT) : NULL;
+  if (path) unlink(path);
+  return parse(text);
+}
+
+int shell_main(int argc, char **argv) {
+  json_t *request = argc == 3 && strcmp(argv[1], "-c") == 0 ? parse(argv[2]) : NULL;
+  if (!request) return complain(126, "not a request");
+  const char *action = member(request, "action");
+  if (strcmp(action, "stage") == 0) return stage(request);
+  if (strcmp(action, "staged") == 0) {
+    request = unstage(request);
+    action = member(request, "action");
+  }
+  if (strcmp(action, "exec") == 0) return run_in_guest(request);
+  if (strcmp(action, "readTar") == 0) return move_files(request, true);
+  if (strcmp(action, "writeTar") == 0) return move_files(request, false);
+  return complain(126, "not a request");
+}
