@@ -68,7 +68,7 @@ export type Outcome =
   | {
       readonly status: "failed" | "cancelled";
       readonly error: BerthError;
-      /** Whether its steps were left as they are, by a decision to \`keep\`, instead of undone. */
+      /** Whether its steps were left as they are, by a decision to `keep`, instead of undone. */
       readonly kept: boolean;
     };
 

@@ -76,6 +76,6 @@ async function preparePostgres(db: Kysely<Database>): Promise<void> {
   await sql`select pg_advisory_xact_lock(hashtextextended('berth migration', 0))`.execute(db);
   const present = await sql`select 1 from pg_proc where proname = 'berth_now'`.execute(db);
   if (present.rows.length > 0) return;
-  await sql`create function berth_now() returns bigint language sql volatile as
+  await sql`create function berth_now() returns bigint language sql stable as
     'select floor(extract(epoch from clock_timestamp()) * 1000)::bigint'`.execute(db);
 }

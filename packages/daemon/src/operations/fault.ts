@@ -1,0 +1,74 @@
+import { BerthError } from "@berth/api";
+import { TransientError, type Workflow } from "./workflow.ts";
+
+/** What happens at a fault point. */
+const modes = ["kill", "fail", "flake", "pause"] as const;
+type FaultMode = (typeof modes)[number];
+
+/** Places where a test lets the daemon die or stumble. */
+export interface FaultPoints {
+  /** Passes by, unless this point is the one chosen. */
+  pass(name: string, signal: AbortSignal): Promise<void>;
+}
+
+/** Every place is passed by. */
+export const noFaults: FaultPoints = { pass: async () => undefined };
+
+/**
+ * Chooses one point: its name kills the process there with SIGKILL; `fail:NAME` throws an error, `flake:NAME` one that is tried again, `pause:NAME` waits
+ * until the operation is cancelled or the daemon shuts down. Each happens once. Without a setting every point is passed by.
+ */
+export function createFaultPoints(setting: string | undefined): FaultPoints {
+  if (!setting) return noFaults;
+  const { mode, name: chosen } = parseSetting(setting);
+  let armed = true;
+  return {
+    pass: async (name, signal) => {
+      if (!armed || name !== chosen) return;
+      armed = false;
+      await act[mode](name, signal);
+    },
+  };
+}
+
+function parseSetting(setting: string): { mode: FaultMode; name: string } {
+  const mode = modes.find((one) => setting.startsWith(`${one}:`));
+  return mode ? { mode, name: setting.slice(mode.length + 1) } : { mode: "kill", name: setting };
+}
+
+const act: Record<FaultMode, (name: string, signal: AbortSignal) => Promise<void>> = {
+  kill: async () => {
+    process.kill(process.pid, "SIGKILL");
+    // The signal may take a moment to be delivered; nothing may happen in it.
+    await new Promise(() => undefined);
+  },
+  fail: async (name) => {
+    throw new BerthError("internal", `The fault point ${name} was set to fail.`);
+  },
+  flake: async (name) => {
+    throw new TransientError(`the fault point ${name} was set to fail once`);
+  },
+  pause: (_name, signal) =>
+    new Promise((_resolve, reject) => {
+      const onAbort = () => reject(signal.reason);
+      if (signal.aborted) onAbort();
+      else signal.addEventListener("abort", onAbort, { once: true });
+    }),
+};
+
+/** The fault points around a step's `run` and `undo`, and around the end of an operation. */
+export const faultNames = {
+  run: (type: string, step: string, side: "before" | "after") => `${type}/${step}/${side}`,
+  undo: (type: string, step: string, side: "before" | "after") => `${type}/${step}/undo/${side}`,
+  settle: (type: string, side: "before" | "after") => `${type}/settle/${side}`,
+};
+
+/** The name of every fault point there is. */
+export function listFaultPoints(workflows: readonly Workflow[]): string[] {
+  const sides = ["before", "after"] as const;
+  return workflows.flatMap(({ type, steps }) => [
+    ...steps.flatMap((step) => sides.map((side) => faultNames.run(type, step.name, side))),
+    ...steps.filter((step) => step.undo).flatMap((step) => sides.map((side) => faultNames.undo(type, step.name, side))),
+    ...sides.map((side) => faultNames.settle(type, side)),
+  ]);
+}
