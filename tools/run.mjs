@@ -1,0 +1,66 @@
+// `npm start`, `npm test` and their like: makes the machine ready, then runs tools/<command>.ts under Node 24. This file and tools/setup/ are plain JavaScript, since
+// they run on whatever Node there is (20 or newer). Each part of the set-up looks first and does nothing when there is nothing to do.
+import { spawn } from "node:child_process";
+import { dirname } from "node:path";
+import { ensureDependencies } from "./setup/dependencies.mjs";
+import { ensureGuestKit } from "./setup/guest-kit.mjs";
+import { ensureHostPackages } from "./setup/host-packages.mjs";
+import { ensureNode } from "./setup/node.mjs";
+import { phasesSoFar, SetupError } from "./setup/progress.mjs";
+import { repositoryRoot } from "./setup/root.mjs";
+import { ensureSubordinateIds } from "./setup/subordinate-ids.mjs";
+
+/** What each command needs of the machine beyond Node and the dependencies; `kit` is the guest's kernel and initramfs. */
+const commands = {
+  start: { packages: true, kit: true },
+  test: { packages: true, kit: true },
+  bench: { packages: true, kit: true },
+  check: { packages: false, kit: false },
+  generate: { packages: false, kit: false },
+  format: { packages: false, kit: false },
+};
+
+const [command = "", ...args] = process.argv.slice(2);
+try {
+  process.exitCode = await run(command, args);
+} catch (error) {
+  if (!(error instanceof SetupError)) throw error;
+  console.error(`\n${error.message}`);
+  process.exitCode = 1;
+}
+
+/**
+ * @param {string} command
+ * @param {string[]} args
+ */
+async function run(command, args) {
+  const needs = commands[/** @type {keyof typeof commands} */ (command)];
+  if (!needs) throw new SetupError(`npm run knows ${Object.keys(commands).join(", ")}; not "${command}".`);
+  const node = await ensureNode();
+  const env = { ...process.env, PATH: `${dirname(node)}:${process.env.PATH}` };
+  await ensureDependencies(env);
+  if (needs.packages) {
+    await ensureHostPackages(command);
+    await ensureSubordinateIds(command);
+  }
+  if (needs.kit) await ensureGuestKit(node, env);
+  env.BERTH_SETUP_PHASES = JSON.stringify(phasesSoFar());
+  return await hand(node, [`tools/${command}.ts`, ...args], env);
+}
+
+/**
+ * Runs the command and answers with its exit code. Ctrl-C reaches it from the terminal as it does us, so it alone decides; a signal sent to us alone is passed on.
+ * @param {string} node
+ * @param {string[]} args
+ * @param {NodeJS.ProcessEnv} env
+ * @returns {Promise<number>}
+ */
+function hand(node, args, env) {
+  return new Promise((resolve, reject) => {
+    const child = spawn(node, args, { cwd: repositoryRoot, env, stdio: "inherit" });
+    process.on("SIGINT", () => {});
+    for (const signal of /** @type {const} */ (["SIGTERM", "SIGHUP"])) process.on(signal, () => child.kill(signal));
+    child.once("error", reject);
+    child.once("exit", (code, signal) => resolve(code ?? (signal === "SIGINT" ? 130 : 1)));
+  });
+}

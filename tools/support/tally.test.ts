@@ -1,0 +1,32 @@
+import { expect, test } from "vitest";
+import { addTallies, countReport, describeTally } from "./tally.ts";
+
+const file = (status: string, ...tests: readonly string[]) => ({
+  status,
+  assertionResults: tests.map((one) => ({ status: one })),
+});
+
+test("each test counts by how it ended", () => {
+  const report = { testResults: [file("passed", "passed", "skipped"), file("failed", "failed", "passed", "todo")] };
+  expect(countReport(report)).toEqual({ passed: 2, failed: 1, skipped: 2 });
+});
+
+test("a file that could not be loaded, or whose clean-up failed, is a failure", () => {
+  expect(countReport({ testResults: [file("failed"), file("failed", "passed")] })).toEqual({
+    passed: 1,
+    failed: 2,
+    skipped: 0,
+  });
+});
+
+test("the closing line is plain", () => {
+  expect(describeTally({ passed: 12, failed: 0, skipped: 0 })).toBe("12 passed, 0 failed");
+  expect(
+    describeTally(
+      addTallies([
+        { passed: 1, failed: 2, skipped: 3 },
+        { passed: 1, failed: 0, skipped: 0 },
+      ]),
+    ),
+  ).toBe("2 passed, 2 failed, 3 skipped");
+});
