@@ -22,6 +22,8 @@ export interface NicDescription {
   readonly mac: string;
   readonly network: "user";
   readonly forwards: readonly PortForward[];
+  /** How a QEMU on this host joins it: the value of its -netdev, without an id. Made by whoever keeps the guest away from the host. */
+  readonly netdev: string;
 }
 
 /** The kernel and initramfs a `rootfs` image is booted with; `buildId` names the build of both. */

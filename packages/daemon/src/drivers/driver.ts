@@ -1,6 +1,6 @@
 import type { Duplex, Readable } from "node:stream";
 import type { DriverAbilities } from "@berth/api";
-import type { DiskDescription, KitDescription, NicDescription } from "../core/descriptions.ts";
+import type { DiskDescription, HostUser, KitDescription, NicDescription } from "../core/descriptions.ts";
 
 /** Who made an object in a hypervisor or cloud: enough to find it again when its handle was never saved, and to leave everyone else's alone. */
 export interface OwnerMark {
@@ -24,6 +24,10 @@ export interface CreateInputs {
   readonly nics: readonly NicDescription[];
   /** How a `rootfs` image boots; null for images that bring their own boot loader. */
   readonly kit: KitDescription | null;
+  /** Who the hypervisor runs as; null when the daemon is not root. The instance's folder belongs to it. */
+  readonly user: HostUser | null;
+  /** A program and arguments put before the hypervisor's own: the namespace and rules it lives in. Empty for none. */
+  readonly launcher: readonly string[];
 }
 
 /** What the driver sees of one instance now. `handle` is null for one it does not have. */

@@ -66,6 +66,7 @@ export const localFiles: HostFiles = {
   rename,
   list: async (path) => ((await orUndefined(readdir(path))) ?? []).sort(),
   size: async (path) => (await orUndefined(stat(path)))?.size,
+  owner: async (path) => (await orUndefined(lstat(path)))?.uid,
   chown: lchown,
   chmod,
 

@@ -128,6 +128,8 @@ export interface HostFiles {
   rename(from: string, to: string): Promise<void>;
   list(path: string): Promise<readonly string[]>;
   size(path: string): Promise<number | undefined>;
+  /** The uid it belongs to; undefined when it is not there. */
+  owner(path: string): Promise<number | undefined>;
   chown(path: string, uid: number, gid: number): Promise<void>;
   chmod(path: string, mode: number): Promise<void>;
   readStream(path: string, options?: { start?: number; end?: number }): Readable;

@@ -1,0 +1,100 @@
+import { BerthError } from "@berth/api";
+import { z } from "zod";
+import type { DiskDescription, HostUser } from "../core/descriptions.ts";
+import { type Host, ProgramError } from "../host/host.ts";
+
+/** A copy-on-write disk over a raw artifact that many share. */
+export interface OverlayRequest {
+  readonly name: string;
+  readonly path: string;
+  /** The artifact: a raw image that is never written to and stays as long as the overlay does. */
+  readonly backingPath: string;
+  /** How large the guest sees it; the artifact's own size when that is larger. */
+  readonly sizeMib: number;
+  /** Whose disk it is; null when the daemon is not root. */
+  readonly user: HostUser | null;
+}
+
+/** What is known of a qcow2 disk. */
+export interface Qcow2Facts {
+  readonly sizeBytes: number;
+  /** Bytes it takes on the host. */
+  readonly usedBytes: number;
+  readonly backingPath: string | null;
+}
+
+/** The part of `qemu-img info --output=json` that is used (QEMU's qapi/block-core.json, ImageInfo). */
+const ImageInfo = z.object({
+  format: z.literal("qcow2"),
+  "virtual-size": z.number(),
+  "actual-size": z.number(),
+  "full-backing-filename": z.string().optional(),
+});
+
+const bytesPerMib = 1024 * 1024;
+
+/**
+ * Makes the overlay, or keeps the one that is there: its size is then left as it is. It appears under its name only when it is whole.
+ * Everything runs as the disk's user, so nothing that user put in its folder can lead elsewhere.
+ * Rejects with `disk_full`, or `host_program_failed` with qemu-img's words.
+ */
+export async function createOverlay(
+  host: Host,
+  request: OverlayRequest,
+  signal?: AbortSignal,
+): Promise<DiskDescription> {
+  const { path, backingPath } = request;
+  if (!(await host.files.exists(path))) {
+    const backingBytes = await host.files.size(backingPath);
+    if (backingBytes === undefined) throw new Error(`The artifact ${backingPath} is not there`);
+    const size = Math.max(request.sizeMib * bytesPerMib, backingBytes);
+    const half = `${path}.new`;
+    await host.files.remove(half);
+    const args = ["create", "-q", "-f", "qcow2", "-F", "raw", "-b", backingPath, half, String(size)];
+    await qemuImg(host, args, request.user, signal);
+    await host.files.chmod(half, 0o600);
+    await host.files.rename(half, path);
+  }
+  return describeDisk(request.name, path);
+}
+
+/** A disk as a driver takes it; pure. */
+export function describeDisk(name: string, path: string): DiskDescription {
+  return { name, path, format: "qcow2", readOnly: false };
+}
+
+/** Reads the disk's facts, also while a guest writes to it; undefined when it is not there. */
+export async function inspectOverlay(host: Host, path: string, user: HostUser | null): Promise<Qcow2Facts | undefined> {
+  if (!(await host.files.exists(path))) return undefined;
+  const { stdout } = await qemuImg(host, ["info", "--output=json", "-U", "-f", "qcow2", path], user);
+  const info = ImageInfo.parse(JSON.parse(stdout));
+  return {
+    sizeBytes: info["virtual-size"],
+    usedBytes: info["actual-size"],
+    backingPath: info["full-backing-filename"] ?? null,
+  };
+}
+
+/** Grows a disk that no guest uses; one already as large stays as it is, so it never loses anything. */
+export async function growOverlay(host: Host, path: string, sizeMib: number, user: HostUser | null): Promise<void> {
+  const facts = await inspectOverlay(host, path, user);
+  if (!facts) throw new Error(`The disk ${path} is not there`);
+  const wanted = sizeMib * bytesPerMib;
+  if (wanted > facts.sizeBytes) await qemuImg(host, ["resize", "-q", "-f", "qcow2", path, String(wanted)], user);
+}
+
+/** Removes the disk and what a broken off creation left; resolves when there is nothing. */
+export async function removeOverlay(host: Host, path: string): Promise<void> {
+  await host.files.remove(`${path}.new`);
+  await host.files.remove(path);
+}
+
+async function qemuImg(host: Host, args: readonly string[], user: HostUser | null, signal?: AbortSignal) {
+  try {
+    return await host.run("qemu-img", args, { ...user, ...(signal ? { signal } : {}) });
+  } catch (error) {
+    if (!(error instanceof ProgramError) || error.reason === "aborted") throw error;
+    const full = /No space left on device|Disk quota exceeded/.test(error.stderr);
+    throw new BerthError(full ? "disk_full" : "host_program_failed", error.message, { cause: error });
+  }
+}
