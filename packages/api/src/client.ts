@@ -189,9 +189,20 @@ export function createClient(options: ClientOptions): Client {
   ) {
     const path = pathOf(routes[name], { params: { instance }, query: { project: sessionOptions.project } });
     // Node's WebSocket takes headers; a browser's does not, and its types do not know them.
+    const explain = () =>
+      send(name, { params: { instance }, query: { project: sessionOptions.project } }, {}).then(
+        () => new UnreachableError(base, "something else answers there"),
+        (error: unknown) =>
+          error instanceof ApiError && error.code === "upgrade_required"
+            ? new UnreachableError(
+                base,
+                "the WebSocket could not be opened; a proxy on the way may not let them through",
+              )
+            : (error as Error),
+      );
     const Socket = WebSocket as unknown as new (url: string, options: { headers: Record<string, string> }) => WebSocket;
     const socket = new Socket(base.replace(/^http/, "ws") + path, { headers: { authorization } });
-    return guestSession(socket, request, base, sessionOptions.signal);
+    return guestSession(socket, request, base, explain, sessionOptions.signal);
   }
 
   const calls = Object.fromEntries(

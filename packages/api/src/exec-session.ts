@@ -23,22 +23,30 @@ export interface GuestSession {
   close(): void;
 }
 
+/** How much either side may send ahead of the other. */
 const windowBytes = 1024 * 1024;
-const sendHighWater = 1024 * 1024;
 const largestFrame = 64 * 1024;
 
 /** What is needed of a WebSocket: the part that browsers and Node 24 have in common. */
 type Socket = InstanceType<typeof WebSocket>;
 
-/** Opens an exec (with a request) or console (without) session over an already opening socket. */
+/**
+ * Opens an exec (with a request) or console (without) session over a socket that is being opened. A WebSocket does not tell why it could not be;
+ * `explain` finds out.
+ */
 export function guestSession(
   socket: Socket,
   request: ExecRequestInput | null,
   where: string,
+  explain: () => Promise<Error>,
   signal?: AbortSignal,
 ): GuestSession {
   socket.binaryType = "arraybuffer";
   const output = new ChunkQueue((bytes) => request && control({ ack: bytes }));
+  /** Bytes of input the server has room for. A console takes what a person types, and has no window. */
+  let credit = request ? (request.windowBytes ?? windowBytes) : Number.POSITIVE_INFINITY;
+  let wakeWriter = () => {};
+  let isOpen = false;
   const exit = Promise.withResolvers<number>();
   const opened = Promise.withResolvers<void>();
   // Both are also for those who never look at them.
@@ -50,6 +58,7 @@ export function guestSession(
     else exit.reject(result.error);
     if ("error" in result) opened.reject(result.error);
     output.end();
+    wakeWriter();
     signal?.removeEventListener("abort", close);
   };
   const control = (message: ClientControl) =>
@@ -67,6 +76,7 @@ export function guestSession(
   };
 
   socket.addEventListener("open", () => {
+    isOpen = true;
     if (request) socket.send(JSON.stringify({ windowBytes, ...request }));
     opened.resolve();
   });
@@ -78,13 +88,20 @@ export function guestSession(
     if (frame[0] === execFrames.stderr) output.push({ stream: "stderr", data });
     if (frame[0] === execFrames.control) {
       const message = ServerControl.parse(JSON.parse(new TextDecoder().decode(data)));
-      finish("exit" in message ? { code: message.exit.code } : { error: new ApiError(message.error) });
+      if ("ack" in message) {
+        credit += message.ack;
+        wakeWriter();
+      } else {
+        finish("exit" in message ? { code: message.exit.code } : { error: new ApiError(message.error) });
+      }
     }
   });
   socket.addEventListener("error", () => {
-    finish({ error: new UnreachableError(where, "the WebSocket could not be opened or was cut") });
+    if (isOpen) finish({ error: new UnreachableError(where, "the connection was cut") });
+    else void explain().then((error) => finish({ error }));
   });
   socket.addEventListener("close", (event: { code: number; reason: string }) => {
+    if (!isOpen) return;
     // Nothing changes when the end has been told already.
     if (event.code === 1000 && !request) finish({ code: 0 });
     else finish({ error: new UnreachableError(where, event.reason || `the WebSocket was closed (${event.code})`) });
@@ -99,11 +116,14 @@ export function guestSession(
       await opened.promise;
       const bytes = typeof data === "string" ? new TextEncoder().encode(data) : data;
       for (let at = 0; at < bytes.length; at += largestFrame) {
-        send(execFrames.stdin, bytes.subarray(at, at + largestFrame));
-        // A WebSocket does not tell when it has drained, so it is asked.
-        while (socket.bufferedAmount > sendHighWater && socket.readyState === socket.OPEN) {
-          await new Promise((resolve) => setTimeout(resolve, 5));
+        const part = bytes.subarray(at, at + largestFrame);
+        while (credit < part.length && socket.readyState === socket.OPEN) {
+          await new Promise<void>((resolve) => {
+            wakeWriter = resolve;
+          });
         }
+        credit -= part.length;
+        send(execFrames.stdin, part);
       }
     },
     endInput: () =>

@@ -70,7 +70,7 @@ export const PullImage = z
     reference: z.string().min(1).max(512),
     /** Ask the registry even if the reference is here. */ refresh: z.boolean().default(false),
   })
-  .meta({ id: "PullImage" });
+  .meta({ id: "PullImage", examples: [{ reference: "nginx:1.27" }] });
 export type PullImage = z.infer<typeof PullImage>;
 
 /** A build from a Dockerfile: in a folder on the node, or in a Git repository at a branch, tag or commit. */
@@ -96,7 +96,12 @@ export const BuildImage = z
     dockerfile: z.string().min(1).max(4096).default("Dockerfile"),
     buildArgs: z.record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/), z.string().max(32 * 1024)).default({}),
   })
-  .meta({ id: "BuildImage" });
+  .meta({
+    id: "BuildImage",
+    examples: [
+      { reference: "web:latest", source: { type: "git", url: "https://git.example.com/web.git", ref: "main" } },
+    ],
+  });
 export type BuildImage = z.infer<typeof BuildImage>;
 export type BuildImageInput = z.input<typeof BuildImage>;
 

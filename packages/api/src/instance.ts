@@ -100,6 +100,8 @@ export const InstanceStatus = z.object({
   /** The exit code of the image's process in its last run; null while it runs or before. */
   exitCode: z.number().int().nullable(),
   startedAt: Timestamp.nullable(),
+  /** The spec's `restartGeneration` that the latest run was started for; null when it never ran. */
+  restartGeneration: z.number().int().nullable(),
   /** The published ports with the host ports they really have. */
   ports: z.array(PublishedPort),
 });
@@ -149,7 +151,10 @@ export const CreateInstance = z
     /** Whether to start it at once. */
     start: z.boolean().default(true),
   })
-  .meta({ id: "CreateInstance" });
+  .meta({
+    id: "CreateInstance",
+    examples: [{ image: "nginx:1.27", name: "web", ports: [{ hostPort: 8080, guestPort: 80 }], env: { TZ: "UTC" } }],
+  });
 export type CreateInstance = z.infer<typeof CreateInstance>;
 export type CreateInstanceInput = z.input<typeof CreateInstance>;
 
@@ -191,8 +196,8 @@ export const ExecRequest = z
     /** Whether the client will send standard input; without it the program reads end-of-file. */
     stdin: z.boolean().default(false),
     /**
-     * The most output, in bytes, that the server sends beyond what the client has acknowledged by `{ack: bytes}`, so that a client whose WebSocket cannot be
-     * paused (a browser's) is never flooded. Without it only TCP holds the output back.
+     * The most output, in bytes, that the server sends beyond what the client has acknowledged by `{ack: bytes}`, and the most input that the client may send
+     * beyond what the server has. Without it only TCP holds either side back, and a client that does not read while it writes can block itself.
      */
     windowBytes: z
       .number()
@@ -201,7 +206,7 @@ export const ExecRequest = z
       .max(16 * 1024 * 1024)
       .optional(),
   })
-  .meta({ id: "ExecRequest" });
+  .meta({ id: "ExecRequest", examples: [{ command: ["uname", "-a"] }] });
 export type ExecRequest = z.infer<typeof ExecRequest>;
 export type ExecRequestInput = z.input<typeof ExecRequest>;
 
@@ -243,9 +248,16 @@ export const ClientControl = z
   .meta({ id: "ClientControl" });
 export type ClientControl = z.infer<typeof ClientControl>;
 
-/** The last message of the server on the control stream: how the program ended, or why there is none. */
+/**
+ * What the server says on the control stream: with `windowBytes`, how many more bytes of input the guest has taken; and as its last message how the program
+ * ended, or why there is none.
+ */
 export const ServerControl = z
-  .union([z.object({ exit: z.object({ code: z.number().int() }) }), z.object({ error: Problem })])
+  .union([
+    z.object({ ack: z.number().int().min(0) }),
+    z.object({ exit: z.object({ code: z.number().int() }) }),
+    z.object({ error: Problem }),
+  ])
   .meta({ id: "ServerControl" });
 export type ServerControl = z.infer<typeof ServerControl>;
 

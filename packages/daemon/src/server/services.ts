@@ -36,10 +36,10 @@ export interface ChangeOptions {
   readonly queue: boolean;
 }
 
-/** `value` null asks only that the label be there. */
+/** A label an instance must have; with any value when none is given. */
 export interface LabelFilter {
   readonly key: string;
-  readonly value: string | null;
+  readonly value?: string | undefined;
 }
 
 export interface PageRequest {
@@ -91,7 +91,12 @@ export interface Services {
     logs(
       scope: Scope,
       ref: string,
-      options: { readonly tail: number | undefined; readonly follow: boolean; readonly timestamps: boolean; readonly signal: AbortSignal },
+      options: {
+        readonly tail: number | undefined;
+        readonly follow: boolean;
+        readonly timestamps: boolean;
+        readonly signal: AbortSignal;
+      },
     ): Promise<Readable>;
     /** Resolves once the program runs. */
     exec(scope: Scope, ref: string, request: ExecRequest, signal: AbortSignal): Promise<ExecSession>;
@@ -132,7 +137,12 @@ export interface Services {
     last(): Promise<number>;
     list(
       scope: Scope,
-      query: { readonly after: number; readonly limit: number; readonly type: string | undefined; readonly subject: string | undefined },
+      query: {
+        readonly after: number;
+        readonly limit: number;
+        readonly type: string | undefined;
+        readonly subject: string | undefined;
+      },
     ): Promise<{ readonly items: readonly Event[]; readonly next: number }>;
     /** Every event of the project after number `after`, then each new one, until aborted. */
     follow(scope: Scope, after: number, signal: AbortSignal): AsyncIterable<Event>;

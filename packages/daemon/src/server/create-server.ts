@@ -1,0 +1,323 @@
+import { randomBytes } from "node:crypto";
+import type { Readable } from "node:stream";
+import { isDeepStrictEqual } from "node:util";
+import { BerthError, type Route, type RouteName, routes } from "@berth/api";
+import Fastify, {
+  type FastifyBaseLogger,
+  type FastifyInstance,
+  type FastifyReply,
+  type FastifyRequest,
+  LogController,
+} from "fastify";
+import type { z } from "zod";
+import { authorize, type Caller } from "../identity/authorize.ts";
+import { authenticator } from "./authenticate.ts";
+import { type Attach, type Call, type MessageStream, projectOf } from "./call.ts";
+import { documentation } from "./documentation.ts";
+import { checkHost, checkOrigin } from "./host-header.ts";
+import { checkJsonDepth, maxJsonDepth } from "./json-body.ts";
+import { problemOf, toBerthError } from "./problems.ts";
+import { joinHandlers } from "./routes/index.ts";
+import type { Services } from "./services.ts";
+import { sendBytes, sendEvents } from "./streams.ts";
+import { acceptUpgrades, type Upgrades } from "./upgrade.ts";
+import { validator } from "./validate.ts";
+
+export interface ServerOptions {
+  readonly services: Services;
+  readonly version: string;
+  /** Nothing is logged without it. */
+  readonly log?: FastifyBaseLogger;
+  /** Names of this host, besides its addresses and localhost, that a Host header may carry. */
+  readonly hostNames?: readonly string[];
+  /** Holds every answer to its schema, and fails with `internal` when it differs: for tests and development. */
+  readonly checkResponses?: boolean;
+  readonly tuning?: Partial<Tuning>;
+}
+
+/** Limits and times, all in milliseconds or bytes. */
+export interface Tuning {
+  readonly maxBodyBytes: number;
+  readonly maxJsonDepth: number;
+  readonly heartbeatMs: number;
+  readonly slowReaderMs: number;
+  readonly pingMs: number;
+  readonly tokenCacheMs: number;
+  /** How long closing waits for answers under way before it cuts them. */
+  readonly closeMs: number;
+  /** Protections that a test switches off to see it fail without them. */
+  readonly without: readonly ("host-check" | "origin-check" | "authentication" | "authorization")[];
+}
+
+const defaults: Tuning = {
+  maxBodyBytes: 1024 * 1024,
+  maxJsonDepth,
+  heartbeatMs: 15_000,
+  slowReaderMs: 10_000,
+  pingMs: 30_000,
+  tokenCacheMs: 5_000,
+  closeMs: 5_000,
+  without: [],
+};
+
+declare module "fastify" {
+  interface FastifyRequest {
+    caller: Caller | null;
+  }
+}
+
+/** What an answer's headers always say: nothing of it may be kept by a cache, guessed at, or shown in a frame. */
+const commonHeaders = {
+  "cache-control": "no-store",
+  "x-content-type-options": "nosniff",
+  "referrer-policy": "no-referrer",
+} as const;
+
+const problemType = "application/problem+json; charset=utf-8";
+
+/** Makes the HTTP server of one daemon, not listening yet. `close()` ends streams, waits a bounded time for answers under way, and cuts the rest. */
+export function createServer(options: ServerOptions): FastifyInstance {
+  const tuning = { ...defaults, ...options.tuning };
+  const closing = new AbortController();
+  const app: FastifyInstance = Fastify({
+    ...(options.log ? { loggerInstance: options.log } : { logger: false }),
+    logController: new LogController({ disableRequestLogging: true }),
+    bodyLimit: tuning.maxBodyBytes,
+    exposeHeadRoutes: false,
+    return503OnClosing: false,
+    requestIdHeader: false,
+    genReqId: (request) => requestId(request.headers["x-request-id"]),
+    routerOptions: { maxParamLength: 512 },
+    frameworkErrors: (error, request, reply) => void answerError(error, request, reply),
+    clientErrorHandler: refuseUnreadable,
+  });
+
+  app.decorateRequest("caller", null);
+  app.setErrorHandler((error, request, reply) => answerError(error, request, reply));
+  app.setNotFoundHandler((request, reply) => refuseUnknown(request, reply));
+  parseBodies(app, tuning);
+
+  app.addHook("onRequest", async (request, reply) => {
+    reply.headers(commonHeaders);
+    reply.header("x-request-id", request.id);
+    if (!tuning.without.includes("host-check")) checkHost(request.headers.host, options.hostNames ?? []);
+    if (closing.signal.aborted) throw closing.signal.reason;
+  });
+
+  const upgrades = acceptUpgrades(app, tuning.pingMs);
+  const authenticate = authenticator(options.services.tokens.find, tuning.tokenCacheMs);
+  const handlers = joinHandlers();
+  for (const [name, route] of Object.entries<Route>(routes)) {
+    app.route({
+      method: route.method,
+      url: route.path,
+      onRequest: async (request) => {
+        request.caller = tuning.without.includes("authentication")
+          ? { tokenId: "t-0", name: "nobody", role: "admin", project: null }
+          : await authenticate(request.headers.authorization);
+        checkMediaType(route, request);
+      },
+      handler: answerer(name as RouteName, route, {
+        services: options.services,
+        handler: handlers[name as RouteName] as (call: unknown) => Promise<unknown>,
+        upgrades,
+        closing: closing.signal,
+        tuning,
+        checkResponses: options.checkResponses ?? false,
+      }),
+    });
+  }
+  app.get("/healthz", async (_, reply) => reply.type("text/plain; charset=utf-8").send("ok\n"));
+  app.get("/", async (_, reply) => reply.redirect("/docs", 302));
+  documentation(app, options.version);
+
+  let cut: NodeJS.Timeout | undefined;
+  app.addHook("preClose", async () => {
+    closing.abort(new BerthError("shutting_down", "berthd is shutting down."));
+    upgrades.closeAll();
+    cut = setTimeout(() => {
+      app.server.closeAllConnections();
+      upgrades.terminateAll();
+    }, tuning.closeMs);
+  });
+  app.addHook("onClose", async () => clearTimeout(cut));
+  return app;
+}
+
+interface Answering {
+  readonly services: Services;
+  readonly handler: (call: unknown) => Promise<unknown>;
+  readonly upgrades: Upgrades;
+  readonly closing: AbortSignal;
+  readonly tuning: Tuning;
+  readonly checkResponses: boolean;
+}
+
+/** What Fastify runs for one route: check, authorise, handle, answer. */
+function answerer(name: RouteName, route: Route, parts: Answering) {
+  const validate = validator(route);
+  const { services, handler, upgrades, closing, tuning } = parts;
+
+  return async (request: FastifyRequest, reply: FastifyReply): Promise<unknown> => {
+    const { caller } = request;
+    if (!caller) throw new BerthError("unauthenticated", "The request was not authenticated.");
+    const { params, query, body } = validate(request);
+    const project = projectOf(caller, query);
+    if (!tuning.without.includes("authorization")) authorize(caller, route.action, route.resource, project);
+
+    let signal: AbortSignal | undefined;
+    const call = {
+      services,
+      scope: { caller, project },
+      params,
+      query,
+      body,
+      headers: request.headers,
+      get signal() {
+        signal ??= signalOf(reply, closing);
+        return signal;
+      },
+      header: (header: string, value: string) => void reply.header(header, value),
+    } satisfies Record<keyof Call, unknown>;
+
+    if (route.kind === "websocket") {
+      if (!upgrades.has(request)) {
+        reply.header("upgrade", "websocket");
+        throw new BerthError("upgrade_required", "This is no WebSocket request.");
+      }
+      if (!tuning.without.includes("origin-check")) checkOrigin(request.headers.origin, request.headers.host);
+      const attach = (await handler(call)) as Attach;
+      const socket = await upgrades.accept(request, reply);
+      const left = new AbortController();
+      socket.on("close", () => left.abort(new BerthError("cancelled", "The client left.")));
+      await logged(request, attach(socket, AbortSignal.any([left.signal, closing])));
+      return reply;
+    }
+
+    const result = await handler(call);
+    if (route.kind === "events") {
+      await logged(request, sendEvents(reply, result as MessageStream<unknown>, tuning, call.signal));
+      return reply;
+    }
+    if (route.status === 204) return reply.code(204).send();
+    if (route.kind === "json") {
+      if (parts.checkResponses) checkResponse(name, route.response, result);
+      linkNextPage(request, reply, result);
+      return reply.code(route.status).type("application/json; charset=utf-8").send(JSON.stringify(result));
+    }
+    const type = route.kind === "tar" ? "application/x-tar" : "text/plain; charset=utf-8";
+    await logged(request, sendBytes(reply, route.status, type, result as Readable, call.signal));
+    return reply;
+  };
+}
+
+/** Names the next page of a list in a Link header too (RFC 8288), for clients that follow those. */
+function linkNextPage(request: FastifyRequest, reply: FastifyReply, result: unknown): void {
+  const cursor = (result as { nextCursor?: string | null }).nextCursor;
+  if (typeof cursor !== "string") return;
+  const [path, text] = request.url.split("?");
+  const query = new URLSearchParams(text);
+  query.set("cursor", cursor);
+  reply.header("link", `<${path}?${query}>; rel="next"`);
+}
+
+/** What goes wrong after an answer has begun can only be logged. */
+async function logged(request: FastifyRequest, work: Promise<void>): Promise<void> {
+  try {
+    await work;
+  } catch (error) {
+    request.log.error({ err: error, url: request.url }, "an answer broke off");
+  }
+}
+
+/** Aborted when the answer is over or its client gone, and with the server's own reason when it closes. */
+function signalOf(reply: FastifyReply, closing: AbortSignal): AbortSignal {
+  const controller = new AbortController();
+  const onClosing = () => controller.abort(closing.reason);
+  closing.addEventListener("abort", onClosing, { once: true });
+  if (closing.aborted) onClosing();
+  reply.raw.once("close", () => {
+    closing.removeEventListener("abort", onClosing);
+    controller.abort(new BerthError("cancelled", "The client left."));
+  });
+  if (reply.raw.destroyed) controller.abort(new BerthError("cancelled", "The client left."));
+  return controller.signal;
+}
+
+/** Refuses an answer that its schema would not accept, or that tells more than the schema has. */
+function checkResponse(name: RouteName, schema: z.ZodType | undefined, answer: unknown): void {
+  const sent: unknown = JSON.parse(JSON.stringify(answer));
+  const result = schema?.safeParse(sent);
+  if (!result?.success) throw new Error(`The answer of ${name} does not fit its schema: ${result?.error.message}`);
+  if (!isDeepStrictEqual(result.data, sent)) throw new Error(`The answer of ${name} has more than its schema.`);
+}
+
+/** JSON is read whole, within the limits; archives are streams and for their handler to bound. */
+function parseBodies(app: FastifyInstance, tuning: Tuning): void {
+  app.removeAllContentTypeParsers();
+  const parseJson = app.getDefaultJsonParser("error", "error");
+  app.addContentTypeParser("application/json", { parseAs: "string" }, (request, text: string, done) => {
+    if (text === "") return done(null, undefined);
+    try {
+      checkJsonDepth(text, tuning.maxJsonDepth);
+    } catch (error) {
+      return done(error as Error);
+    }
+    return parseJson(request, text, done);
+  });
+  app.addContentTypeParser("application/x-tar", (_request, payload, done) => done(null, payload));
+}
+
+/** Refuses a body of another type than the route reads, before any of it is read. */
+function checkMediaType(route: Route, request: FastifyRequest): void {
+  const given = request.headers["content-type"]?.split(";")[0]?.trim().toLowerCase();
+  const wanted = route.kind === "tar" && route.method === "PUT" ? "application/x-tar" : "application/json";
+  if (given === wanted || (given === undefined && wanted === "application/json")) return;
+  throw new BerthError("unsupported_media_type", `The body must be ${wanted}, not ${given ?? "of no type"}.`);
+}
+
+function answerError(thrown: unknown, request: FastifyRequest, reply: FastifyReply) {
+  const error = toBerthError(thrown);
+  const problem = problemOf(error, request.id);
+  if (problem.status >= 500 && problem.code !== "shutting_down") {
+    request.log.error({ err: thrown, method: request.method, url: request.url }, problem.detail);
+  }
+  if (problem.status === 401) reply.header("www-authenticate", 'Bearer realm="berth"');
+  if (problem.status === 503) reply.header("connection", "close").header("retry-after", "1");
+  reply.headers(commonHeaders).header("x-request-id", request.id);
+  return reply.code(problem.status).type(problemType).send(JSON.stringify(problem));
+}
+
+const pathsByMethod = Object.values<Route>(routes).map((route) => ({
+  method: route.method,
+  pattern: new RegExp(`^${route.path.replace(/:\w+/g, "[^/]+")}$`),
+}));
+
+function refuseUnknown(request: FastifyRequest, reply: FastifyReply): never {
+  const path = request.url.split("?")[0] ?? "";
+  const methods = new Set(pathsByMethod.filter(({ pattern }) => pattern.test(path)).map(({ method }) => method));
+  if (methods.size === 0) throw new BerthError("route_not_found", `There is no ${path.slice(0, 200)}.`);
+  reply.header("allow", [...methods].join(", "));
+  throw new BerthError("method_not_allowed", `${request.method} is not for ${path.slice(0, 200)}.`);
+}
+
+/** A client's own id when it is plain, else a new one. */
+function requestId(given: string | string[] | undefined): string {
+  return typeof given === "string" && /^[A-Za-z0-9._-]{1,64}$/.test(given)
+    ? given
+    : `req-${randomBytes(8).toString("hex")}`;
+}
+
+/** Answers what is no HTTP at all. */
+function refuseUnreadable(error: Error & { code?: string }, socket: import("node:net").Socket): void {
+  if (error.code === "ECONNRESET" || !socket.writable) {
+    socket.destroy();
+    return;
+  }
+  const tooLarge = error.code === "HPE_HEADER_OVERFLOW";
+  const detail = tooLarge ? "The request's headers are too large." : "The request is not readable as HTTP.";
+  const body = JSON.stringify(problemOf(new BerthError("invalid_request", detail), requestId(undefined)));
+  socket.end(
+    `HTTP/1.1 400 Bad Request\r\ncontent-type: ${problemType}\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
+  );
+}

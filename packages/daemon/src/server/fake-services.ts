@@ -1,0 +1,490 @@
+import { Duplex, PassThrough, Readable } from "node:stream";
+import {
+  BerthError,
+  type CreateInstance,
+  type Event,
+  type Image,
+  type Instance,
+  isFinal,
+  type Node,
+  type Operation,
+} from "@berth/api";
+import { specOf } from "../core/new-instance.ts";
+import type { Caller } from "../identity/authorize.ts";
+import { hashToken } from "../identity/tokens.ts";
+import type { ChangeOptions, ExecSession, Page, PageRequest, Scope, Services } from "./services.ts";
+
+const at = "2026-11-20T23:00:00.000Z";
+
+/** Ids in order, of the right shape. */
+function idMaker(prefix: string): () => string {
+  let count = 0;
+  return () => {
+    count += 1;
+    return `${prefix}-${count.toString(16).padStart(17, "0")}`;
+  };
+}
+
+/** The daemon's services in memory, for tests of the server: real enough to be talked to, with nothing behind them. Operations end when told to. */
+export class FakeServices implements Services {
+  readonly callers = new Map<string, Caller>();
+  readonly all = {
+    instances: new Map<string, Instance>(),
+    images: new Map<string, Image>(),
+    operations: new Map<string, Operation>(),
+    events: [] as Event[],
+    nodes: [makeNode()],
+  };
+  readonly keys = new Map<string, { hash: string; answer: () => unknown }>();
+  /** What the last calls were given, newest last. */
+  readonly calls: { name: string; scope?: Scope; options?: unknown }[] = [];
+  readonly sessions: FakeSession[] = [];
+  readonly archives: Buffer[] = [];
+  /** Whether operations end as soon as they begin. */
+  instant = true;
+  /** What `logs` gives. */
+  log = (): Readable => Readable.from(["first line\n", "second line\n"]);
+  runProgram: (session: FakeSession) => void = echoProgram;
+
+  readonly #nextInstance = idMaker("i");
+  readonly #nextImage = idMaker("img");
+  readonly #nextOperation = idMaker("op");
+  #changed = Promise.withResolvers<void>();
+
+  addToken(token: string, caller: Partial<Caller> = {}): void {
+    this.callers.set(hashToken(token), { tokenId: "t-1", name: "test", role: "admin", project: null, ...caller });
+  }
+
+  readonly tokens = { find: async (hash: string) => this.callers.get(hash) };
+
+  readonly instances: Services["instances"] = {
+    list: async (scope, query) => {
+      const fits = (instance: Instance) =>
+        instance.project === scope.project &&
+        (query.phase === undefined || instance.status.phase === query.phase) &&
+        query.labels.every(({ key, value }) =>
+          value === undefined ? key in instance.labels : instance.labels[key] === value,
+        );
+      return pageOf([...this.all.instances.values()].filter(fits), query);
+    },
+    get: async (scope, ref) => this.#instance(scope, ref),
+    create: async (scope, input, options) =>
+      this.#once(scope, options, () => {
+        const image = this.addImage(input.image, scope.project);
+        const instance = this.addInstance(input, image, scope.project);
+        return {
+          instance,
+          operation: this.begin(
+            "instance.create",
+            { kind: "instance", id: instance.id, name: instance.name },
+            scope.project,
+          ),
+        };
+      }),
+    start: (scope, ref, options) => this.#changeInstance("start", scope, ref, options, "running"),
+    stop: (scope, ref, options) => this.#changeInstance("stop", scope, ref, options, "stopped"),
+    restart: (scope, ref, options) => this.#changeInstance("restart", scope, ref, options, "running"),
+    remove: async (scope, ref, options) => {
+      const change = await this.#changeInstance("delete", scope, ref, options, "deleting");
+      this.all.instances.delete(change.instance.id);
+      return change;
+    },
+    logs: async (scope, ref, options) => {
+      this.#instance(scope, ref);
+      this.calls.push({ name: "logs", scope, options });
+      return this.log();
+    },
+    exec: async (scope, ref, request, signal) => {
+      this.#instance(scope, ref);
+      const session = new FakeSession(request.command, request.tty);
+      this.calls.push({ name: "exec", scope, options: request });
+      this.sessions.push(session);
+      signal.addEventListener("abort", () => session.close(), { once: true });
+      this.runProgram(session);
+      return session;
+    },
+    console: async (scope, ref) => {
+      this.#instance(scope, ref);
+      return Duplex.from(async function* (source: AsyncIterable<Buffer>) {
+        yield Buffer.from("login: ");
+        for await (const chunk of source) yield chunk;
+      });
+    },
+    readFiles: async (scope, ref) => {
+      this.#instance(scope, ref);
+      return Readable.from(this.archives);
+    },
+    writeFiles: async (scope, ref, _path, archive) => {
+      this.#instance(scope, ref);
+      for await (const chunk of archive) this.archives.push(chunk as Buffer);
+    },
+  };
+
+  readonly images: Services["images"] = {
+    list: async (scope, query) =>
+      pageOf(
+        [...this.all.images.values()].filter(
+          (image) =>
+            image.project === scope.project &&
+            (query.reference === undefined || image.references.includes(query.reference)),
+        ),
+        query,
+      ),
+    get: async (scope, ref) => this.#image(scope, ref),
+    pull: async (scope, input, options) =>
+      this.#changeImage(scope, options, "pull", () => this.addImage(input.reference, scope.project)),
+    build: async (scope, input, options) =>
+      this.#changeImage(scope, options, "build", () => this.addImage(input.reference, scope.project)),
+    remove: async (scope, ref, options) => {
+      const change = await this.#changeImage(scope, options, "delete", () => this.#image(scope, ref));
+      this.all.images.delete(change.image.id);
+      return change;
+    },
+  };
+
+  readonly operations: Services["operations"] = {
+    list: async (scope, query) =>
+      pageOf(
+        [...this.all.operations.values()].filter(
+          (operation) =>
+            operation.project === scope.project &&
+            (query.status === undefined || operation.status === query.status) &&
+            (query.target === undefined || operation.target.id === query.target) &&
+            !(query.unfinished && isFinal(operation.status)),
+        ),
+        query,
+      ),
+    get: async (id) => this.#operation(id),
+    watch: (id, signal) => this.#watch(id, signal),
+    cancel: async (id) => {
+      const operation = this.#operation(id);
+      if (isFinal(operation.status)) throw new BerthError("operation_final", `${id} is ${operation.status}.`);
+      return this.changeOperation(id, { status: "cancelling" });
+    },
+    log: async (id) => {
+      this.#operation(id);
+      return Readable.from(["pulling\n", "done\n"]);
+    },
+  };
+
+  readonly events: Services["events"] = {
+    last: async () => this.all.events.length,
+    list: async (scope, query) => {
+      const items = this.all.events
+        .filter((event) => event.project === scope.project && event.seq > query.after)
+        .filter((event) => query.type === undefined || event.type === query.type)
+        .filter((event) => query.subject === undefined || event.subject.id === query.subject)
+        .slice(0, query.limit);
+      return { items, next: items.at(-1)?.seq ?? query.after };
+    },
+    follow: (scope, after, signal) => this.#follow(scope, after, signal),
+  };
+
+  readonly nodes: Services["nodes"] = {
+    list: async () => ({ items: this.all.nodes, nextCursor: null }),
+    get: async (_scope, ref) => {
+      const node = this.all.nodes.find(({ id, name }) => id === ref || name === ref);
+      if (!node) throw new BerthError("not_found", `There is no node ${ref}.`);
+      return node;
+    },
+  };
+
+  addInstance(input: CreateInstance, image: Image, project = "default"): Instance {
+    const id = this.#nextInstance();
+    const name = input.name ?? `instance${id.slice(-6)}`;
+    if ([...this.all.instances.values()].some((other) => other.name === name && other.project === project)) {
+      throw new BerthError("name_taken", `${name} is in use.`);
+    }
+    const spec = specOf(input);
+    const instance: Instance = {
+      id,
+      name,
+      project,
+      labels: input.labels,
+      imageId: image.id,
+      image: input.image,
+      location: "node1/fake",
+      nodeId: "n-00000000000000001",
+      generation: 1,
+      spec,
+      status: {
+        phase: "pending",
+        ready: false,
+        health: "unknown",
+        reason: "",
+        observedAt: at,
+        exitCode: null,
+        restartGeneration: 0,
+        startedAt: null,
+        ports: spec.ports,
+      },
+      operationId: null,
+      createdAt: at,
+      updatedAt: at,
+    };
+    this.all.instances.set(id, instance);
+    return instance;
+  }
+
+  addImage(reference: string, project = "default"): Image {
+    const id = this.#nextImage();
+    const image: Image = {
+      id,
+      project,
+      references: [reference],
+      source: { type: "registry", reference },
+      state: "ready",
+      reason: "",
+      contentDigest: `sha256:${"0".repeat(64)}`,
+      kind: "rootfs",
+      os: "linux",
+      architecture: "amd64",
+      firmware: "kernel",
+      sizeBytes: 1234,
+      startConfig: {
+        entrypoint: [],
+        cmd: ["/bin/sh"],
+        env: ["PATH=/bin"],
+        user: "",
+        workingDir: "/",
+        exposedPorts: ["80/tcp"],
+        stopSignal: "",
+        volumes: [],
+        labels: {},
+      },
+      operationId: null,
+      createdAt: at,
+    };
+    this.all.images.set(id, image);
+    return image;
+  }
+
+  begin(type: string, target: Operation["target"], project = "default"): Operation {
+    const operation: Operation = {
+      id: this.#nextOperation(),
+      type,
+      project,
+      status: this.instant ? "succeeded" : "pending",
+      target,
+      steps: [],
+      reason: "",
+      error: null,
+      attempt: 1,
+      createdAt: at,
+      startedAt: null,
+      endedAt: this.instant ? at : null,
+    };
+    this.all.operations.set(operation.id, operation);
+    return operation;
+  }
+
+  changeOperation(id: string, change: Partial<Operation>): Operation {
+    const operation = { ...this.#operation(id), ...change };
+    this.all.operations.set(id, operation);
+    this.#wake();
+    return operation;
+  }
+
+  emit(type: string, data: Event["data"] = {}, project = "default"): Event {
+    const seq = this.all.events.length + 1;
+    const event: Event = {
+      seq,
+      type,
+      project,
+      subject: { kind: "instance", id: "i-00000000000000001", name: "web" },
+      operationId: null,
+      data,
+      at,
+    };
+    this.all.events.push(event);
+    this.#wake();
+    return event;
+  }
+
+  #wake(): void {
+    const { resolve } = this.#changed;
+    this.#changed = Promise.withResolvers();
+    resolve();
+  }
+
+  async #untilChanged(signal: AbortSignal): Promise<void> {
+    if (signal.aborted) return;
+    const aborted = Promise.withResolvers<void>();
+    const onAbort = () => aborted.resolve();
+    signal.addEventListener("abort", onAbort, { once: true });
+    await Promise.race([this.#changed.promise, aborted.promise]);
+    signal.removeEventListener("abort", onAbort);
+  }
+
+  async *#watch(id: string, signal: AbortSignal): AsyncGenerator<Operation, void> {
+    let last: Operation | undefined;
+    while (!signal.aborted) {
+      const operation = this.#operation(id);
+      if (operation !== last) yield operation;
+      if (isFinal(operation.status)) return;
+      last = operation;
+      await this.#untilChanged(signal);
+    }
+  }
+
+  async *#follow(scope: Scope, after: number, signal: AbortSignal): AsyncGenerator<Event, void> {
+    let next = after;
+    while (!signal.aborted) {
+      const event = this.all.events[next];
+      if (event) {
+        next = event.seq;
+        if (event.project === scope.project) yield event;
+      } else {
+        await this.#untilChanged(signal);
+      }
+    }
+  }
+
+  #instance(scope: Scope, ref: string): Instance {
+    const found = [...this.all.instances.values()].find(
+      (instance) => instance.project === scope.project && (instance.id === ref || instance.name === ref),
+    );
+    if (!found) throw new BerthError("not_found", `There is no instance ${ref} in the project ${scope.project}.`);
+    return found;
+  }
+
+  #image(scope: Scope, ref: string): Image {
+    const found = this.all.images.get(ref);
+    if (found?.project !== scope.project) throw new BerthError("not_found", `There is no image ${ref}.`);
+    return found;
+  }
+
+  #operation(id: string): Operation {
+    const found = this.all.operations.get(id);
+    if (!found) throw new BerthError("not_found", `There is no operation ${id}.`);
+    return found;
+  }
+
+  async #changeInstance(
+    verb: string,
+    scope: Scope,
+    ref: string,
+    options: ChangeOptions,
+    phase: Instance["status"]["phase"],
+  ) {
+    this.calls.push({ name: verb, scope, options });
+    return this.#once(scope, options, () => {
+      const before = this.#instance(scope, ref);
+      if (options.ifMatch && !options.ifMatch.includes(before.generation)) {
+        throw new BerthError("precondition_failed", `${ref} is at generation ${before.generation}.`);
+      }
+      const instance = { ...before, generation: before.generation + 1, status: { ...before.status, phase } };
+      this.all.instances.set(instance.id, instance);
+      const target = { kind: "instance", id: instance.id, name: instance.name };
+      return { instance, operation: this.begin(`instance.${verb}`, target, scope.project) };
+    });
+  }
+
+  async #changeImage(scope: Scope, options: ChangeOptions, verb: string, change: () => Image) {
+    return this.#once(scope, options, () => {
+      const image = change();
+      const target = { kind: "image", id: image.id, name: image.references[0] ?? "" };
+      return { image, operation: this.begin(`image.${verb}`, target, scope.project) };
+    });
+  }
+
+  #once<T>(scope: Scope, options: ChangeOptions, change: () => T): T {
+    if (!options.idempotency) return change();
+    const key = `${scope.project}/${scope.caller.tokenId}/${options.idempotency.key}`;
+    const known = this.keys.get(key);
+    if (known && known.hash !== options.idempotency.requestHash) {
+      throw new BerthError("idempotency_mismatch", "The key was used for another request.");
+    }
+    if (known) return known.answer() as T;
+    const answer = change();
+    this.keys.set(key, { hash: options.idempotency.requestHash, answer: () => answer });
+    return answer;
+  }
+}
+
+/** A program in a guest that is not there. */
+export class FakeSession implements ExecSession {
+  readonly command: readonly string[];
+  readonly stdin = new PassThrough();
+  readonly stdout = new PassThrough();
+  readonly stderr: PassThrough | null;
+  readonly sizes: { cols: number; rows: number }[] = [];
+  readonly signals: string[] = [];
+  readonly #exit = Promise.withResolvers<{ code: number }>();
+  readonly exit = this.#exit.promise;
+  closed = false;
+
+  constructor(command: readonly string[], tty: boolean) {
+    this.command = command;
+    this.stderr = tty ? null : new PassThrough();
+  }
+
+  resize(size: { cols: number; rows: number }): void {
+    this.sizes.push(size);
+  }
+
+  signal(name: string): void {
+    this.signals.push(name);
+    this.end(name === "KILL" ? 137 : 143);
+  }
+
+  end(code: number): void {
+    this.stdout.end();
+    this.stderr?.end();
+    this.#exit.resolve({ code });
+  }
+
+  close(): void {
+    this.closed = true;
+    this.stdin.destroy();
+    this.end(137);
+  }
+}
+
+/** Writes its input back, its command to standard error, and ends with 3. */
+function echoProgram(session: FakeSession): void {
+  session.stderr?.write(session.command.join(" "));
+  session.stdin.pipe(session.stdout, { end: false });
+  session.stdin.on("end", () => session.end(3));
+}
+
+function pageOf<T extends { readonly id: string }>(items: readonly T[], { cursor, limit }: PageRequest): Page<T> {
+  const start = cursor === undefined ? 0 : items.findIndex(({ id }) => id === cursor) + 1;
+  if (cursor !== undefined && start === 0)
+    throw new BerthError("invalid_request", "The cursor is not one that a list has given.");
+  const page = items.slice(start, start + limit);
+  return { items: page, nextCursor: start + limit < items.length ? (page.at(-1)?.id ?? null) : null };
+}
+
+function makeNode(): Node {
+  return {
+    id: "n-00000000000000001",
+    name: "node1",
+    version: "0.1.0",
+    architecture: "amd64",
+    kernel: "6.1.0",
+    cpus: 2,
+    memoryMib: 4096,
+    diskFreeMib: 10_000,
+    accelerator: { kind: "tcg", reason: "no /dev/kvm", probedAt: at },
+    locations: [
+      {
+        name: "node1/fake",
+        driver: "fake",
+        healthy: true,
+        reason: "",
+        abilities: {
+          boots: ["rootfs"],
+          console: true,
+          channel: true,
+          snapshots: false,
+          templates: false,
+          hotplug: false,
+          networks: ["user"],
+        },
+      },
+    ],
+    checks: [{ name: "qemu", ok: true, detail: "7.2", hint: "" }],
+    startedAt: at,
+  };
+}

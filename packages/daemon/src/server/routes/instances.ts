@@ -1,0 +1,97 @@
+import type { Instance } from "@berth/api";
+import { answerChange, type Call, changeOptions, etagOf, type Handlers } from "../call.ts";
+import { consoleSession, execSession } from "../guest-socket.ts";
+import type { LabelFilter } from "../services.ts";
+
+type InstanceRoutes =
+  | "listInstances"
+  | "createInstance"
+  | "getInstance"
+  | "startInstance"
+  | "stopInstance"
+  | "restartInstance"
+  | "deleteInstance"
+  | "instanceLogs"
+  | "execInstance"
+  | "consoleInstance"
+  | "readFiles"
+  | "writeFiles";
+
+/** `key=value` asks for that value, `key` for any; several must all fit. */
+export function labelFilters(labels: string | readonly string[] | undefined): LabelFilter[] {
+  const texts = labels === undefined ? [] : typeof labels === "string" ? [labels] : labels;
+  return texts.map((text) => {
+    const equals = text.indexOf("=");
+    return equals < 0 ? { key: text } : { key: text.slice(0, equals), value: text.slice(equals + 1) };
+  });
+}
+
+type ChangeName = "createInstance" | "startInstance" | "stopInstance" | "restartInstance" | "deleteInstance";
+
+/** Answers a change with the instance's ETag. */
+async function answer(call: Call<ChangeName>, change: Awaited<ReturnType<Call["services"]["instances"]["start"]>>) {
+  const answered = await answerChange(call, change, async () => ({
+    instance: await call.services.instances.get(call.scope, change.instance.id),
+  }));
+  call.header("etag", etagOf(answered.instance));
+  return answered;
+}
+
+const get = async (call: Call<"getInstance">): Promise<Instance> => {
+  const instance = await call.services.instances.get(call.scope, call.params.instance);
+  call.header("etag", etagOf(instance));
+  return instance;
+};
+
+export const instanceHandlers: Handlers<InstanceRoutes> = {
+  listInstances: ({ services, scope, query }) => {
+    const { limit, cursor, phase, label } = query;
+    return services.instances.list(scope, { limit, cursor, phase, labels: labelFilters(label) });
+  },
+  createInstance: async (call) =>
+    answer(call, await call.services.instances.create(call.scope, call.body, changeOptions("createInstance", call))),
+  getInstance: get,
+  startInstance: async (call) =>
+    answer(
+      call,
+      await call.services.instances.start(call.scope, call.params.instance, changeOptions("startInstance", call)),
+    ),
+  stopInstance: async (call) =>
+    answer(
+      call,
+      await call.services.instances.stop(call.scope, call.params.instance, {
+        ...changeOptions("stopInstance", call),
+        force: call.query.force ?? false,
+      }),
+    ),
+  restartInstance: async (call) =>
+    answer(
+      call,
+      await call.services.instances.restart(call.scope, call.params.instance, changeOptions("restartInstance", call)),
+    ),
+  deleteInstance: async (call) =>
+    answer(
+      call,
+      await call.services.instances.remove(call.scope, call.params.instance, {
+        ...changeOptions("deleteInstance", call),
+        force: call.query.force ?? false,
+      }),
+    ),
+  instanceLogs: ({ services, scope, params, query, signal }) =>
+    services.instances.logs(scope, params.instance, {
+      tail: query.tail,
+      follow: query.follow ?? false,
+      timestamps: query.timestamps ?? false,
+      signal,
+    }),
+  execInstance: async ({ services, scope, params }) =>
+    execSession((request, signal) => services.instances.exec(scope, params.instance, request, signal)),
+  consoleInstance: async ({ services, scope, params }) =>
+    consoleSession((signal) => services.instances.console(scope, params.instance, signal)),
+  readFiles: ({ services, scope, params, query, signal }) =>
+    services.instances.readFiles(scope, params.instance, query.path, signal),
+  writeFiles: async ({ services, scope, params, query, body, signal }) => {
+    await services.instances.writeFiles(scope, params.instance, query.path, body, signal);
+    return undefined;
+  },
+};

@@ -1,0 +1,51 @@
+import { BerthError, type Route } from "@berth/api";
+import { z } from "zod";
+
+export interface Validated {
+  readonly params: unknown;
+  readonly query: unknown;
+  readonly body: unknown;
+}
+
+type Part = keyof Validated;
+
+/**
+ * Makes the check of a route's requests. Unknown keys of the query are refused, as they are in bodies: a mistyped one would otherwise silently do nothing.
+ * Throws `invalid_request` naming every part that is wrong.
+ */
+export function validator(route: Route): (request: Record<Part, unknown>) => Validated {
+  const schemas = {
+    params: route.params?.strict() ?? z.strictObject({}),
+    query: route.query?.strict() ?? z.strictObject({}),
+    body: route.body ?? z.undefined({ error: "this request takes no body" }),
+  };
+  return (request) => {
+    const errors: { path: string; message: string }[] = [];
+    const read = (part: Part): unknown => {
+      const result = schemas[part].safeParse(request[part]);
+      if (result.success) return result.data;
+      for (const issue of result.error.issues) errors.push(...describe(part, issue));
+      return undefined;
+    };
+    // An archive is the handler's to read.
+    const isArchive = route.kind === "tar";
+    const validated = {
+      params: read("params"),
+      query: read("query"),
+      body: isArchive ? request.body : read("body"),
+    };
+    if (errors.length === 0) return validated;
+    const [first] = errors;
+    throw new BerthError("invalid_request", `${first?.path}: ${first?.message}`, { errors: errors.slice(0, 50) });
+  };
+}
+
+/** An issue as problems list it: the path of what is wrong, and why. */
+function describe(part: string, issue: z.core.$ZodIssue): { path: string; message: string }[] {
+  const path = [part, ...issue.path].join(".");
+  if (issue.code === "unrecognized_keys") {
+    return issue.keys.map((key) => ({ path: `${path}.${key}`.slice(0, 300), message: "is not known here" }));
+  }
+  const message = issue.code === "invalid_key" ? (issue.issues[0]?.message ?? issue.message) : issue.message;
+  return [{ path: path.slice(0, 300), message }];
+}
