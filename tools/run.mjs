@@ -37,6 +37,7 @@ async function run(command, args) {
   const needs = commands[/** @type {keyof typeof commands} */ (command)];
   if (!needs) throw new SetupError(`npm run knows ${Object.keys(commands).join(", ")}; not "${command}".`);
   const node = await ensureNode();
+  /** @type {NodeJS.ProcessEnv} */
   const env = { ...process.env, PATH: `${dirname(node)}:${process.env.PATH}` };
   await ensureDependencies(env);
   if (needs.packages) {
