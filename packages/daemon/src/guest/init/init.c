@@ -266,10 +266,19 @@ static void watch_children(void) {
   loop_add(&signals, EPOLLIN);
 }
 
+// The kernel opens none when its console is a port whose module is not loaded yet; our complaints go to its log.
+static void open_streams(void) {
+  int log = open("/dev/kmsg", O_WRONLY);
+  for (int fd = 0; fd <= 2; fd++)
+    if (log != fd) dup2(log, fd);
+  if (log > 2) close(log);
+}
+
 static void mount_own_folders(void) {
   mount("proc", "/proc", "proc", 0, NULL);
   mount("sysfs", "/sys", "sysfs", 0, NULL);
   mount("devtmpfs", "/dev", "devtmpfs", 0, NULL);
+  open_streams();
   mkdir("/dev/pts", 0755);
   mount("devpts", "/dev/pts", "devpts", 0, "gid=5,mode=620,ptmxmode=666");
   make_folders(OVERLAY_FOLDER);
@@ -283,6 +292,8 @@ void init_main(void) {
   state.boot_id = text_read_file("/proc/sys/kernel/random/boot_id", 256);
   if (!state.boot_id) abort();
   state.boot_id[strcspn(state.boot_id, "\n")] = '\0';
+  // A seed of its own would make jansson wait most of a second for entropy; the only one who sends it objects is the host.
+  json_object_seed(1);
   loop_start();
   watch_children();
   stop_timer = timer_make(on_stop_timer);
@@ -290,6 +301,7 @@ void init_main(void) {
   watch_timer = timer_make(on_watch_timer);
 
   // The first word comes as soon as there is a port to say it on; the disk and the network are next.
+  ports_watch();
   modules_load("virtio_console");
   control_start(on_command);
   say_hello();

@@ -3,14 +3,20 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/netlink.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <termios.h>
 #include <unistd.h>
 
 #include "text.h"
+
+enum { PORT_LIMIT_MS = 5000 };
+static int device_events = -1;
 
 static void module_load(const char *path) {
   int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -41,7 +47,7 @@ static int open_terminal(const char *path, int raw) {
 }
 
 // Ports are numbered by the machine; their names stand in sysfs. A console port is reached as a terminal instead: the second one is hvc1.
-int port_open(const char *name) {
+static int try_port(const char *name) {
   DIR *folder = opendir("/sys/class/virtio-ports");
   int fd = -1;
   for (struct dirent *entry; folder && fd < 0 && (entry = readdir(folder));) {
@@ -60,6 +66,25 @@ int port_open(const char *name) {
   }
   if (folder) closedir(folder);
   return fd;
+}
+
+void ports_watch(void) {
+  struct sockaddr_nl address = {.nl_family = AF_NETLINK, .nl_groups = 1};
+  device_events = socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_KOBJECT_UEVENT);
+  if (bind(device_events, (struct sockaddr *)&address, sizeof address) < 0)
+    fprintf(stderr, "berth: cannot watch for devices: %s\n", strerror(errno));
+}
+
+int port_open(const char *name) {
+  for (;;) {
+    int fd = try_port(name);
+    if (fd >= 0) return fd;
+    // Ports are found, and named, some time after their module was loaded.
+    if (poll(&(struct pollfd){device_events, POLLIN, 0}, 1, PORT_LIMIT_MS) < 1) return -1;
+    char event[4096];
+    while (recv(device_events, event, sizeof event, 0) > 0) {
+    }
+  }
 }
 
 int console_open(int raw) { return open_terminal("/dev/hvc0", raw); }

@@ -92,6 +92,8 @@ char *identity_find(const char *user, struct identity *identity) {
   if (group && !*group) group = NULL;
   char *problem = find_user(*asked ? asked : "0", identity, &name);
   if (!problem) problem = find_groups(group, name, identity);
+  // As docker since CVE-2022-36109: without it, files that the group may not read could be read.
+  if (!problem && identity->group_count < 256) identity->groups[identity->group_count++] = identity->gid;
   if (!identity->home || !*identity->home) identity->home = text_format("/");
   free(asked);
   free(name);
