@@ -1,7 +1,7 @@
 import { defineConfig } from "vitest/config";
 
 const hostTests = "**/*.host.test.ts";
-const setUpRun = "./test/support/run-folder.ts";
+const setUpRun = ["./test/support/run-folder.ts", "./test/support/stop-postgres.ts"];
 const removeScratch = "./test/support/remove-scratch.ts";
 
 /** Where unit and host tests live: beside what they test, tools and helpers included. */

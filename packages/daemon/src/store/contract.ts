@@ -1,0 +1,394 @@
+import { setTimeout as delay } from "node:timers/promises";
+import { BerthError, type Event } from "@berth/api";
+import { sql } from "kysely";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { z } from "zod";
+import { newId } from "../core/ids.ts";
+import { deleteArtifact, findArtifact, listArtifacts, saveArtifact, touchArtifact } from "./artifacts.ts";
+import { appendEvent, followEvents, lastEventSeq, pruneEvents, readEvents } from "./events.ts";
+import { pruneIdempotencyKeys, respondOnce } from "./idempotency.ts";
+import {
+  deleteImage,
+  deleteImageReference,
+  findImage,
+  findImageByDigest,
+  insertImage,
+  listImages,
+  listImageUsers,
+  readImage,
+  setImageReference,
+  updateImage,
+} from "./images.ts";
+import {
+  deleteInstance,
+  findInstance,
+  insertInstance,
+  listInstances,
+  type NewInstance,
+  readHandle,
+  readInstance,
+  updateInstance,
+} from "./instances.ts";
+import { findNode, listNodes, saveNode } from "./nodes.ts";
+import { wakeAfter } from "./pending.ts";
+import { readSetting, writeSetting } from "./settings.ts";
+import type { Store, Transaction } from "./store.ts";
+import { deleteToken, findTokenByHash, insertToken, listTokens, touchToken } from "./tokens.ts";
+
+/** What every store must do; `open` opens the same store each time, as another daemon would. */
+export function describeStore(name: string, open: () => Promise<Store>): void {
+  describe(`a store on ${name}`, () => {
+    let store: Store;
+    let imageId: string;
+
+    beforeAll(async () => {
+      store = await open();
+      imageId = (await insertImage(store.queries, newImage())).id;
+    });
+    afterAll(() => store?.close());
+
+    const addInstance = (change: Partial<NewInstance> = {}) =>
+      store.transaction((tx) => insertInstance(tx, newInstance(imageId, change)));
+
+    test("finds an instance by id and by name, in its project only", async () => {
+      const made = await addInstance({ labels: { team: "a" } });
+      expect(await findInstance(store.queries, "default", made.id)).toEqual(made);
+      expect(await findInstance(store.queries, "default", made.name)).toEqual(made);
+      expect(await findInstance(store.queries, "other", made.id)).toBeUndefined();
+      expect(await readInstance(store.queries, newId("instance"))).toBeUndefined();
+    });
+
+    test("refuses a name in use, and frees it with the instance", async () => {
+      const made = await addInstance();
+      await expect(addInstance({ name: made.name })).rejects.toMatchObject({ code: "name_taken" });
+      await store.transaction((tx) => deleteInstance(tx, made.id));
+      await store.transaction((tx) => deleteInstance(tx, made.id));
+      expect(await addInstance({ name: made.name })).toMatchObject({ name: made.name });
+    });
+
+    test("raises the generation with the spec and the labels, and with nothing else", async () => {
+      const made = await addInstance();
+      const change = (changes: Parameters<typeof updateInstance>[2], expected?: number) =>
+        store.transaction((tx) => updateInstance(tx, made.id, changes, expected));
+      expect((await change({ status: { ...made.status, phase: "running" } })).generation).toBe(1);
+      expect((await change({ handle: { version: 1, pid: 7 } })).generation).toBe(1);
+      expect((await change({ spec: { ...made.spec, cpus: 2 } }, 1)).generation).toBe(2);
+      expect((await change({ labels: { a: "b" } }, 2)).labels).toEqual({ a: "b" });
+      await expect(change({ labels: {} }, 2)).rejects.toMatchObject({ code: "precondition_failed" });
+      expect(await readHandle(store.queries, made.id)).toEqual({ version: 1, pid: 7 });
+      expect((await change({ handle: null })).status.phase).toBe("running");
+      expect(await readHandle(store.queries, made.id)).toBeNull();
+      const gone = store.transaction((tx) => updateInstance(tx, newId("instance"), { labels: {} }));
+      await expect(gone).rejects.toMatchObject({ code: "not_found" });
+    });
+
+    test("lists by label and phase, newest first, each once however the pages are cut", async () => {
+      const node = newId("node");
+      for (let index = 0; index < 11; index++) {
+        const made = newInstance(imageId, { nodeId: node });
+        await addInstance({ ...made, labels: { set: node, half: index % 2 ? "odd" : "even" } });
+      }
+      const named = async (options: Partial<Parameters<typeof listInstances>[1]>) => {
+        const ids: string[] = [];
+        let cursor: string | null = null;
+        do {
+          const page: Awaited<ReturnType<typeof listInstances>> = await listInstances(store.queries, {
+            project: "default",
+            limit: 3,
+            ...options,
+            ...(cursor === null ? {} : { cursor }),
+          });
+          ids.push(...page.rows.map((row) => row.id));
+          cursor = page.nextCursor;
+        } while (cursor !== null);
+        return ids;
+      };
+      const all = await named({ nodeId: node });
+      expect(new Set(all).size).toBe(11);
+      expect(await named({ labels: [{ key: "set", value: node }] })).toEqual(all);
+      expect(
+        await named({
+          labels: [
+            { key: "half", value: "odd" },
+            { key: "set", value: node },
+          ],
+        }),
+      ).toHaveLength(5);
+      expect(await named({ labels: [{ key: "half" }], nodeId: node, phase: "pending" })).toEqual(all);
+      expect(await named({ labels: [{ key: "half" }], phase: "failed" })).toEqual([]);
+      const wrong = listInstances(store.queries, { cursor: "nonsense", limit: 1 });
+      await expect(wrong).rejects.toMatchObject({ code: "invalid_request" });
+    });
+
+    test("an image is found by its references, and stays while an instance is made from it", async () => {
+      const { id } = await insertImage(store.queries, newImage());
+      const reference = `docker.io/library/${id}:latest`;
+      await setImageReference(store.queries, "default", reference, imageId);
+      await setImageReference(store.queries, "default", reference, id);
+      const changes = { state: "ready", contentDigest: `sha256:${id}`, sizeBytes: 7, operationId: null } as const;
+      const ready = await updateImage(store.queries, id, changes);
+      expect(ready).toMatchObject({ ...changes, references: [reference] });
+      expect(await findImage(store.queries, "default", reference)).toEqual(ready);
+      expect(await findImage(store.queries, "default", id)).toEqual(ready);
+      expect(await findImageByDigest(store.queries, "default", `sha256:${id}`)).toEqual(ready);
+      expect((await listImages(store.queries, { reference, limit: 5 })).rows).toEqual([ready]);
+      const user = await addInstance({ imageId: id });
+      expect(await listImageUsers(store.queries, id, 5)).toEqual([user.name]);
+      await expect(store.transaction((tx) => deleteImage(tx, id))).rejects.toMatchObject({ code: "image_in_use" });
+      await deleteImageReference(store.queries, "default", reference);
+      expect((await readImage(store.queries, id))?.references).toEqual([]);
+      await store.transaction((tx) => deleteInstance(tx, user.id));
+      await store.transaction((tx) => deleteImage(tx, id));
+      expect(await readImage(store.queries, id)).toBeUndefined();
+    });
+
+    test("keeps artifacts by their key", async () => {
+      const key = { contentDigest: newId("image"), builder: "ext4/1", format: "raw", location: "node1" };
+      await saveArtifact(store.queries, { ...key, path: "a", sizeBytes: 5, state: "building" });
+      const ready = await saveArtifact(store.queries, { ...key, path: "b", sizeBytes: 6, state: "ready" });
+      expect(await findArtifact(store.queries, key)).toEqual(ready);
+      await touchArtifact(store.queries, key);
+      expect(await listArtifacts(store.queries, key.contentDigest)).toHaveLength(1);
+      await deleteArtifact(store.queries, key);
+      expect(await findArtifact(store.queries, key)).toBeUndefined();
+    });
+
+    test("keeps nodes, tokens and settings", async () => {
+      const node = newNode();
+      await saveNode(store.queries, node);
+      await saveNode(store.queries, { ...node, cpus: 4 });
+      expect(await findNode(store.queries, node.name)).toEqual({ ...node, cpus: 4 });
+      expect(await listNodes(store.queries)).toHaveLength(1);
+
+      const token = { id: newId("token"), name: "admin", role: "admin", project: null, expiresAt: null };
+      await insertToken(store.queries, { ...token, hash: token.id });
+      await touchToken(store.queries, token.id);
+      expect(await findTokenByHash(store.queries, token.id)).toMatchObject(token);
+      const expired = { ...token, id: newId("token"), expiresAt: 1 };
+      await insertToken(store.queries, { ...expired, hash: expired.id });
+      expect(await findTokenByHash(store.queries, expired.id)).toBeUndefined();
+      expect(await listTokens(store.queries)).toHaveLength(2);
+      await deleteToken(store.queries, token.id);
+      expect(await findTokenByHash(store.queries, token.id)).toBeUndefined();
+
+      await writeSetting(store.queries, "colour", { a: 1 });
+      await writeSetting(store.queries, "colour", { a: 2 });
+      expect(await readSetting(store.queries, "colour", z.object({ a: z.number() }))).toEqual({ a: 2 });
+      await expect(readSetting(store.queries, "colour", z.string())).rejects.toThrow("setting colour");
+      expect(await readSetting(store.queries, "none", z.string())).toBeUndefined();
+    });
+
+    test("a transaction is all or nothing, and says so when it is gone around", async () => {
+      const name = newId("instance").replace("i-", "x");
+      const failing = store.transaction(async (tx) => {
+        await insertInstance(tx, newInstance(imageId, { name }));
+        throw new BerthError("internal", "on purpose");
+      });
+      await expect(failing).rejects.toThrow("on purpose");
+      expect(await findInstance(store.queries, "default", name)).toBeUndefined();
+      const around = store.transaction(async () => findInstance(store.queries, "default", name));
+      await expect(around).rejects.toThrow("use the transaction's own");
+      await expect(store.transaction(() => store.transaction(async () => 1))).rejects.toThrow("inside a transaction");
+    });
+
+    test("transactions in each other's way are run again", async () => {
+      const touch = (tx: Transaction, key: string) => writeSetting(tx, key, 1);
+      await Promise.all(["a", "b"].map((key) => writeSetting(store.queries, key, 0)));
+      let runs = 0;
+      const both = (first: string, second: string) =>
+        store.transaction(async (tx) => {
+          runs++;
+          await touch(tx, first);
+          // Long enough for the other to take its first row; on SQLite it cannot, there it has to wait.
+          await delay(50);
+          await touch(tx, second);
+        });
+      await Promise.all([both("a", "b"), both("b", "a")]);
+      expect(runs).toBe(store.dialect === "postgres" ? 3 : 2);
+    });
+
+    test("answers a repeated request with the same answer, made once", async () => {
+      const key = { project: "default", tokenId: "t", key: newId("token"), requestHash: "h" };
+      let made = 0;
+      const ask = (requestHash = "h") =>
+        store.transaction((tx) =>
+          respondOnce(tx, { ...key, requestHash }, async () => {
+            made++;
+            await delay(5);
+            return { status: 202, body: { made } };
+          }),
+        );
+      const answers = await Promise.all(Array.from({ length: 8 }, () => ask()));
+      expect(made).toBe(1);
+      for (const answer of answers) expect(answer).toMatchObject({ status: 202, body: { made: 1 } });
+      expect(answers.filter((answer) => !answer.replayed)).toHaveLength(1);
+      await expect(ask("other")).rejects.toMatchObject({ code: "idempotency_mismatch" });
+      await store.queries.updateTable("idempotency_key").set({ expires_at: 1 }).execute();
+      expect(await ask("other")).toMatchObject({ replayed: false });
+      await pruneIdempotencyKeys(store.queries);
+      expect(await ask("other")).toMatchObject({ replayed: true });
+    });
+
+    test("wakes who waits on any daemon of the store, before it looks by itself", async () => {
+      const other = store.dialect === "postgres" ? await open() : store;
+      try {
+        using subscription = other.wake.subscribe("bell");
+        // The listening connection may not stand yet; a wake-up that nobody hears costs one look.
+        for (let tries = 0; ; tries++) {
+          const began = performance.now();
+          const waiting = subscription.wait(new AbortController().signal);
+          await store.transaction(async (tx) => wakeAfter(tx, "bell"));
+          await waiting;
+          if (performance.now() - began < 500) break;
+          expect(tries).toBeLessThan(5);
+        }
+      } finally {
+        if (other !== store) await other.close();
+      }
+    });
+
+    test("events filter, page and are forgotten by number and age", async () => {
+      const subject = newId("instance");
+      await store.transaction(async (tx) => {
+        for (const type of ["x.a", "x.b", "x.a"]) appendEvent(tx, newEvent(type, subject));
+      });
+      const read = (filter: object) => readEvents(store.queries, { after: 0, limit: 100, subject, ...filter });
+      expect((await read({})).items.map((event) => event.type)).toEqual(["x.a", "x.b", "x.a"]);
+      expect((await read({ type: "x.b" })).items).toHaveLength(1);
+      expect((await read({ project: "other" })).items).toHaveLength(0);
+      const { next } = await read({ limit: 2 });
+      expect((await read({ after: next })).items).toHaveLength(1);
+      await pruneEvents(store.queries, { keep: 2, maxAgeMs: 3_600_000 });
+      expect((await read({})).items.map((event) => event.type)).toEqual(["x.b", "x.a"]);
+      await store.queries.updateTable("event").set({ at: 1 }).execute();
+      await pruneEvents(store.queries, { keep: 100, maxAgeMs: 3_600_000 });
+      expect((await read({})).items).toEqual([]);
+    });
+
+    test("8 writers, a reader that reconnects 200 times: no gap and no event twice", async () => {
+      const start = await lastEventSeq(store.queries);
+      const writers = 8;
+      const perWriter = 150;
+      const write = async (writer: number) => {
+        for (let index = 0; index < perWriter; index++) {
+          const work = store.transaction(async (tx) => {
+            appendEvent(tx, newEvent("storm", `${writer}`));
+            await sql`select 1`.execute(tx);
+            // Some are rolled back after they had their say.
+            if (index % 7 === 3) throw new Error("rolled back");
+          });
+          await work.catch((error: Error) => expect(error.message).toBe("rolled back"));
+        }
+      };
+      const writing = Promise.all(Array.from({ length: writers }, (_, writer) => write(writer)));
+      const lost = Array.from({ length: perWriter }, (_, index) => index).filter((index) => index % 7 === 3).length;
+      const seen = await readReconnecting(store, start, writers * (perWriter - lost), 200);
+      await writing;
+      expect(seen.map((event) => event.seq)).toEqual(seen.map((_, index) => start + 1 + index));
+      expect(await lastEventSeq(store.queries)).toBe(start + seen.length);
+    });
+  });
+}
+
+/** Reads that many events, breaking off and coming back by the last number seen, as a browser does. */
+async function readReconnecting(store: Store, after: number, count: number, connections: number): Promise<Event[]> {
+  const seen: Event[] = [];
+  for (let connection = 0; seen.length < count; connection++) {
+    const leave = new AbortController();
+    const most = connection < connections ? Math.ceil(count / connections) : count;
+    const last = seen.at(-1)?.seq ?? after;
+    let here = 0;
+    for await (const event of followEvents(store, { after: last }, leave.signal)) {
+      seen.push(event);
+      here += 1;
+      if (here >= most || seen.length >= count) leave.abort();
+    }
+  }
+  return seen;
+}
+
+function newEvent(type: string, id: string) {
+  return {
+    type,
+    project: "default",
+    subject: { kind: "instance", id, name: "x" },
+    operationId: null,
+    data: { a: [1] },
+  };
+}
+
+function newImage(): Parameters<typeof insertImage>[1] {
+  return {
+    id: newId("image"),
+    project: "default",
+    source: { type: "registry", reference: "busybox" },
+    state: "building",
+    reason: "",
+    contentDigest: null,
+    kind: "rootfs",
+    os: "linux",
+    architecture: "amd64",
+    firmware: "kernel",
+    sizeBytes: null,
+    startConfig: null,
+    operationId: null,
+  };
+}
+
+/** An instance to insert; its name is free. */
+export function newInstance(imageId: string, change: Partial<NewInstance> = {}): NewInstance {
+  const id = newId("instance");
+  return {
+    id,
+    project: "default",
+    name: id.replace("i-", "x"),
+    labels: {},
+    imageId,
+    image: "busybox",
+    location: "node1/qemu",
+    nodeId: newId("node"),
+    spec: {
+      cpus: 1,
+      memoryMib: 512,
+      disks: [{ name: "root", sizeMib: 1024 }],
+      interfaces: [{ name: "eth0", network: "user" }],
+      ports: [{ hostAddress: "127.0.0.1", hostPort: 8080, guestPort: 80, protocol: "tcp" }],
+      env: { A: "b" },
+      entrypoint: null,
+      command: ["sh"],
+      tty: false,
+      stopTimeoutMs: 10_000,
+      power: "running",
+      restartGeneration: 0,
+    },
+    status: {
+      phase: "pending",
+      ready: false,
+      health: "unknown",
+      reason: "",
+      observedAt: new Date(0).toISOString(),
+      exitCode: null,
+      startedAt: null,
+      restartGeneration: null,
+      ports: [],
+    },
+    ...change,
+  };
+}
+
+function newNode() {
+  return {
+    id: newId("node"),
+    name: "node1",
+    version: "0.1.0",
+    architecture: "amd64",
+    kernel: "6.1",
+    cpus: 2,
+    memoryMib: 1024,
+    diskFreeMib: 1024,
+    accelerator: null,
+    locations: [],
+    checks: [],
+    startedAt: new Date(5).toISOString(),
+  };
+}
