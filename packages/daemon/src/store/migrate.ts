@@ -12,7 +12,7 @@ const words: Record<DialectName, SqlWords> = {
 };
 
 /** The digest of what a migration does on a store: its statements, whatever their layout. */
-function checksumOf(migration: MigrationFile, dialect: DialectName): string {
+export function checksumOf(migration: MigrationFile, dialect: DialectName): string {
   const statements = migration.statements(words[dialect]).map((statement) => statement.replaceAll(/\s+/g, " ").trim());
   return createHash("sha256").update(statements.join(";\n")).digest("hex");
 }
@@ -25,10 +25,9 @@ export function checkVersion(
   applied: readonly { readonly name: string; readonly checksum: string }[],
   dialect: DialectName,
   place: string,
-  known: readonly MigrationFile[] = migrations,
 ): void {
   for (const { name, checksum } of applied) {
-    const migration = known.find((one) => one.name === name);
+    const migration = migrations.find((one) => one.name === name);
     if (!migration) {
       throw new StoreError(
         `The store ${place} was written by a newer version of berthd (it has ${name}, which this one does not know). Nothing was changed. ` +
@@ -44,12 +43,7 @@ export function checkVersion(
 }
 
 /** Brings the store up to this version, in one transaction: all of it or nothing, and one daemon at a time. */
-export async function migrate(
-  db: Kysely<Database>,
-  dialect: DialectName,
-  place: string,
-  known: readonly MigrationFile[] = migrations,
-): Promise<void> {
+export async function migrate(db: Kysely<Database>, dialect: DialectName, place: string): Promise<void> {
   await db.transaction().execute(async (tx) => {
     if (dialect === "postgres") await preparePostgres(tx);
     const { strict, integer } = words[dialect];
@@ -59,8 +53,8 @@ export async function migrate(
       )
       .execute(tx);
     const applied = await tx.selectFrom("migration").select(["name", "checksum"]).execute();
-    checkVersion(applied, dialect, place, known);
-    for (const migration of known) {
+    checkVersion(applied, dialect, place);
+    for (const migration of migrations) {
       if (applied.some(({ name }) => name === migration.name)) continue;
       for (const statement of migration.statements(words[dialect])) await sql.raw(statement).execute(tx);
       await tx
