@@ -5,6 +5,7 @@ import type { Host } from "../host/host.ts";
 import type { BlobCache } from "./blobs.ts";
 import type { ResolvedImage } from "./images.ts";
 import type { DecompressLimits } from "./layers/decompress.ts";
+import { createLayerCache } from "./layers/layer-cache.ts";
 import type { MergeLimits } from "./layers/merge.ts";
 import { buildFileSystem } from "./rootfs/build-file-system.ts";
 import { createSharedWork } from "./shared-work.ts";
@@ -41,6 +42,10 @@ export interface ArtifactOptions {
   readonly host: Host;
   readonly directory: string;
   readonly temporaryDirectory: string;
+  /** Unpacked layers, on the same file system. */
+  readonly layerDirectory: string;
+  /** How many bytes of them are kept for other images. */
+  readonly maxLayerCacheBytes: number;
   readonly blobs: BlobCache;
   readonly limits: MergeLimits & DecompressLimits;
 }
@@ -48,6 +53,7 @@ export interface ArtifactOptions {
 export function createArtifactStore(options: ArtifactOptions): ArtifactStore {
   const { host, directory, temporaryDirectory, blobs, limits } = options;
   const shared = createSharedWork<Artifact, Work>();
+  const layerCache = createLayerCache(options.layerDirectory, options.maxLayerCacheBytes);
   const hexOf = (digest: string) => digest.slice("sha256:".length);
   const pathOf = (digest: string) => join(directory, `${hexOf(digest)}-${builderVersion}.ext4`);
   const notesOf = (digest: string) => join(directory, `${hexOf(digest)}-${builderVersion}.json`);
@@ -67,12 +73,20 @@ export function createArtifactStore(options: ArtifactOptions): ArtifactStore {
     const folder = await mkdtemp(join(temporaryDirectory, "artifact-"));
     try {
       const imagePath = join(folder, "image.ext4");
-      const layers = image.layers.map((layer) => ({ ...layer, path: blobs.path(layer.digest) }));
+      const layers = [];
+      for (const [index, layer] of image.layers.entries()) {
+        const unpackedPath = join(folder, `${index}.tar`);
+        const isUnpacked = await layerCache.take(layer.diffId, unpackedPath);
+        layers.push({ ...layer, path: blobs.path(layer.digest), unpackedPath, isUnpacked });
+      }
       const seed = image.contentDigest;
-      const built = await buildFileSystem(host, { layers, workDirectory: folder, imagePath, seed, limits }, work);
+      const built = await buildFileSystem(host, { layers, imagePath, seed, limits }, work);
       // The notes first: the artifact is there once its file is.
       await host.files.writeAtomic(notesOf(image.contentDigest), JSON.stringify({ contentBytes: built.contentBytes }));
       await rename(imagePath, pathOf(image.contentDigest));
+      for (const { diffId, unpackedPath, isUnpacked } of layers) {
+        if (!isUnpacked && (await host.files.exists(unpackedPath))) await layerCache.keep(diffId, unpackedPath);
+      }
       return {
         path: pathOf(image.contentDigest),
         ...built,

@@ -50,11 +50,13 @@ export const defaultImageLimits: ImageLimits = {
 
 export interface ImagesOptions {
   readonly host: Host;
-  /** The data folder; `blobs/`, `artifacts/` and `tmp/` in it are used. */
+  /** The data folder; `blobs/`, `layers/`, `artifacts/` and `tmp/` in it are used. */
   readonly dataDirectory: string;
   readonly outbound: OutboundPolicy;
   readonly credentials?: (registry: string) => Credentials | undefined;
   readonly limits?: Partial<ImageLimits>;
+  /** How many bytes of unpacked layers are kept for images that share them; 8 GiB when not given. */
+  readonly maxLayerCacheBytes?: number;
   readonly registry?: Pick<RegistryOptions, "attempts" | "pauseMs">;
   readonly git?: GitOptions;
 }
@@ -103,6 +105,8 @@ export async function createImages(options: ImagesOptions): Promise<Images> {
     host,
     directory: join(dataDirectory, "artifacts"),
     temporaryDirectory,
+    layerDirectory: join(dataDirectory, "layers"),
+    maxLayerCacheBytes: options.maxLayerCacheBytes ?? 8 * 2 ** 30,
     blobs,
     limits,
   });

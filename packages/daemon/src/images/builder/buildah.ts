@@ -87,7 +87,7 @@ export function createBuildahBuilder(options: BuildahOptions): Builder {
       const imageId = (await readFile(imageIdFile, "utf8")).trim();
       const directory = join(folder, "run", "image");
       await tools.run("buildah", [
-        ...["push", "--signature-policy", tools.policy, "--quiet", "--format", "v2s2"],
+        ...["push", "--signature-policy", tools.policy, "--quiet", "--disable-compression", "--format", "v2s2"],
         ...[imageId, `dir:${directory}`],
       ]);
       return { directory, [Symbol.asyncDispose]: dispose };

@@ -54,7 +54,7 @@ async function openAsRoot(host: Host, folder: string): Promise<UserNamespace> {
       await host.run("nsenter", [...enter, `--wd=${options.cwd ?? folder}`, "--", program, ...args], {
         ...options,
         // Tells containers/storage and buildah that they are where they would otherwise bring themselves.
-        env: { ...options.env, _CONTAINERS_USERNS_CONFIGURED: "done", _CONTAINERS_ROOTLESS_UID: String(firstId) },
+        env: { ...options.env, _CONTAINERS_USERNS_CONFIGURED: "done" },
       }),
     async makeFolder(path) {
       await mkdir(path, { mode: 0o700 });

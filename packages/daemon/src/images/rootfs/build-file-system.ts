@@ -11,8 +11,6 @@ import { blockSize } from "./layout.ts";
 
 export interface FileSystemRequest {
   readonly layers: BuildInput["layers"];
-  /** An empty folder on a file system with room for all layers unpacked. */
-  readonly workDirectory: string;
   /** Where the raw image is made; it must not be there yet. */
   readonly imagePath: string;
   /** What UUID and hash seed are derived from, so that the same content gives the same bytes. */
@@ -41,8 +39,8 @@ const maxWorkerHeapMib = 2048;
  */
 export async function buildFileSystem(host: Host, request: FileSystemRequest, work: Work): Promise<BuiltFileSystem> {
   work.signal.throwIfAborted();
-  const { layers, workDirectory, imagePath, limits } = request;
-  const input: BuildInput = { layers, workDirectory, imagePath, limits };
+  const { layers, imagePath, limits } = request;
+  const input: BuildInput = { layers, imagePath, limits };
   const worker = new Worker(new URL("./build-worker.ts", import.meta.url), {
     workerData: input,
     resourceLimits: { maxOldGenerationSizeMb: maxWorkerHeapMib },

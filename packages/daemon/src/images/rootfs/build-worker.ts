@@ -1,6 +1,5 @@
 import { once } from "node:events";
 import { closeSync, fstatSync, openSync } from "node:fs";
-import { join } from "node:path";
 import { parentPort, workerData } from "node:worker_threads";
 import { BerthError, type ErrorCode } from "@berth/api";
 import { type DecompressLimits, decompressLayer } from "../layers/decompress.ts";
@@ -9,11 +8,19 @@ import { type ByteSource, readTar } from "../layers/tar.ts";
 import { planLayout } from "./layout.ts";
 import { populate, readFully } from "./populate.ts";
 
+/** A layer to build from: a blob, and where it is unpacked to unless it is already. */
+export interface SourceLayer {
+  readonly path: string;
+  readonly size: number;
+  readonly digest: string;
+  readonly diffId: string;
+  readonly unpackedPath: string;
+  readonly isUnpacked: boolean;
+}
+
 /** What the thread that builds a file system is given. */
 export interface BuildInput {
-  readonly layers: readonly { path: string; size: number; digest: string; diffId: string }[];
-  /** An empty folder for unpacked layers. */
-  readonly workDirectory: string;
+  readonly layers: readonly SourceLayer[];
   /** The file that mke2fs makes once the size is known. */
   readonly imagePath: string;
   readonly limits: MergeLimits & DecompressLimits;
@@ -44,14 +51,16 @@ try {
   } else throw error;
 }
 
-async function build({ layers, workDirectory, imagePath, limits }: BuildInput): Promise<void> {
+async function build({ layers, imagePath, limits }: BuildInput): Promise<void> {
   const archives: string[] = [];
   const queue = layers.entries();
   const unpacked = reportBytes("unpack");
   await Promise.all(
     Array.from({ length: concurrency }, async () => {
       for (const [index, layer] of queue) {
-        archives[index] = await decompressLayer(layer, join(workDirectory, `${index}.tar`), limits, unpacked);
+        archives[index] = layer.isUnpacked
+          ? layer.unpackedPath
+          : await decompressLayer(layer, layer.unpackedPath, limits, unpacked);
       }
     }),
   );
