@@ -34,10 +34,11 @@ export async function keepLog(
 
 const maxLine = 64 * 1024;
 
-/** Reads one line as s6-log wrote it; pure. A line it did not finish stamping has no time. */
+/** Reads one line as s6-log wrote it; pure. A terminal's line ends in a carriage return too, which is no part of it. */
 export function parseLine(line: string): LogLine {
   const match = stampedLine.exec(line);
-  return match ? { at: `${match[1]}T${match[2]}Z`, text: line.slice(match[0].length) } : { at: "", text: line };
+  const text = line.slice(match?.[0].length ?? 0).replace(/\r+$/, "");
+  return { at: match ? `${match[1]}T${match[2]}Z` : "", text };
 }
 
 /** What is kept of a log, then what comes, as text lines. `name` is the log's folder below `vm`, which a guest's user owns. */
@@ -71,7 +72,9 @@ function lastOf<T>(list: readonly T[], count: number): T[] {
 export async function readLines(host: Host, vm: string, name: string): Promise<readonly LogLine[]> {
   const follower = new LogFollower(host, vm, name);
   try {
-    return await Array.fromAsync(follower.read());
+    const lines: LogLine[] = [];
+    for await (const line of follower.read()) lines.push(line);
+    return lines;
   } finally {
     await follower.close();
   }

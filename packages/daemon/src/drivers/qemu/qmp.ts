@@ -26,18 +26,20 @@ const Message = z.looseObject({
 
 const maxLineLength = 1024 * 1024;
 
+type OnEvent = (event: string, data: Readonly<Record<string, unknown>>) => void;
+
 /** A conversation with one QEMU over its control socket, which takes one client at a time: close it soon. */
 export class Qmp {
   readonly #stream: Duplex;
   readonly #waiting = new Map<number, PromiseWithResolvers<unknown>>();
   readonly #greeted = Promise.withResolvers<void>();
-  readonly #onEvent: (event: string, data: Readonly<Record<string, unknown>>) => void;
+  readonly #onEvent: OnEvent;
   readonly #decoder = new StringDecoder("utf8");
   #rest = "";
   #lastId = 0;
   #closed: Error | undefined;
 
-  private constructor(stream: Duplex, onEvent: Qmp["onEvent"]) {
+  private constructor(stream: Duplex, onEvent: OnEvent) {
     this.#stream = stream;
     this.#onEvent = onEvent;
     this.#greeted.promise.catch(() => {});
@@ -47,12 +49,7 @@ export class Qmp {
   }
 
   /** Connects, waits for the greeting and leaves negotiation mode. */
-  static async connect(
-    host: Host,
-    path: string,
-    signal: AbortSignal,
-    onEvent: Qmp["onEvent"] = () => {},
-  ): Promise<Qmp> {
+  static async connect(host: Host, path: string, signal: AbortSignal, onEvent: OnEvent = () => {}): Promise<Qmp> {
     const qmp = new Qmp(await host.connect(path, signal), onEvent);
     const onAbort = () => qmp.#end(signal.reason);
     signal.addEventListener("abort", onAbort, { once: true });
@@ -66,10 +63,6 @@ export class Qmp {
     } finally {
       signal.removeEventListener("abort", onAbort);
     }
-  }
-
-  get onEvent() {
-    return this.#onEvent;
   }
 
   /** Runs a command; rejects with a QmpError when QEMU refuses it, and with another error when the conversation ends first. */
@@ -91,8 +84,8 @@ export class Qmp {
   #take(chunk: Buffer): void {
     const lines = (this.#rest + this.#decoder.write(chunk)).split("\n");
     this.#rest = lines.pop() ?? "";
-    if (this.#rest.length > maxLineLength) return this.#end(new Error("QEMU sent a line without end"));
     for (const line of lines) if (line.trim()) this.#read(line);
+    if (this.#rest.length > maxLineLength) this.#end(new Error("QEMU sent a line without end"));
   }
 
   #read(line: string): void {
@@ -100,10 +93,15 @@ export class Qmp {
     try {
       message = Message.parse(JSON.parse(line));
     } catch (cause) {
-      return this.#end(new Error("QEMU sent something that is not its protocol", { cause }));
+      this.#end(new Error("QEMU sent something that is not its protocol", { cause }));
+      return;
     }
-    if (message.QMP !== undefined) return this.#greeted.resolve();
-    if (message.event !== undefined) return this.#onEvent(message.event, message.data ?? {});
+    if (message.QMP !== undefined) this.#greeted.resolve();
+    else if (message.event !== undefined) this.#onEvent(message.event, message.data ?? {});
+    else this.#answer(message);
+  }
+
+  #answer(message: z.infer<typeof Message>): void {
     const answer = this.#waiting.get(message.id ?? 0);
     this.#waiting.delete(message.id ?? 0);
     if (message.error) answer?.reject(new QmpError(message.error.class, message.error.desc));
