@@ -24,6 +24,8 @@ export interface CreateInputs {
   readonly nics: readonly NicDescription[];
   /** How a `rootfs` image boots; null for images that bring their own boot loader. */
   readonly kit: KitDescription | null;
+  /** The instance's labels, for locations that show tags. */
+  readonly labels?: Readonly<Record<string, string>>;
   /** Who the hypervisor runs as; null when the daemon is not root. The instance's folder belongs to it. */
   readonly user: HostUser | null;
   /** A program and arguments put before the hypervisor's own: the namespace and rules it lives in. Empty for none. */

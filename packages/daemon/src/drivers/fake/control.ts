@@ -1,0 +1,116 @@
+import type { Duplex } from "node:stream";
+import { type Fact, factsOf, firstWords, helloOf, isSilent, type MachineRecord, runState } from "./machine.ts";
+import type { World } from "./world.ts";
+
+const maxLineBytes = 256 * 1024;
+
+/**
+ * Serves the guest's side of a control port: JSON lines, the host's commands one way and the guest's facts the other (docs/guest-protocol.md).
+ * Returns what to call when the machine has changed otherwise.
+ */
+export function serveControl(world: World, id: string, stream: Duplex, changed: () => void): () => void {
+  let told = Date.now();
+  let timer: NodeJS.Timeout | undefined;
+  let rest = "";
+  let queue: Promise<unknown> = Promise.resolve();
+
+  const say = (line: Fact["line"]) => void stream.write(`\n${JSON.stringify(line)}\n`);
+  const inTurn = (work: () => Promise<void>) => {
+    queue = queue.then(work).catch((error) => stream.destroy(error as Error));
+  };
+
+  /** Says what has come to pass since the last look, and comes back for the next fact. */
+  const look = async () => {
+    clearTimeout(timer);
+    const record = await world.read(id);
+    if (stream.destroyed) return;
+    if (!record) return void stream.end();
+    const now = Date.now();
+    const facts = factsOf(record);
+    if (!isSilent(record)) for (const fact of facts) if (fact.at > told && fact.at <= now) say(fact.line);
+    told = now;
+    if (runState(record, now)?.power !== "running") return void stream.end();
+    const next = facts.find((fact) => fact.at > now)?.at;
+    if (next !== undefined) timer = setTimeout(() => inTurn(look), Math.min(next - now, 2 ** 31 - 1));
+  };
+
+  const obey = async (text: string) => {
+    const command = parse(text);
+    if (!command) return;
+    const record = await world.read(id);
+    if (!record || isSilent(record)) return;
+    if (command.command === "hello") say(helloOf(record, Date.now()));
+    if (command.command === "freeze") say({ fact: "frozen", uptimeMs: 0 });
+    if (command.command === "thaw") say({ fact: "thawed", uptimeMs: 0 });
+    if (command.command === "stop") await stop(command);
+    if (command.command === "configure") await configure(record, command);
+  };
+
+  const configure = async (record: MachineRecord, command: Record<string, unknown>) => {
+    if (record.run?.config) return;
+    const config = readConfig(command);
+    if (typeof config === "string") return say({ fact: "refused", uptimeMs: 0, reason: config });
+    // What begins now is news, also within this very millisecond.
+    told = Math.min(told, config.at - 1);
+    const next = await world.change(id, (current) =>
+      current?.run && !current.run.config ? { ...current, run: { ...current.run, config } } : current,
+    );
+    if (next && factsOf(next).some((fact) => fact.line.fact === "started"))
+      await world.appendLog(id, firstWords(config));
+    changed();
+  };
+
+  const stop = async (command: Record<string, unknown>) => {
+    const [signal, timeoutMs] = [Number(command.signal) || 15, Number(command.timeoutMs) || 0];
+    const at = Date.now();
+    told = Math.min(told, at - 1);
+    await world.change(id, (current) =>
+      current?.run && !current.run.stop
+        ? { ...current, run: { ...current.run, stop: { at, signal, timeoutMs } } }
+        : current,
+    );
+    changed();
+  };
+
+  stream.on("data", (chunk: Buffer) => {
+    rest += chunk.toString("utf8");
+    const lines = rest.split("\n");
+    rest = lines.pop() ?? "";
+    if (rest.length > maxLineBytes) {
+      rest = "";
+      say({ fact: "refused", uptimeMs: 0, reason: "a line is longer than 256 KiB" });
+    }
+    for (const line of lines) inTurn(() => obey(line));
+  });
+  stream.once("close", () => clearTimeout(timer));
+  inTurn(look);
+  return () => inTurn(look);
+}
+
+function parse(text: string): Record<string, unknown> | undefined {
+  try {
+    const value: unknown = JSON.parse(text);
+    return typeof value === "object" && value !== null ? (value as Record<string, unknown>) : undefined;
+  } catch {
+    // The rest of a line that a host who reconnects had cut off.
+    return undefined;
+  }
+}
+
+/** Reads a `configure`; the words of the refusal when something is missing. */
+function readConfig(command: Record<string, unknown>) {
+  const process = command.process as Record<string, unknown> | undefined;
+  const channel = command.channel as Record<string, unknown> | undefined;
+  if (!isTexts(process?.argv)) return "argv must be a list of strings";
+  if (!isTexts(process?.env)) return "env must be a list of strings";
+  if (typeof channel?.hostKey !== "string" || typeof channel.clientPublicKey !== "string") {
+    return "hostname, channel.hostKey, channel.clientPublicKey and seed must be strings";
+  }
+  const watchPorts = Array.isArray(command.watchPorts) ? command.watchPorts.map(Number) : [];
+  const { hostKey, clientPublicKey } = channel as { hostKey: string; clientPublicKey: string };
+  return { at: Date.now(), argv: process.argv, env: process.env, watchPorts, hostKey, clientPublicKey };
+}
+
+function isTexts(value: unknown): value is string[] {
+  return Array.isArray(value) && value.every((entry) => typeof entry === "string");
+}
