@@ -1,5 +1,6 @@
 import { constants } from "node:fs";
 import { access, stat } from "node:fs/promises";
+import { BerthError } from "@berth/api";
 import { z } from "zod";
 import type { HostUser, KitDescription } from "../../core/descriptions.ts";
 import type { Host } from "../../host/host.ts";
@@ -61,7 +62,9 @@ export async function probeAccelerator(options: ProbeOptions): Promise<Verdict> 
   const cached = text === undefined ? undefined : Cache.safeParse(parseJson(text)).data;
   if (cached?.key === key) return cached.verdict;
   const verdict = await decide(options);
-  await host.files.writeAtomic(options.cachePath, JSON.stringify({ version: 1, key, verdict }));
+  // A node where nothing boots is about to be mended: it is tried again the next time.
+  if (verdict.kind !== "none")
+    await host.files.writeAtomic(options.cachePath, JSON.stringify({ version: 1, key, verdict }));
   return verdict;
 }
 
@@ -125,11 +128,13 @@ async function tryBoot(options: ProbeOptions, kind: AcceleratorKind, timeoutMs: 
       user,
       launcher: [],
     });
-    await machine.start(qemu, kind, limit);
+    await machine.start({ qemu, accelerator: await acceleratorOf(kind), signal: limit });
     return await firstWord(host, machine, limit);
   } catch (error) {
     signal.throwIfAborted();
-    return limit.aborted ? `no word from it in ${timeoutMs / 1000} s` : (error as Error).message;
+    if (limit.aborted) return `no word from it in ${timeoutMs / 1000} s`;
+    if (error instanceof BerthError) return error.message;
+    throw error;
   } finally {
     await machine.destroy();
   }

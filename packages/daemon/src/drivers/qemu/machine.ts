@@ -190,11 +190,9 @@ export class Machine {
     const machine = await this.#log("machine", inputs);
     await note({ helpers: [console.keeper, control.keeper, machine.keeper] });
 
-    const [program = qemu, ...args] = [
-      ...inputs.launcher,
-      qemu,
-      ...commandLine(inputs, this.paths.sockets, accelerator),
-    ];
+    const own = commandLine(inputs, this.paths.sockets, accelerator.kind);
+    const [program = qemu, ...args] = [...inputs.launcher, qemu, ...own];
+    const user = inputs.user && { uid: inputs.user.uid, gid: accelerator.gid ?? inputs.user.gid };
     const started = await this.#host.detach(program, args, {
       cwd: this.paths.vm,
       outputFd: machine.writeFd,
