@@ -25,7 +25,6 @@ import { validator } from "./validate.ts";
 
 export interface ServerOptions {
   readonly services: Services;
-  readonly version: string;
   /** Nothing is logged without it. */
   readonly log?: FastifyBaseLogger;
   /** Names of this host, besides its addresses and localhost, that a Host header may carry. */
@@ -129,7 +128,7 @@ export function createServer(options: ServerOptions): FastifyInstance {
   }
   app.get("/healthz", async (_, reply) => reply.type("text/plain; charset=utf-8").send("ok\n"));
   app.get("/", async (_, reply) => reply.redirect("/docs", 302));
-  documentation(app, options.version);
+  documentation(app);
 
   let cut: NodeJS.Timeout | undefined;
   app.addHook("preClose", async () => {

@@ -1,10 +1,11 @@
 import { routes } from "@berth/api";
 import type { FastifyInstance } from "fastify";
+import { version } from "./generated-files.ts";
 import { openApiDocument } from "./openapi.ts";
 import { errorsPage, pageHeaders, referencePage } from "./reference-page.ts";
 
 /** Serves the OpenAPI document, the reference and the errors; none needs a token, and none loads anything from elsewhere. */
-export function documentation(app: FastifyInstance, version: string): void {
+export function documentation(app: FastifyInstance): void {
   const document = openApiDocument(routes, version);
   const json = `${JSON.stringify(document, null, 2)}\n`;
   const reference = referencePage(document);

@@ -61,6 +61,7 @@ class Components {
   of(schema: z.ZodType, io: "input" | "output"): JsonSchema {
     const { $defs = {}, $schema: _, ...root } = toJsonSchema(schema, io);
     for (const [name, definition] of Object.entries($defs as Record<string, JsonSchema>)) {
+      if (name.startsWith("__")) continue;
       const moved = moveReferences(definition) as JsonSchema;
       const known = this.schemas[name];
       if (known && JSON.stringify(known) !== JSON.stringify(moved)) {
@@ -76,30 +77,25 @@ function toJsonSchema(schema: z.ZodType, io: "input" | "output"): JsonSchema {
   return z.toJSONSchema(schema, {
     io,
     target: "draft-2020-12",
-    override: ({ zodSchema, jsonSchema }) => {
+    override: ({ jsonSchema }) => {
       // The pattern of a time is four lines long and says no more than its format.
       if (jsonSchema.format === "date-time" && io === "output") delete jsonSchema.pattern;
       // Any integer that JSON carries exactly; saying so at each number only hides the limits that matter.
       if (jsonSchema.minimum === Number.MIN_SAFE_INTEGER) delete jsonSchema.minimum;
       if (jsonSchema.maximum === Number.MAX_SAFE_INTEGER) delete jsonSchema.maximum;
-      // z.json() would be a recursive schema that says: anything.
-      if (zodSchema._zod.def.type === "lazy")
-        for (const key of Object.keys(jsonSchema)) delete jsonSchema[key as keyof typeof jsonSchema];
     },
   }) as JsonSchema;
 }
 
+/** Points references to where components are. The only recursive schema without a name is z.json(), which says in many words: anything. */
 function moveReferences(value: Json): Json {
   if (Array.isArray(value)) return value.map(moveReferences);
   if (typeof value !== "object" || value === null) return value;
-  return Object.fromEntries(
-    Object.entries(value).map(([key, part]) => [
-      key,
-      key === "$ref" && typeof part === "string"
-        ? part.replace("#/$defs/", "#/components/schemas/")
-        : moveReferences(part as Json),
-    ]),
+  const { $ref, ...rest } = Object.fromEntries(
+    Object.entries(value).map(([key, part]) => [key, key === "$ref" ? part : moveReferences(part)]),
   );
+  if (typeof $ref !== "string" || $ref.startsWith("#/$defs/__")) return rest;
+  return { $ref: $ref.replace("#/$defs/", "#/components/schemas/"), ...rest };
 }
 
 const contentTypes = {

@@ -1,0 +1,163 @@
+import { readFileSync } from "node:fs";
+import { errorCatalogue, type Route, type RouteName, routes } from "@berth/api";
+import { Ajv2020 } from "ajv/dist/2020.js";
+import formats from "ajv-formats";
+import type { InjectOptions } from "fastify";
+import { afterAll, describe, expect, test } from "vitest";
+import { z } from "zod";
+import { generatedFiles } from "./generated-files.ts";
+import { openApiDocument } from "./openapi.ts";
+import { testServer } from "./testing.ts";
+
+const document = openApiDocument(routes, "0.1.0");
+const ajv = new Ajv2020({ strict: false, allErrors: true });
+formats.default(ajv);
+ajv.addSchema(document as object, "berth");
+
+/** Whether a value fits a place of the document; the place is a JSON pointer. */
+function misfits(pointer: string, value: unknown): unknown {
+  const validate = ajv.getSchema(`berth#${pointer}`);
+  if (!validate) throw new Error(`The document has nothing at ${pointer}.`);
+  return validate(value) ? null : validate.errors;
+}
+
+const escapePointer = (text: string) => encodeURIComponent(text.replaceAll("~", "~0").replaceAll("/", "~1"));
+
+const server = testServer();
+afterAll(() => server.app.close());
+const { instance, image, operation } = server;
+
+/** One request of each route that succeeds. */
+const requests: Record<RouteName, InjectOptions> = {
+  listInstances: { url: "/api/v1/instances?label=team=a&label=tier&limit=1" },
+  createInstance: { url: "/api/v1/instances?wait=1", payload: { image: "nginx", name: "made" } },
+  getInstance: { url: `/api/v1/instances/${instance.id}` },
+  startInstance: { url: "/api/v1/instances/web/start" },
+  stopInstance: { url: "/api/v1/instances/web/stop?force=true&queue=true" },
+  restartInstance: { url: "/api/v1/instances/web/restart" },
+  deleteInstance: { url: "/api/v1/instances/made?force=true&wait=1" },
+  instanceLogs: { url: "/api/v1/instances/web/logs?tail=10&timestamps=true" },
+  execInstance: { url: "/api/v1/instances/web/exec" },
+  consoleInstance: { url: "/api/v1/instances/web/console" },
+  readFiles: { url: "/api/v1/instances/web/files?path=/etc" },
+  writeFiles: {
+    url: "/api/v1/instances/web/files?path=/etc",
+    payload: Buffer.alloc(1024),
+    headers: { "content-type": "application/x-tar" },
+  },
+  listImages: { url: "/api/v1/images?reference=nginx" },
+  pullImage: { url: "/api/v1/images/pull", payload: { reference: "redis" } },
+  buildImage: {
+    url: "/api/v1/images/build",
+    payload: { reference: "app", source: { type: "directory", path: "/src/app" } },
+  },
+  getImage: { url: `/api/v1/images/${image.id}` },
+  deleteImage: { url: `/api/v1/images/${image.id}` },
+  listOperations: { url: "/api/v1/operations?unfinished=false" },
+  getOperation: { url: `/api/v1/operations/${operation.id}` },
+  waitOperation: { url: `/api/v1/operations/${operation.id}/wait?timeout=1` },
+  watchOperation: { url: `/api/v1/operations/${operation.id}/watch` },
+  cancelOperation: { url: `/api/v1/operations/${operation.id}/cancel` },
+  operationLog: { url: `/api/v1/operations/${operation.id}/log` },
+  listEvents: { url: "/api/v1/events?after=0" },
+  streamEvents: { url: "/api/v1/events/stream?after=0" },
+  listNodes: { url: "/api/v1/nodes" },
+  getNode: { url: "/api/v1/nodes/node1" },
+};
+
+/** WebSockets and the endless stream are held to the document in their own tests. */
+const apart: readonly RouteName[] = ["execInstance", "consoleInstance", "streamEvents"];
+
+describe("every answer fits the OpenAPI document", () => {
+  for (const [name, route] of Object.entries<Route>(routes)) {
+    if (apart.includes(name as RouteName)) continue;
+    test(name, async () => {
+      if (name === "cancelOperation")
+        server.services.changeOperation(operation.id, { status: "running", endedAt: null });
+      const answer = await server.send({ method: route.method, ...requests[name as RouteName] } as InjectOptions);
+      expect([answer.statusCode, answer.statusCode === route.status ? "" : answer.body]).toEqual([route.status, ""]);
+      const path = escapePointer(route.path.replace(/:(\w+)/g, "{$1}"));
+      const responses = `/paths/${path}/${route.method.toLowerCase()}/responses`;
+      if (route.kind === "json") {
+        const pointer = `${responses}/${route.status}/content/${escapePointer("application/json")}/schema`;
+        expect(answer.headers["content-type"]).toBe("application/json; charset=utf-8");
+        expect(misfits(pointer, answer.json())).toBeNull();
+        // Negative control: an answer with one thing more or less does not fit.
+        expect(misfits(pointer, { ...answer.json(), more: 1 })).not.toBeNull();
+        expect(misfits(pointer, {})).not.toBeNull();
+      }
+      if (route.kind === "events") {
+        const messages = answer.body.match(/(?<=^data: ).*$/gm) ?? [];
+        expect(messages.length).toBeGreaterThan(0);
+        const pointer = `${responses}/200/content/${escapePointer("text/event-stream")}/schema/x-message`;
+        for (const message of messages) expect(misfits(pointer, JSON.parse(message))).toBeNull();
+      }
+    });
+  }
+
+  test("errors of every kind", async () => {
+    const wrong: InjectOptions[] = [
+      { url: "/api/v1/instances/nobody" },
+      { url: "/api/v1/instances?limit=x" },
+      { url: "/nowhere" },
+      { method: "DELETE", url: "/api/v1/nodes" },
+      { url: "/api/v1/instances/web/exec" },
+      { url: "/api/v1/instances/%zz" },
+      { url: "/api/v1/instances", headers: { authorization: "" } },
+      { url: "/api/v1/instances", headers: { host: "evil.example" } },
+      { method: "POST", url: "/api/v1/instances", payload: "x", headers: { "content-type": "text/xml" } },
+      { method: "POST", url: "/api/v1/instances", payload: "{", headers: { "content-type": "application/json" } },
+    ];
+    for (const request of wrong) {
+      const answer = await server.send(request);
+      const problem = answer.json();
+      expect(answer.headers["content-type"]).toBe("application/problem+json; charset=utf-8");
+      expect(misfits("/components/schemas/Problem", problem)).toBeNull();
+      expect(problem.status).toBe(answer.statusCode);
+      expect(problem.requestId).toBe(answer.headers["x-request-id"]);
+      expect(Object.keys(errorCatalogue)).toContain(problem.code);
+      expect(problem.type).toBe(`/docs/errors#${problem.code}`);
+    }
+  });
+});
+
+test("the document itself is OpenAPI 3.1 that says what the table says", () => {
+  expect(document.openapi).toBe("3.1.0");
+  const operations = Object.values(document.paths).flatMap((methods) => Object.values(methods));
+  expect(operations.map(({ operationId }) => operationId).sort()).toEqual(Object.keys(routes).sort());
+  // Every reference leads somewhere, and every schema compiles.
+  for (const [, name] of JSON.stringify(document).matchAll(/"#\/components\/schemas\/(\w+)"/g)) {
+    expect(Object.keys(document.components.schemas)).toContain(name);
+  }
+  for (const name of Object.keys(document.components.schemas)) {
+    expect(ajv.getSchema(`berth#/components/schemas/${name}`)).toBeTypeOf("function");
+  }
+  // Every example is one that would be accepted.
+  for (const [name, schema] of Object.entries(document.components.schemas)) {
+    for (const example of (schema.examples ?? []) as unknown[])
+      expect(misfits(`/components/schemas/${name}`, example)).toBeNull();
+  }
+});
+
+test("a schema that is different when sent and when received is refused", () => {
+  const base = { method: "POST", summary: "x", resource: "node", action: "list", kind: "json", status: 200 } as const;
+  const same = z.object({ a: z.string() }).meta({ id: "TestSame" });
+  const differs = z.object({ a: z.string().default("") }).meta({ id: "TestDiffers" });
+  const table = (schema: z.ZodType) => ({
+    one: { ...base, path: "/one", body: schema, response: z.object({ got: schema }) },
+  });
+  expect(() => openApiDocument(table(z.array(differs)), "1")).toThrow("TestDiffers");
+  expect(() => openApiDocument(table(z.array(same)), "1")).toThrow("TestSame");
+});
+
+for (const [path, content] of Object.entries(generatedFiles())) {
+  test(`${path} is fresh: npm run generate`, () => {
+    expect(readFileSync(new URL(`../../../../${path}`, import.meta.url), "utf8")).toBe(content);
+  });
+}
+
+test("docs/errors.md has a section for each code of the catalogue, and no other", () => {
+  const text = readFileSync(new URL("../../../../docs/errors.md", import.meta.url), "utf8");
+  const sections = [...text.matchAll(/^## (\w+)$/gm)].map(([, code]) => code);
+  expect(sections).toEqual(Object.keys(errorCatalogue));
+});
