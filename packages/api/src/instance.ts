@@ -142,7 +142,7 @@ export const CreateInstance = z
     memoryMib: InstanceSpec.shape.memoryMib.default(512),
     /** The root disk's size; the image's own size or 1024 MiB, whichever is larger, when not given. */
     diskMib: DiskSpec.shape.sizeMib.optional(),
-    ports: z.array(PublishedPort).max(256).default([]),
+    ports: z.array(PublishedPort.strict()).max(256).default([]),
     env: Environment.default({}),
     entrypoint: z.array(argument).max(4096).optional(),
     command: z.array(argument).max(4096).optional(),

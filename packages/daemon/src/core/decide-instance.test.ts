@@ -10,6 +10,7 @@ const healthy: ObservedInstance = {
   made: true,
   power: "running",
   powerReason: "",
+  startedAt: null,
   runGeneration: 0,
   exit: null,
   failure: null,

@@ -26,6 +26,8 @@ export interface ObservedInstance {
   readonly power: "running" | "paused" | "stopped";
   /** The driver's words when something is off. */
   readonly powerReason: string;
+  /** When the present run began, RFC 3339; null when it does not run. */
+  readonly startedAt: string | null;
   /** The restart generation that the present run was started for; null when it never ran. */
   readonly runGeneration: number | null;
   /** How the guest's process ended in this run; null while it runs or before. */

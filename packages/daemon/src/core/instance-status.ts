@@ -1,11 +1,24 @@
 import type { InstancePhase, InstanceStatus } from "@berth/api";
 import type { ObservedInstance } from "./decide-instance.ts";
 
+const shown = [
+  "power",
+  "powerReason",
+  "exit",
+  "failure",
+  "ready",
+  "notReadyReason",
+  "guestVisible",
+  "startedAt",
+] as const;
+
 /** The part of an observation that shows in the status. */
-export type SeenState = Pick<
-  ObservedInstance,
-  "power" | "powerReason" | "exit" | "failure" | "ready" | "notReadyReason" | "guestVisible"
-> & { readonly startedAt: string | null };
+export type SeenState = Pick<ObservedInstance, (typeof shown)[number]>;
+
+/** Only that part, to be kept as an operation's result. */
+export function seenState(observed: ObservedInstance): SeenState {
+  return Object.fromEntries(shown.map((field) => [field, observed[field]])) as unknown as SeenState;
+}
 
 /**
  * The status of an instance no operation is working on, from what is seen of it. A failure stays until the instance runs again:

@@ -1,6 +1,6 @@
 import { CreateInstance } from "@berth/api";
 import { expect, it } from "vitest";
-import { checkCapacity, checkPorts, rootDiskMib, specOf } from "./new-instance.ts";
+import { checkCapacity, checkPorts, specOf } from "./new-instance.ts";
 
 it("fills what a request leaves out", () => {
   const spec = specOf(CreateInstance.parse({ image: "nginx" }));
@@ -11,11 +11,6 @@ it("fills what a request leaves out", () => {
     power: "running",
     entrypoint: null,
   });
-});
-
-it("never makes a root disk smaller than its image", () => {
-  expect(rootDiskMib(1024, 3000)).toBe(3000);
-  expect(rootDiskMib(4096, 3000)).toBe(4096);
 });
 
 it("refuses more CPUs or memory than the node has", () => {

@@ -9,7 +9,7 @@ export interface NodeCapacity {
   readonly memoryMib: number;
 }
 
-/** The spec of a request. The root disk's size is settled when the image is known: see `rootDiskMib`. */
+/** The spec of a request. A root disk smaller than its image grows to the image's size. */
 export function specOf(request: CreateInstance): InstanceSpec {
   return {
     cpus: request.cpus,
@@ -25,11 +25,6 @@ export function specOf(request: CreateInstance): InstanceSpec {
     power: request.start ? "running" : "stopped",
     restartGeneration: 0,
   };
-}
-
-/** The root disk's size: what was asked for, but never less than the image needs. */
-export function rootDiskMib(askedMib: number, imageMib: number): number {
-  return Math.max(askedMib, imageMib);
 }
 
 /** Refuses what the node could never run. Memory may be over-committed between instances, but not by one alone. */

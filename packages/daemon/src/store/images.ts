@@ -227,3 +227,37 @@ export async function listImageUsers(queries: Queries, id: string, limit: number
   const rows = await queries.selectFrom("instance").select("name").where("image_id", "=", id).limit(limit).execute();
   return rows.map(({ name }) => name);
 }
+
+/** Whether a ready image of any project, other than one, has this content. */
+export async function hasContent(queries: Queries, contentDigest: string, options: { readonly butNot: string }): Promise<boolean> {
+  const row = await queries
+    .selectFrom("image")
+    .select("id")
+    .where("content_digest", "=", contentDigest)
+    .where("id", "!=", options.butNot)
+    .limit(1)
+    .executeTakeFirst();
+  return row !== undefined;
+}
+
+/** The contents of all images of all projects, other than one. */
+export async function listContentDigests(queries: Queries, options: { readonly butNot: string }): Promise<string[]> {
+  const rows = await queries
+    .selectFrom("image")
+    .select("content_digest")
+    .distinct()
+    .where("content_digest", "is not", null)
+    .where("id", "!=", options.butNot)
+    .execute();
+  return rows.flatMap(({ content_digest }) => content_digest ?? []);
+}
+
+/** Forgets images that failed before a time (milliseconds since the epoch) and that no instance waits for. */
+export async function deleteFailedImages(queries: Queries, failedBefore: number): Promise<void> {
+  await queries
+    .deleteFrom("image")
+    .where("state", "=", "failed")
+    .where("updated_at", "<", failedBefore)
+    .where("id", "not in", (from) => from.selectFrom("instance").select("image_id"))
+    .execute();
+}
