@@ -8,7 +8,7 @@ function checks(unitReport: string): Part[] {
     nodePart("types", "ts7/bin/tsc", "-p", "."),
     nodePart(
       "arrows between rooms",
-      "dependency-cruiser/bin/dependency-cruise.mjs",
+      "dependency-cruiser/bin/dependency-cruiser.mjs",
       "packages",
       "test",
       "tools",
