@@ -68,6 +68,8 @@ export interface ImagesOptions {
 export interface Images {
   /** Asks the registry what a reference is now; the manifest and configuration are then in the blob cache. */
   resolve(reference: string, work: Work): Promise<ResolvedImage>;
+  /** An image known by its content alone, from the blob cache; undefined when its manifest or configuration is not there. */
+  describe(contentDigest: string): Promise<ResolvedImage | undefined>;
   /** Has every layer brought to the blob cache. `reference` says which repository to ask; not needed for what was built here. */
   fetchBlobs(image: ResolvedImage, reference: string, work: Work): Promise<void>;
   /** Builds a Dockerfile; its layers are then in the blob cache. */
@@ -158,6 +160,13 @@ export async function createImages(options: ImagesOptions): Promise<Images> {
 
   return {
     resolve,
+    async describe(contentDigest) {
+      const size = await host.files.size(blobs.path(contentDigest));
+      if (size === undefined) return undefined;
+      const manifest = { digest: contentDigest, size };
+      const { config } = parseManifest(await blobs.readSmall(contentDigest, maxManifestBytes));
+      return (await blobs.has(config)) ? await describe(blobs, manifest, architecture) : undefined;
+    },
     fetchBlobs,
     async build(request, work) {
       await using built = await builder.build(request, work);
