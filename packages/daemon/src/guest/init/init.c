@@ -296,9 +296,9 @@ void init_main(void) {
   json_object_seed(1);
   loop_start();
   watch_children();
-  stop_timer = timer_make(on_stop_timer);
-  thaw_timer = timer_make(on_thaw_timer);
-  watch_timer = timer_make(on_watch_timer);
+  timer_add(&stop_timer, on_stop_timer);
+  timer_add(&thaw_timer, on_thaw_timer);
+  timer_add(&watch_timer, on_watch_timer);
 
   // The first word comes as soon as there is a port to say it on; the disk and the network are next.
   ports_watch();

@@ -32,10 +32,9 @@ void loop_run(void) {
   }
 }
 
-struct watch timer_make(void (*ready)(uint32_t events)) {
-  int fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-  if (fd < 0) abort();
-  return (struct watch){fd, ready};
+void timer_add(struct watch *timer, void (*ready)(uint32_t events)) {
+  *timer = (struct watch){timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK), ready};
+  loop_add(timer, EPOLLIN);
 }
 
 void timer_arm(const struct watch *timer, int64_t after_ms) {

@@ -17,8 +17,8 @@ void loop_remove(struct watch *watch);
 // Handles what happens, for ever.
 void loop_run(void) __attribute__((noreturn));
 
-// A timer that is a watch; armed in milliseconds, 0 disarms it.
-struct watch timer_make(void (*ready)(uint32_t events));
+// Adds a timer; armed in milliseconds, 0 disarms it.
+void timer_add(struct watch *timer, void (*ready)(uint32_t events));
 void timer_arm(const struct watch *timer, int64_t after_ms);
 // Takes note that a timer has rung.
 void timer_read(const struct watch *timer);

@@ -1,0 +1,92 @@
+import { constants } from "node:os";
+import { BerthError, type InstanceSpec, type StartConfig } from "@berth/api";
+
+/** A program in the guest. `env` is `NAME=value`, `user` as USER in a Dockerfile; an empty user is root, an empty workingDir is `/`. */
+export interface GuestProcess {
+  readonly argv: readonly string[];
+  readonly env: readonly string[];
+  readonly user: string;
+  readonly workingDir: string;
+  /** Whether the console is its terminal. */
+  readonly tty: boolean;
+}
+
+export interface GuestInterface {
+  readonly mac: string;
+  /** IPv4 address with prefix length: `10.0.2.15/24`. */
+  readonly address: string;
+  readonly gateway: string;
+  readonly dns: readonly string[];
+}
+
+/** What a guest is told when it has booted, in one line (docs/guest-protocol.md). */
+export interface GuestConfig {
+  readonly hostname: string;
+  readonly process: GuestProcess;
+  /** TCP ports that must be listened on before the guest is ready. */
+  readonly watchPorts: readonly number[];
+  readonly interfaces: readonly GuestInterface[];
+  /** Keys of the channel: the guest's private host key in dropbear's format as base64, and the line that lets the host in. */
+  readonly channel: { readonly hostKey: string; readonly clientPublicKey: string };
+  /** Milliseconds since the Unix epoch. */
+  readonly nowMs: number;
+  /** 32 to 1024 random bytes as base64, never the same twice. */
+  readonly seed: string;
+}
+
+/** docker's PATH for images that set none. */
+const defaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/**
+ * The process of an instance: its image's start configuration with the instance's wishes laid over it, by docker's rules. A new entrypoint
+ * drops the image's CMD; a new command keeps its ENTRYPOINT. An empty entrypoint means none, as `--entrypoint ""`.
+ */
+export function processFrom(
+  image: StartConfig,
+  spec: Pick<InstanceSpec, "entrypoint" | "command" | "env" | "tty">,
+): GuestProcess {
+  const entrypoint = spec.entrypoint ?? image.entrypoint;
+  const command = spec.command ?? (spec.entrypoint ? [] : image.cmd);
+  const env = mergeEnv(image.env, spec.env);
+  return {
+    argv: [...entrypoint.filter((word, at) => at > 0 || word !== ""), ...command],
+    env: env.some((entry) => entry.startsWith("PATH=")) ? env : [defaultPath, ...env],
+    user: image.user,
+    workingDir: image.workingDir || "/",
+    tty: spec.tty,
+  };
+}
+
+/** `NAME=value` entries with others laid over them: a name keeps its place and takes the last value. */
+function mergeEnv(entries: readonly string[], over: Readonly<Record<string, string>>): string[] {
+  const merged = new Map<string, string>();
+  for (const entry of entries) {
+    const end = entry.indexOf("=");
+    if (end > 0) merged.set(entry.slice(0, end), entry.slice(end + 1));
+  }
+  for (const [name, value] of Object.entries(over)) merged.set(name, value);
+  return [...merged].map(([name, value]) => `${name}=${value}`);
+}
+
+/** The first real-time signal that programs may use; the C library keeps 32 and 33 for itself. */
+const realTimeBase = 34;
+const realTimeLimit = 64;
+
+/**
+ * The number of a signal written as docker takes it: `SIGTERM`, `term`, `15`, `RTMIN+3`, `SIGRTMAX-1`; empty is SIGTERM. Linux has the same
+ * numbers on every architecture that Berth runs on. Throws BerthError `invalid_request` for anything else.
+ */
+export function signalNumber(text: string): number {
+  const name = text.trim().toUpperCase().replace(/^SIG/, "");
+  const number = name === "" ? constants.signals.SIGTERM : /^\d+$/.test(name) ? Number(name) : namedSignal(name);
+  if (number === undefined || number < 1 || number > realTimeLimit)
+    throw new BerthError("invalid_request", `"${text}" is not the name or number of a signal.`);
+  return number;
+}
+
+function namedSignal(name: string): number | undefined {
+  const realTime = /^RT(?:MIN(?:\+(\d+))?|MAX(?:-(\d+))?)$/.exec(name);
+  if (realTime?.[0].startsWith("RTMIN")) return realTimeBase + Number(realTime[1] ?? 0);
+  if (realTime) return realTimeLimit - Number(realTime[2] ?? 0);
+  return (constants.signals as Partial<Record<string, number>>)[`SIG${name}`];
+}

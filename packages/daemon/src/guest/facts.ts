@@ -1,0 +1,123 @@
+import { z } from "zod";
+
+const uptimeMs = z.number().int().min(0);
+const words = z.string().max(8192);
+const port = z.number().int().min(1).max(65535);
+const exitCode = z.number().int().min(0).max(255);
+const exitSignal = z.number().int().min(1).max(64).nullable();
+
+/** Where the guest stands: booting, waiting for its configuration, running the image's process, or done with it. */
+export const guestPhases = ["booting", "prepared", "running", "stopping", "exited", "failed"] as const;
+
+/** One thing a guest says of itself (docs/guest-protocol.md). The guest is hostile: everything is bounded, and nothing more is believed. */
+export const GuestFact = z.discriminatedUnion("fact", [
+  z.object({
+    fact: z.literal("hello"),
+    uptimeMs,
+    protocol: z.number().int(),
+    bootId: z.string().min(1).max(64),
+    phase: z.enum(guestPhases),
+    ready: z.boolean(),
+    reason: words,
+    listening: z.array(port).max(1024),
+    code: exitCode.nullable(),
+    signal: exitSignal,
+  }),
+  z.object({ fact: z.literal("prepared"), uptimeMs }),
+  z.object({ fact: z.literal("started"), uptimeMs }),
+  z.object({ fact: z.literal("listening"), uptimeMs, port }),
+  z.object({ fact: z.literal("waiting"), uptimeMs, reason: words }),
+  z.object({ fact: z.literal("ready"), uptimeMs }),
+  z.object({ fact: z.literal("exited"), uptimeMs, code: exitCode, signal: exitSignal }),
+  z.object({ fact: z.literal("failed"), uptimeMs, code: exitCode, reason: words }),
+  z.object({ fact: z.literal("refused"), reason: words }),
+  z.object({ fact: z.literal("frozen"), uptimeMs }),
+  z.object({ fact: z.literal("thawed"), uptimeMs }),
+]);
+export type GuestFact = z.infer<typeof GuestFact>;
+
+/** How the image's process ended; `signal` is the number of the signal that ended it, if one did. */
+export interface GuestExit {
+  readonly code: number;
+  readonly signal: number | null;
+}
+
+/** What is known of one guest in its present boot. */
+export interface GuestState {
+  /** Random for each boot; empty until the guest has said hello. */
+  readonly bootId: string;
+  readonly phase: (typeof guestPhases)[number];
+  /** The process runs and every watched port is listened on. */
+  readonly ready: boolean;
+  /** Why it is not ready, in words; empty when there is nothing to say. */
+  readonly reason: string;
+  readonly listening: readonly number[];
+  readonly exit: GuestExit | null;
+  /** Why the process could not be started, and the exit code that docker gives for it. */
+  readonly failure: { readonly code: number; readonly reason: string } | null;
+}
+
+export const unknownGuest: GuestState = {
+  bootId: "",
+  phase: "booting",
+  ready: false,
+  reason: "",
+  listening: [],
+  exit: null,
+  failure: null,
+};
+
+/** The state after one more fact; pure. A hello tells all and begins anew. */
+export function applyFact(state: GuestState, fact: GuestFact): GuestState {
+  switch (fact.fact) {
+    case "hello":
+      return {
+        bootId: fact.bootId,
+        phase: fact.phase,
+        ready: fact.ready,
+        reason: fact.phase === "failed" ? "" : fact.reason,
+        listening: fact.listening,
+        exit: fact.phase === "exited" ? { code: fact.code ?? 0, signal: fact.signal } : null,
+        failure: fact.phase === "failed" ? { code: fact.code ?? 126, reason: fact.reason } : null,
+      };
+    case "prepared":
+      return { ...state, phase: "prepared" };
+    case "started":
+      return { ...state, phase: "running" };
+    case "listening":
+      return state.listening.includes(fact.port) || state.listening.length >= 1024
+        ? state
+        : { ...state, listening: [...state.listening, fact.port] };
+    case "waiting":
+    case "refused":
+      return { ...state, reason: fact.reason };
+    case "ready":
+      return { ...state, ready: true, reason: "" };
+    case "exited":
+      return { ...state, phase: "exited", ready: false, reason: "", exit: { code: fact.code, signal: fact.signal } };
+    case "failed":
+      return { ...state, phase: "failed", ready: false, failure: { code: fact.code, reason: fact.reason } };
+    case "frozen":
+    case "thawed":
+      return state;
+  }
+}
+
+/** Reads one line; undefined for what is no fact: half a line, or one from a guest that does not keep the protocol. */
+export function parseFact(line: string): GuestFact | undefined {
+  try {
+    return GuestFact.safeParse(JSON.parse(line)).data;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Reads the facts among the lines of a control log. */
+export function parseFacts(lines: readonly string[]): readonly GuestFact[] {
+  return lines.map(parseFact).filter((fact) => fact !== undefined);
+}
+
+/** What the lines of a control log tell of the last boot in them. */
+export function stateFromLog(lines: readonly string[]): GuestState {
+  return parseFacts(lines).reduce(applyFact, unknownGuest);
+}
