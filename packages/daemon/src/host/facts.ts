@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs";
-import { arch, availableParallelism, hostname, release, totalmem } from "node:os";
+import { arch, availableParallelism, hostname, networkInterfaces, release, totalmem } from "node:os";
 import type { HostFacts } from "./host.ts";
 
 /** The id of this boot of the machine; another one after each boot (random(4)). */
@@ -19,6 +19,7 @@ export async function localFacts(): Promise<HostFacts> {
     memoryMib: Math.floor(memory / 1024 / 1024),
     uid: process.getuid?.() ?? 0,
     gid: process.getgid?.() ?? 0,
+    addresses: Object.values(networkInterfaces()).flatMap((list) => (list ?? []).map(({ address }) => address)),
   };
 }
 

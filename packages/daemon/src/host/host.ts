@@ -101,6 +101,8 @@ export interface HostFacts {
   readonly memoryMib: number;
   readonly uid: number;
   readonly gid: number;
+  /** All addresses of its network interfaces now, loopback's included. */
+  readonly addresses: readonly string[];
 }
 
 /** A plain file open for reading. `id` tells it from any other that had or will have its name. */
