@@ -83,7 +83,7 @@ describe("every answer fits the OpenAPI document", () => {
         expect(answer.headers["content-type"]).toBe("application/json; charset=utf-8");
         expect(misfits(pointer, answer.json())).toBeNull();
         // Negative control: an answer with one thing more or less does not fit.
-        expect(misfits(pointer, { ...answer.json(), more: 1 })).not.toBeNull();
+        expect(misfits(pointer, { ...(answer.json() as object), more: 1 })).not.toBeNull();
         expect(misfits(pointer, {})).not.toBeNull();
       }
       if (route.kind === "events") {
@@ -141,13 +141,13 @@ test("the document itself is OpenAPI 3.1 that says what the table says", () => {
 
 test("a schema that is different when sent and when received is refused", () => {
   const base = { method: "POST", summary: "x", resource: "node", action: "list", kind: "json", status: 200 } as const;
-  const same = z.object({ a: z.string() }).meta({ id: "TestSame" });
+  const same = z.strictObject({ a: z.string() }).meta({ id: "TestSame" });
   const differs = z.object({ a: z.string().default("") }).meta({ id: "TestDiffers" });
   const table = (schema: z.ZodType) => ({
     one: { ...base, path: "/one", body: schema, response: z.object({ got: schema }) },
   });
   expect(() => openApiDocument(table(z.array(differs)), "1")).toThrow("TestDiffers");
-  expect(() => openApiDocument(table(z.array(same)), "1")).toThrow("TestSame");
+  expect(() => openApiDocument(table(z.array(same)), "1")).not.toThrow();
 });
 
 for (const [path, content] of Object.entries(generatedFiles())) {

@@ -1,0 +1,368 @@
+import { connect } from "node:net";
+import { type Route, routes } from "@berth/api";
+import { afterEach, expect, test } from "vitest";
+import { makeToken } from "../identity/tokens.ts";
+import { joinHandlers } from "./routes/index.ts";
+import { listen, testServer } from "./testing.ts";
+
+const servers: ReturnType<typeof testServer>[] = [];
+afterEach(() => Promise.all(servers.splice(0).map(({ app }) => app.close())));
+
+function serve(...args: Parameters<typeof testServer>) {
+  const server = testServer(...args);
+  servers.push(server);
+  return server;
+}
+
+/** A route's path with something that is there in place of each parameter. */
+const pathOf = (route: Route) =>
+  route.path.replace(":instance", "web").replace(":operation", "op-00000000000000001").replace(/:\w+/, "none");
+
+/** What protections are switched off to see their tests fail. */
+const withoutAuthentication = { without: ["authentication"] } as const;
+
+const isHeld = (answer: { statusCode: number; json(): { code: string } }, code: string) =>
+  answer.statusCode >= 400 && answer.json().code === code;
+
+test("every route refuses who has no token, a wrong one, or one of another form", async () => {
+  const refusals = async (tuning: Parameters<typeof testServer>[0]) => {
+    const { app } = serve(tuning);
+    const answers = [];
+    for (const route of Object.values<Route>(routes).filter(({ kind }) => kind !== "events")) {
+      for (const authorization of [undefined, `Bearer ${makeToken()}`, "Bearer x", "Basic YTpi", "Bearer ", "berth"]) {
+        const headers = { host: "localhost", ...(authorization === undefined ? {} : { authorization }) };
+        answers.push(await app.inject({ method: route.method, url: pathOf(route), headers }));
+      }
+    }
+    return answers;
+  };
+  for (const answer of await refusals({})) {
+    expect(answer.statusCode).toBe(401);
+    expect(answer.json().code).toBe("unauthenticated");
+    expect(answer.headers["www-authenticate"]).toBe('Bearer realm="berth"');
+  }
+  // Negative control.
+  expect((await refusals(withoutAuthentication)).some(({ statusCode }) => statusCode === 401)).toBe(false);
+});
+
+test("nobody's body is read", async () => {
+  const { app } = serve();
+  const url = await listen(app);
+  // A body that never comes: were it waited for, there would be no answer.
+  const socket = connect(Number(new URL(url).port), "127.0.0.1");
+  socket.write(
+    "POST /api/v1/instances HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n",
+  );
+  const [answer] = await socket.take(1).toArray();
+  expect(String(answer)).toContain("401 Unauthorized");
+  socket.destroy();
+});
+
+test("a token for one project opens no other; authorize() is asked on every route", async () => {
+  const tries = async (tuning: Parameters<typeof testServer>[0]) => {
+    const { app, services } = serve(tuning);
+    const token = makeToken();
+    services.addToken(token, { project: "shop" });
+    const headers = { host: "localhost", authorization: `Bearer ${token}` };
+    const answers = [];
+    for (const route of Object.values<Route>(routes)) {
+      const takesProject = route.query !== undefined && "project" in route.query.shape;
+      if (!takesProject || route.kind === "events") continue;
+      const path = "path" in (route.query?.shape ?? {}) ? "&path=/x" : "";
+      const payload =
+        route.body && JSON.stringify({ image: "x", reference: "x", source: { type: "directory", path: "/" } });
+      const type = route.kind === "tar" && route.method === "PUT" ? "application/x-tar" : "application/json";
+      const body: Record<string, unknown> = payload ? JSON.parse(payload) : {};
+      if (route.path.endsWith("/instances")) for (const key of ["reference", "source"]) delete body[key];
+      if (route.path.endsWith("/pull")) for (const key of ["image", "source"]) delete body[key];
+      if (route.path.endsWith("/build")) delete body.image;
+      answers.push(
+        await app.inject({
+          method: route.method,
+          url: `${pathOf(route)}?project=default${path}`,
+          headers: payload || type === "application/x-tar" ? { ...headers, "content-type": type } : headers,
+          ...(payload ? { payload: JSON.stringify(body) } : {}),
+        }),
+      );
+    }
+    return answers;
+  };
+  for (const answer of await tries({})) expect([answer.statusCode, answer.json().code]).toEqual([403, "forbidden"]);
+  expect((await tries({ without: ["authorization"] })).some(({ statusCode }) => statusCode === 403)).toBe(false);
+});
+
+test("an operation of another project is forbidden although it is named by id alone", async () => {
+  const { app, services, operation } = serve();
+  const token = makeToken();
+  services.addToken(token, { project: "shop" });
+  for (const [method, verb] of [
+    ["GET", ""],
+    ["GET", "/wait"],
+    ["GET", "/watch"],
+    ["POST", "/cancel"],
+    ["GET", "/log"],
+  ] as const) {
+    const answer = await app.inject({
+      method,
+      url: `/api/v1/operations/${operation.id}${verb}`,
+      headers: { host: "localhost", authorization: `Bearer ${token}` },
+    });
+    expect(answer.json().code).toBe("forbidden");
+  }
+});
+
+test("a name that is not this host's is refused, as DNS rebinding sends it", async () => {
+  const evil = ["evil.example", "evil.example:8642", "127.0.0.1.evil.example", "localhost.evil.example", "a b", "[::1"];
+  const kind = ["localhost", "localhost:8642", "127.0.0.1", "127.0.0.1:8642", "[::1]:8642", "LOCALHOST", "10.0.0.7:80"];
+  const { send } = serve();
+  for (const url of ["/api/v1/instances", "/healthz", "/docs", "/nowhere"]) {
+    for (const host of evil) {
+      const answer = await send({ url, headers: { host } });
+      expect([host, answer.statusCode, answer.json().code]).toEqual([host, 421, "host_refused"]);
+    }
+    for (const host of kind) expect((await send({ url, headers: { host } })).statusCode).not.toBe(421);
+  }
+  const off = serve({ without: ["host-check"] });
+  for (const host of evil) expect((await off.send({ url: "/healthz", headers: { host } })).statusCode).toBe(200);
+});
+
+test("no answer lets a page of another origin read it, or a cache keep it", async () => {
+  const { send } = serve();
+  for (const method of ["GET", "OPTIONS"] as const) {
+    const { headers } = await send({
+      method,
+      url: "/api/v1/instances",
+      headers: { origin: "https://evil.example", "access-control-request-method": "GET" },
+    });
+    expect(Object.keys(headers).filter((name) => name.startsWith("access-control"))).toEqual([]);
+    expect(headers["cache-control"]).toBe("no-store");
+    expect(headers["x-content-type-options"]).toBe("nosniff");
+  }
+});
+
+test("what is wrong is named, part by part", async () => {
+  const { send } = serve();
+  const answer = await send({
+    method: "POST",
+    url: "/api/v1/instances?wiat=1&wait=soon",
+    payload: { image: "", cpus: 0, ports: [{ guestPort: 99999, colour: "red" }], labels: { "": "x" }, size: "big" },
+  });
+  expect(answer.statusCode).toBe(400);
+  const { code, errors } = answer.json();
+  expect(code).toBe("invalid_request");
+  expect(errors.map(({ path }: { path: string }) => path).sort()).toEqual([
+    "body.cpus",
+    "body.image",
+    "body.labels.",
+    "body.ports.0.colour",
+    "body.ports.0.guestPort",
+    "body.size",
+    "query.wait",
+    "query.wiat",
+  ]);
+  for (const { message } of errors) expect(message).not.toBe("");
+});
+
+test("unknown paths and methods, and what is no request for a body or has none", async () => {
+  const { send } = serve();
+  expect(isHeld(await send({ url: "/api/v1/nothing" }), "route_not_found")).toBe(true);
+  const wrongMethod = await send({ method: "PATCH", url: "/api/v1/instances/web" });
+  expect(isHeld(wrongMethod, "method_not_allowed")).toBe(true);
+  expect(wrongMethod.headers.allow).toBe("GET, DELETE");
+  expect(
+    isHeld(await send({ method: "POST", url: "/api/v1/instances/web/start", payload: { a: 1 } }), "invalid_request"),
+  ).toBe(true);
+  expect(isHeld(await send({ method: "POST", url: "/api/v1/instances" }), "invalid_request")).toBe(true);
+  expect(isHeld(await send({ url: "/api/v1/instances/web/exec" }), "upgrade_required")).toBe(true);
+  const json = { method: "POST", url: "/api/v1/instances" } as const;
+  const typed = (type: string, payload: string) => send({ ...json, payload, headers: { "content-type": type } });
+  expect(isHeld(await typed("text/plain", "{}"), "unsupported_media_type")).toBe(true);
+  expect(isHeld(await typed("application/x-tar", "{}"), "unsupported_media_type")).toBe(true);
+  expect(isHeld(await typed("application/json", "{"), "invalid_request")).toBe(true);
+  expect(isHeld(await typed("application/json", '{"image":"x","__proto__":{"a":1}}'), "invalid_request")).toBe(true);
+  expect((await typed("application/json; charset=utf-8", '{"image":"x"}')).statusCode).toBe(202);
+  const files = { method: "PUT", url: "/api/v1/instances/web/files?path=/x", payload: "{}" } as const;
+  expect(
+    isHeld(await send({ ...files, headers: { "content-type": "application/json" } }), "unsupported_media_type"),
+  ).toBe(true);
+});
+
+test("a body too large or too deep is refused, and only then", async () => {
+  const { send } = serve({ maxBodyBytes: 2000 });
+  const post = (payload: string) =>
+    send({ method: "POST", url: "/api/v1/instances", payload, headers: { "content-type": "application/json" } });
+  const large = await post(JSON.stringify({ image: "x", env: { A: "y".repeat(2000) } }));
+  expect([large.statusCode, large.json().code]).toEqual([413, "body_too_large"]);
+  const deep = await post(`{"image":${"[".repeat(33)}${"]".repeat(33)}}`);
+  expect(deep.json().detail).toContain("deeper than 32");
+  // Brackets inside a string are no depth, and a quote that is escaped ends none.
+  expect((await post(JSON.stringify({ image: "x", env: { A: `\\"${"[".repeat(100)}` } }))).statusCode).toBe(202);
+
+  const off = serve({ maxBodyBytes: 1e6, maxJsonDepth: 1e6 });
+  const nested = `{"image":"x","env":${"[".repeat(200)}${"]".repeat(200)}}`;
+  const answer = await off.send({
+    method: "POST",
+    url: "/api/v1/instances",
+    payload: nested,
+    headers: { "content-type": "application/json" },
+  });
+  expect(answer.json().errors[0].path).toBe("body.env");
+});
+
+test("an archive may be larger than any JSON", async () => {
+  const { send, services } = serve({ maxBodyBytes: 1000 });
+  const answer = await send({
+    method: "PUT",
+    url: "/api/v1/instances/web/files?path=/x",
+    payload: Buffer.alloc(100_000, 7),
+    headers: { "content-type": "application/x-tar" },
+  });
+  expect(answer.statusCode).toBe(204);
+  expect(Buffer.concat(services.archives).length).toBe(100_000);
+});
+
+test("a key makes a repeated request one, and is refused for another", async () => {
+  const { send, services } = serve();
+  const create = (payload: object, key: string, query = "") =>
+    send({ method: "POST", url: `/api/v1/instances${query}`, payload, headers: { "idempotency-key": key } });
+  const first = await create({ image: "x", name: "one", labels: { a: "1", b: "2" } }, "k1");
+  // Order of keys, defaults written out and how long to wait are not what is asked for.
+  const again = await create({ labels: { b: "2", a: "1" }, name: "one", image: "x", cpus: 1 }, "k1", "?wait=1");
+  expect(again.json().instance.id).toBe(first.json().instance.id);
+  expect(isHeld(await create({ image: "x", name: "two" }, "k1"), "idempotency_mismatch")).toBe(true);
+  expect(isHeld(await create({ image: "x" }, "two words"), "invalid_request")).toBe(true);
+  expect(isHeld(await create({ image: "x" }, "x".repeat(256)), "invalid_request")).toBe(true);
+  expect([...services.all.instances.values()].filter(({ name }) => name === "one")).toHaveLength(1);
+});
+
+test("If-Match refuses a change of what was changed since", async () => {
+  const { send, services } = serve();
+  const read = await send({ url: "/api/v1/instances/web" });
+  expect(read.headers.etag).toBe('"1"');
+  const stop = (match: string) =>
+    send({ method: "POST", url: "/api/v1/instances/web/stop", headers: { "if-match": match } });
+  const changed = await stop('"1"');
+  expect([changed.statusCode, changed.headers.etag]).toEqual([202, '"2"']);
+  for (const match of ['"1"', 'W/"2"', '"other"', '"7", "8"'])
+    expect(isHeld(await stop(match), "precondition_failed")).toBe(true);
+  for (const match of ["2", '"2', "two", '"2",']) expect(isHeld(await stop(match), "invalid_request")).toBe(true);
+  expect((await stop('"7", "2"')).statusCode).toBe(202);
+  expect((await stop("*")).statusCode).toBe(202);
+  expect(services.calls.at(-1)?.options).toMatchObject({ ifMatch: null, queue: false, force: false });
+});
+
+test("pages are walked by cursor and by Link header", async () => {
+  const { send, services, image } = serve();
+  for (let i = 0; i < 5; i += 1)
+    await send({
+      method: "POST",
+      url: "/api/v1/instances",
+      payload: { image: image.id, name: `n${i}`, labels: { odd: String(i % 2) } },
+    });
+  const seen: string[] = [];
+  let url: string | undefined = "/api/v1/instances?limit=2&label=odd";
+  while (url) {
+    const answer = await send({ url });
+    seen.push(...answer.json().items.map(({ name }: { name: string }) => name));
+    url = /^<([^>]+)>; rel="next"$/.exec(String(answer.headers.link ?? ""))?.[1];
+    expect(url === undefined).toBe(answer.json().nextCursor === null);
+  }
+  expect(seen).toEqual(["n0", "n1", "n2", "n3", "n4"]);
+  const names = async (query: string) =>
+    (await send({ url: `/api/v1/instances?${query}` })).json().items.map(({ name }: { name: string }) => name);
+  expect(await names("label=odd=1")).toEqual(["n1", "n3"]);
+  expect(await names("label=team=a&label=tier")).toEqual(["web"]);
+  expect(await names("label=odd=2")).toEqual([]);
+  expect(await names("label=team%3Da")).toEqual(["web"]);
+  expect(services.all.instances.size).toBe(6);
+});
+
+test("a change is 202 with or without waiting; waiting tells the end, or how far it got", async () => {
+  const { send, services } = serve();
+  services.instant = false;
+  const start = (query: string) => send({ method: "POST", url: `/api/v1/instances/web/start${query}` });
+  const now = await start("");
+  expect([now.statusCode, now.json().operation.status]).toEqual([202, "pending"]);
+  expect(now.headers.location).toBe(`/api/v1/operations/${now.json().operation.id}`);
+  const early = await start("?wait=0.02");
+  expect([early.statusCode, early.json().operation.status]).toEqual([202, "pending"]);
+  const waiting = start("?wait=60");
+  await expect.poll(() => services.all.operations.size).toBe(4);
+  services.changeOperation("op-00000000000000004", { status: "failed" });
+  const late = await waiting;
+  expect([late.statusCode, late.json().operation.status]).toEqual([202, "failed"]);
+  const poll = await send({ url: "/api/v1/operations/op-00000000000000004/wait?timeout=60" });
+  expect(poll.json().status).toBe("failed");
+});
+
+test("a client's own request id is kept when it is plain", async () => {
+  const { send } = serve();
+  const id = async (given: string) =>
+    (await send({ url: "/healthz", headers: { "x-request-id": given } })).headers["x-request-id"];
+  expect(await id("deploy-7.2_x")).toBe("deploy-7.2_x");
+  expect(await id("<script>")).toMatch(/^req-[0-9a-f]{16}$/);
+  expect(await id("x".repeat(65))).toMatch(/^req-/);
+});
+
+test("an unexpected error tells nothing of itself", async () => {
+  const { send, services } = serve();
+  services.instances.get = async () => {
+    throw new Error("password=hunter2");
+  };
+  const answer = await send({ url: "/api/v1/instances/web" });
+  expect([answer.statusCode, answer.json().code]).toEqual([500, "internal"]);
+  expect(answer.body).not.toContain("hunter2");
+});
+
+test("an answer that tells more than its schema is caught in tests", async () => {
+  const { send, services, instance } = serve();
+  services.all.instances.set(instance.id, { ...instance, secret: "x" } as never);
+  expect((await send({ url: "/api/v1/instances/web" })).statusCode).toBe(500);
+});
+
+test("what is no HTTP gets a problem too", async () => {
+  const { app } = serve();
+  const url = await listen(app);
+  const socket = connect(Number(new URL(url).port), "127.0.0.1");
+  socket.end("HELLO\r\n\r\n");
+  const answer = String(Buffer.concat(await socket.toArray()));
+  expect(answer).toMatch(/^HTTP\/1\.1 400 /);
+  expect(JSON.parse(answer.split("\r\n\r\n")[1] ?? "")).toMatchObject({ code: "invalid_request" });
+});
+
+test("closing ends streams and waits at once, and cuts what does not end in time", async () => {
+  const { app, services, token } = testServer({ closeMs: 300 });
+  services.instant = false;
+  const url = await listen(app);
+  const headers = { authorization: `Bearer ${token}` };
+  const events = await fetch(`${url}/api/v1/events/stream`, { headers });
+  const waiting = fetch(`${url}/api/v1/instances/web/start?wait=600`, { method: "POST", headers });
+  await expect.poll(() => services.all.operations.size).toBe(2);
+  let asked = false;
+  services.nodes.list = () => {
+    asked = true;
+    return new Promise(() => {});
+  };
+  const never = fetch(`${url}/api/v1/nodes`, { headers }).catch(() => "cut");
+  await expect.poll(() => asked).toBe(true);
+  const before = performance.now();
+  const closed = app.close();
+  expect(await events.text()).toContain("retry:");
+  // The change was accepted, so it is answered as such.
+  const answer = await waiting;
+  expect([answer.status, ((await answer.json()) as { operation: { status: string } }).operation.status]).toEqual([
+    202,
+    "pending",
+  ]);
+  await closed;
+  expect(await never).toBe("cut");
+  expect(performance.now() - before).toBeLessThan(3000);
+});
+
+test("each route has one handler, and each handler a route", () => {
+  const a = { listNodes: () => {} };
+  expect(() => joinHandlers([a, a], ["listNodes"])).toThrow("Two handlers");
+  expect(() => joinHandlers([a], ["listNodes", "getNode"])).toThrow("No handler answers getNode");
+  expect(() => joinHandlers([a], [])).toThrow("not in the table");
+  expect(Object.keys(joinHandlers()).sort()).toEqual(Object.keys(routes).sort());
+});
