@@ -1,4 +1,4 @@
-import type { Duplex } from "node:stream";
+import { Duplex } from "node:stream";
 import ssh2 from "ssh2";
 import { openSshKey } from "./channel-keys.ts";
 import { runRequest } from "./channel-request.ts";
@@ -72,6 +72,13 @@ function serveSsh(world: World, id: string, stream: Duplex, keys: { hostKey: str
       });
     });
   });
-  // It treats what it is given as a socket; a duplex stream has all that it uses.
-  server.injectSocket(stream as unknown as Parameters<typeof server.injectSocket>[0]);
+  // It treats what it is given as a socket; a duplex stream has all that it uses. Reading in turns of its own keeps an answer from arriving, within this
+  // process, while the server is still sending what it answers.
+  const socket = Duplex.from({ readable: readInTurns(stream), writable: stream });
+  socket.on("error", () => {});
+  server.injectSocket(socket as unknown as Parameters<typeof server.injectSocket>[0]);
+}
+
+async function* readInTurns(stream: Duplex): AsyncGenerator<Buffer, void> {
+  yield* stream;
 }

@@ -12,8 +12,19 @@ import { type FakeDriverOptions, fakeDriver } from "./driver.ts";
 const owner = { installationId: "b-1", instanceId: "i-00000000000000001" };
 const signal = AbortSignal.timeout(20_000);
 
-function inputs(more: Partial<CreateInputs> = {}): CreateInputs {
-  return { owner, name: "web", cpus: 1, memoryMib: 64, disks: [], nics: [], kit: null, ...more };
+function inputs(more: Omit<Partial<CreateInputs>, "labels"> & { labels?: Record<string, string> } = {}): CreateInputs {
+  return {
+    owner,
+    name: "web",
+    cpus: 1,
+    memoryMib: 64,
+    disks: [],
+    nics: [],
+    kit: null,
+    user: null,
+    launcher: [],
+    ...more,
+  };
 }
 
 async function makeDriver(options: Partial<FakeDriverOptions> = {}): Promise<Driver> {
@@ -51,8 +62,8 @@ async function readFacts(port: Duplex, last: string): Promise<string[]> {
   return seen;
 }
 
-async function running(driver: Driver, argv: readonly string[], create: Partial<CreateInputs> = {}) {
-  const handle = await driver.create(inputs(create));
+async function running(driver: Driver, argv: readonly string[]) {
+  const handle = await driver.create(inputs());
   await driver.start(handle, signal);
   const control = await driver.openPort?.(handle, "control", signal);
   if (!control) throw new Error("no control port");
@@ -138,10 +149,10 @@ async function connect(
   sock.write(line);
   let heard = "";
   for await (const chunk of sock.iterator({ destroyOnReturn: false })) {
-    heard += chunk;
+    heard += chunk.toString("latin1");
     const end = heard.indexOf(line);
     if (end < 0) continue;
-    sock.unshift(Buffer.from(heard.slice(end + line.length)));
+    sock.unshift(Buffer.from(heard.slice(end + line.length), "latin1"));
     break;
   }
   const client = new ssh2.Client();
@@ -239,7 +250,7 @@ describe("knobs", () => {
     const world = await scratchDirectory("fake-world");
     const driver = await makeDriver({ world });
     const forwards = [{ hostAddress: "127.0.0.1", hostPort: 8080, guestPort: 80, protocol: "tcp" as const }];
-    const nics = [{ name: "eth0", mac: "52:54:00:00:00:01", network: "user" as const, forwards }];
+    const nics = [{ name: "eth0", mac: "52:54:00:00:00:01", network: "user" as const, forwards, netdev: "user" }];
     await driver.start(await driver.create(inputs({ nics })), signal);
     const other = { ...owner, instanceId: "i-00000000000000002" };
     const handle = await driver.create(inputs({ owner: other, nics }));

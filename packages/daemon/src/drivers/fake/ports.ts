@@ -26,13 +26,14 @@ export class GuestPorts {
     signal.throwIfAborted();
     const key = `${id} ${port}`;
     if (this.#open.has(key)) throw new BerthError("busy", `Someone is connected to the ${port} of the fake machine.`);
-    const [hostSide, guestSide] = duplexPair();
+    const [hostSide, guestSide] = duplexPair({ allowHalfOpen: false });
     const served = this.#serve(id, port, guestSide);
     this.#open.set(key, { guestSide, look: served });
     guestSide.on("error", () => {});
     guestSide.once("close", () => {
       this.#open.delete(key);
-      hostSide.destroy();
+      // What was said before a proper end may still be unread.
+      if (!guestSide.writableFinished) hostSide.destroy();
     });
     hostSide.once("close", () => guestSide.destroy());
     return hostSide;
