@@ -15,6 +15,8 @@ const commandLimit = 8000;
 const requestLimit = 256 * 1024;
 /** The exit code of the guest's helper for a path that is not there. */
 const notFound = 44;
+/** Sessions without a terminal. */
+const piped = { tty: false };
 /** How much of a failing tar's words is kept. */
 const wordsLimit = 4096;
 
@@ -58,32 +60,36 @@ export class GuestChannel {
       signal,
       tty ? { term: env.TERM ?? "xterm-256color", cols, rows, width: 0, height: 0 } : undefined,
     );
-    const session = new ExecSession(channel);
+    const session = new ExecSession(channel, { tty });
     if (!request.stdin && !tty) session.stdin.end();
     return session;
   }
 
   /**
-   * A tar archive of one file or folder of the guest, its last name as the only entry at the top. The stream fails with BerthError
-   * `not_found` when there is no such path. Destroying it ends the guest's tar.
+   * A tar archive of one file or folder of the guest, its last name as the only entry at the top. Resolves once the guest has found the path;
+   * throws BerthError `not_found` when there is none. Destroying the stream ends the guest's tar.
    */
-  readTar(path: string, signal: AbortSignal): Readable {
+  async readTar(path: string, signal: AbortSignal): Promise<Readable> {
+    const session = new ExecSession(await this.#run({ action: "readTar", path }, signal), piped);
+    session.stdin.end();
+    const words = collectWords(session.stderr);
     const archive = new PassThrough();
-    void (async () => {
-      const session = new ExecSession(await this.#run({ action: "readTar", path }, signal));
-      session.stdin.end();
-      const words = collectWords(session.stderr);
-      archive.once("close", () => session.close());
+    const finish = async () => {
       await pipeline(session.stdout, archive, { signal, end: false });
       checkTar(await session.exit, await words, path);
       archive.end();
-    })().catch((error: unknown) => archive.destroy(error instanceof Error ? error : new Error(String(error))));
+    };
+    const fail = (error: unknown) => archive.destroy(error instanceof Error ? error : new Error(String(error)));
+    archive.once("close", () => session.close());
+    void finish().catch(fail);
+    // An archive is never empty: its first bytes, or the error, tell whether the path was found.
+    await once(archive, "readable", { signal });
     return archive;
   }
 
   /** Unpacks a tar archive into a folder of the guest. Throws BerthError `not_found` when there is no such folder. */
   async writeTar(path: string, tar: Readable, signal: AbortSignal): Promise<void> {
-    const session = new ExecSession(await this.#run({ action: "writeTar", path }, signal));
+    const session = new ExecSession(await this.#run({ action: "writeTar", path }, signal), piped);
     const words = collectWords(session.stderr);
     session.stdout.resume();
     const sent = pipeline(tar, session.stdin, { signal }).then(
@@ -119,10 +125,10 @@ export class GuestChannel {
       );
     }
     const id = randomBytes(16).toString("hex");
-    const staging = new ExecSession(await this.#open(JSON.stringify({ action: "stage", id })));
+    const staging = new ExecSession(await this.#open(JSON.stringify({ action: "stage", id })), piped);
     staging.stdin.end(text);
     staging.stdout.resume();
-    staging.stderr.resume();
+    staging.stderr?.resume();
     const { code } = await staging.exit;
     if (code !== 0) throw new BerthError("guest_unreachable", "The guest did not take the request.");
     return this.#open(JSON.stringify({ action: "staged", id }), terminal);
@@ -204,9 +210,10 @@ async function openSsh(stream: Duplex, keys: InstanceKeys, signal: AbortSignal):
   }
 }
 
-async function collectWords(stream: Readable): Promise<string> {
+/** The first words on a stream; those after them are read and dropped. */
+async function collectWords(stream: Readable | null): Promise<string> {
   let words = "";
-  for await (const chunk of stream) if (words.length < wordsLimit) words += chunk;
+  for await (const chunk of stream ?? []) if (words.length < wordsLimit) words += chunk;
   return words.slice(0, wordsLimit).trim();
 }
 

@@ -1,27 +1,27 @@
 import { constants } from "node:os";
 import type { Readable, Writable } from "node:stream";
+import { BerthError, type ExecSignal } from "@berth/api";
 import type { ClientChannel } from "ssh2";
 
 /** A program running in the guest. Unread output stops the program at the end of SSH's window; nothing is collected here. */
 export class ExecSession {
   readonly stdin: Writable;
   readonly stdout: Readable;
-  readonly stderr: Readable;
-  /** How it ended: 128 and the signal's number when a signal ended it, 255 when the connection broke first. It never rejects. */
+  /** Null with a terminal: there is only one stream then. */
+  readonly stderr: Readable | null;
+  /** How it ended: 128 and the signal's number when a signal ended it. Rejects with BerthError `guest_unreachable` when the guest was lost first. */
   readonly exit: Promise<{ readonly code: number }>;
   readonly #channel: ClientChannel;
 
-  constructor(channel: ClientChannel) {
+  constructor(channel: ClientChannel, options: { tty: boolean }) {
     this.#channel = channel;
     this.stdin = channel;
     this.stdout = channel;
-    this.stderr = channel.stderr;
-    // A broken connection shows in the exit code; a program that does not read its input is no error.
+    this.stderr = options.tty ? null : channel.stderr;
+    // A broken connection shows in `exit`; a program that does not read its input is no error.
     channel.on("error", () => {});
-    this.exit = new Promise((resolve) => {
-      channel.once("exit", (code: number | null, signal?: string) => resolve({ code: code ?? signalCode(signal) }));
-      channel.once("close", () => resolve({ code: 255 }));
-    });
+    this.exit = exitOf(channel);
+    this.exit.catch(() => {});
   }
 
   /** Tells the program's terminal its new size. */
@@ -29,12 +29,11 @@ export class ExecSession {
     this.#channel.setWindow(rows, cols, 0, 0);
   }
 
-  /** Sends a signal by its name without SIG: `TERM`. */
-  signal(name: string): void {
+  signal(name: ExecSignal): void {
     this.#channel.signal(name);
   }
 
-  /** Ends the session and the program with it. */
+  /** Ends the session and the program with it; may be called more than once. */
   close(): void {
     if (this.#channel.destroyed) return;
     this.#channel.signal("HUP");
@@ -42,6 +41,15 @@ export class ExecSession {
   }
 }
 
-function signalCode(name: string | undefined): number {
-  return 128 + ((constants.signals as Partial<Record<string, number>>)[`SIG${name}`] ?? 0);
+function exitOf(channel: ClientChannel): Promise<{ code: number }> {
+  return new Promise((resolve, reject) => {
+    channel.once("exit", (code: number | null, name?: string) =>
+      resolve({ code: code ?? 128 + (signalNumbers[`SIG${name}`] ?? 0) }),
+    );
+    channel.once("close", () =>
+      reject(new BerthError("guest_unreachable", "The connection to the guest broke before the program ended.")),
+    );
+  });
 }
+
+const signalNumbers: Partial<Record<string, number>> = constants.signals;
