@@ -6,7 +6,7 @@ import { type MergeLimits, mergeLayers } from "./merge.ts";
 import { type ByteSource, readTar } from "./tar.ts";
 import type { DirectoryNode, TreeNode } from "./tree.ts";
 
-const limits = { maxEntries: 1000, maxBytes: 1_000_000 };
+const limits: MergeLimits = { maxEntries: 1000, maxBytes: 1_000_000 };
 
 function source(bytes: Buffer): ByteSource {
   return { size: bytes.length, read: (buffer, position) => bytes.copy(buffer, 0, position) };
@@ -15,7 +15,7 @@ function source(bytes: Buffer): ByteSource {
 function merge(
   layers: readonly (readonly TarItem[])[],
   log: (line: string) => void = () => {},
-  bounds = limits,
+  bounds: MergeLimits = limits,
 ): DirectoryNode {
   return mergeLayers(
     layers.map((items, index) => ({

@@ -8,7 +8,7 @@ export interface FakeRegistry extends AsyncDisposable {
   /** `127.0.0.1:port`. */
   readonly host: string;
   /** Every request's method and URL, with its Range. */
-  readonly requests: readonly string[];
+  readonly requests: string[];
   /** Stores an image of these layers under a tag; gives the manifest's digest. */
   addImage(repository: string, tag: string, layers: readonly Buffer[], options?: AddOptions): string;
   /** Comes before every answer; true when it answered itself. */
