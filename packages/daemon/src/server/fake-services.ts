@@ -419,8 +419,8 @@ export class FakeSession implements ExecSession {
     this.stderr = tty ? null : new PassThrough();
   }
 
-  resize(size: { cols: number; rows: number }): void {
-    this.sizes.push(size);
+  resize(cols: number, rows: number): void {
+    this.sizes.push({ cols, rows });
   }
 
   signal(name: string): void {

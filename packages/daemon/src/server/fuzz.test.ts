@@ -29,7 +29,7 @@ async function sane(request: InjectOptions) {
   return answer;
 }
 
-const runs = { numRuns: 300 };
+const runs = { numRuns: Number(process.env.FUZZ_RUNS ?? 300) };
 
 /** Text that is not only letters: escapes, separators, NUL, unpaired surrogates, long ones. */
 const nastyText = fc.oneof(

@@ -226,7 +226,7 @@ class Wire {
       return;
     }
     const apply = (target: Pick<ExecSession, "resize" | "signal">) =>
-      "resize" in control ? target.resize(control.resize) : target.signal(control.signal);
+      "resize" in control ? target.resize(control.resize.cols, control.resize.rows) : target.signal(control.signal);
     if (this.#target) apply(this.#target);
     else if (this.#controls.length < 100) this.#controls.push(apply);
   }

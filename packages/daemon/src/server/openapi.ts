@@ -78,8 +78,8 @@ function toJsonSchema(schema: z.ZodType, io: "input" | "output"): JsonSchema {
     io,
     target: "draft-2020-12",
     override: ({ jsonSchema }) => {
-      // The pattern of a time is four lines long and says no more than its format.
-      if (jsonSchema.format === "date-time" && io === "output") delete jsonSchema.pattern;
+      // The patterns of times and addresses are long, and of addresses stricter than what is checked; the format says it all.
+      if (["date-time", "ipv4", "ipv6"].includes(String(jsonSchema.format))) delete jsonSchema.pattern;
       // Any integer that JSON carries exactly; saying so at each number only hides the limits that matter.
       if (jsonSchema.minimum === Number.MIN_SAFE_INTEGER) delete jsonSchema.minimum;
       if (jsonSchema.maximum === Number.MAX_SAFE_INTEGER) delete jsonSchema.maximum;

@@ -59,7 +59,7 @@ export interface ExecSession {
   readonly stdout: Readable;
   /** Null with a terminal: there is only one stream then. */
   readonly stderr: Readable | null;
-  resize(size: { readonly cols: number; readonly rows: number }): void;
+  resize(cols: number, rows: number): void;
   signal(name: ExecSignal): void;
   /** How it ended; rejects with a BerthError when the guest was lost. */
   readonly exit: Promise<{ readonly code: number }>;
