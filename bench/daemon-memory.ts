@@ -1,0 +1,45 @@
+import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import { startBerthd } from "../test/support/berthd.ts";
+import type { Benchmark } from "./support/benchmark.ts";
+import { launchFake } from "./support/fake-instances.ts";
+import { residentMib } from "./support/process-usage.ts";
+import { estimate, judge, median } from "./support/statistics.ts";
+
+const limit = 160;
+const instances = 50;
+const readings = 30;
+
+export default {
+  name: "Memory of berthd",
+  method: `Resident memory of berthd (embedded store, driver fake) with ${instances} running instances, read ${readings} times a second apart, from the last launch on, while pages of instances are asked for.`,
+  async run({ scratch, freePort, say }) {
+    await using berthd = await startBerthd({
+      dataDir: join(scratch, "data"),
+      port: await freePort(),
+      env: { BERTH_DRIVER: "fake" },
+    });
+    const empty = residentMib(berthd.pid);
+    say(`launching ${instances} instances`);
+    await launchFake(berthd.client, instances);
+    const values: number[] = [];
+    for (let reading = 0; reading < readings; reading++) {
+      await berthd.client.listInstances();
+      values.push(residentMib(berthd.pid));
+      await delay(1000);
+    }
+    const result = estimate(values);
+    return [
+      {
+        promise: `Memory of berthd with ${instances} instances`,
+        estimate: result,
+        limit,
+        unit: "MiB",
+        verdict: judge(result, limit),
+        details: [
+          `${empty.toFixed(0)} MiB before the first instance, ${median(values).toFixed(0)} MiB with ${instances}, ${Math.max(...values).toFixed(0)} MiB at most.`,
+        ],
+      },
+    ];
+  },
+} satisfies Benchmark;

@@ -1,0 +1,32 @@
+import type { Estimate, Verdict } from "./statistics.ts";
+
+/** What a benchmark is given. */
+export interface BenchmarkContext {
+  /** A folder of its own, removed afterwards. */
+  readonly scratch: string;
+  /** A port of the loopback address for it alone. */
+  freePort(): Promise<number>;
+  /** Tells the person waiting what is being done. */
+  say(line: string): void;
+}
+
+/** What one promise came to. */
+export interface Finding {
+  /** What is promised: `GET of one instance: CPU time against a bare Fastify route`. */
+  readonly promise: string;
+  readonly estimate: Estimate;
+  /** The most it may be, in the same unit. */
+  readonly limit: number;
+  readonly unit: "x" | "MiB";
+  readonly verdict: Verdict;
+  /** The figures behind it, a sentence each. */
+  readonly details: readonly string[];
+}
+
+/** One file of bench/: its default export. */
+export interface Benchmark {
+  readonly name: string;
+  /** How it is measured, for the reader of docs/performance.md. */
+  readonly method: string;
+  run(context: BenchmarkContext): Promise<readonly Finding[]>;
+}
