@@ -11,3 +11,4 @@ export * from "./operation.ts";
 export * from "./problem.ts";
 export * from "./route.ts";
 export * from "./routes.ts";
+export { readServerSentEvents } from "./server-sent-events.ts";
