@@ -280,7 +280,7 @@ static void mount_own_folders(void) {
   mount("devtmpfs", "/dev", "devtmpfs", 0, NULL);
   open_streams();
   mkdir("/dev/pts", 0755);
-  mount("devpts", "/dev/pts", "devpts", 0, "gid=5,mode=620,ptmxmode=666");
+  mount("devpts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "gid=5,mode=620,ptmxmode=666");
   make_folders(OVERLAY_FOLDER);
   make_folders(STAGED_FOLDER);
 }

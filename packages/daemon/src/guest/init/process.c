@@ -23,20 +23,27 @@
 static const char *const overlays[] = {"hosts", "hostname", "resolv.conf"};
 enum { OVERLAYS = sizeof overlays / sizeof *overlays };
 
+// Mounts of init that are carried into the process's root.
+struct carried {
+  int terminals;
+  int files[OVERLAYS];
+};
+
 static void mount_at(const char *type, const char *path, unsigned long flags, const char *options) {
   make_folders(path);
   mount(type, path, type, flags, options);
 }
 
 // What docker gives a container, and a machine's own devices besides.
-static void mount_kernel_folders(void) {
+static void mount_kernel_folders(int terminals) {
   const unsigned long quiet = MS_NOSUID | MS_NOEXEC | MS_NODEV;
   mount_at("proc", "/proc", quiet, NULL);
   mount_at("sysfs", "/sys", quiet, NULL);
   mount("cgroup2", "/sys/fs/cgroup", "cgroup2", quiet, NULL);
   mount_at("devtmpfs", "/dev", MS_NOSUID, NULL);
-  // The same terminals that exec uses, so that ttyname() finds them.
-  mount_at("devpts", "/dev/pts", MS_NOSUID | MS_NOEXEC, "gid=5,mode=620,ptmxmode=666");
+  // The terminals that exec uses are init's, so that ttyname() finds them here.
+  move_mount(terminals, "", AT_FDCWD, "/dev/pts", MOVE_MOUNT_F_EMPTY_PATH);
+  close(terminals);
   mount_at("tmpfs", "/dev/shm", quiet, "mode=1777");
   mount_at("mqueue", "/dev/mqueue", quiet, NULL);
   static const char *const links[][2] = {{"/proc/self/fd", "/dev/fd"},
@@ -77,20 +84,26 @@ static void lay_over(int mount_fd, const char *name) {
   close(mount_fd);
 }
 
-// Makes the image's disk the root of this mount namespace, as switch_root does, so that pivot_root works in the guest.
-static char *enter_root(void) {
-  int files[OVERLAYS];
-  if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0) return text_format("cannot part the mounts");
+static struct carried take_along(void) {
+  const unsigned flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC;
+  struct carried carried = {.terminals = open_tree(AT_FDCWD, "/dev/pts", flags)};
   for (int at = 0; at < OVERLAYS; at++) {
     char *path = text_format(OVERLAY_FOLDER "/%s", overlays[at]);
-    files[at] = open_tree(AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+    carried.files[at] = open_tree(AT_FDCWD, path, flags);
     free(path);
   }
+  return carried;
+}
+
+// Makes the image's disk the root of this mount namespace, as switch_root does, so that pivot_root works in the guest.
+static char *enter_root(void) {
+  if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0) return text_format("cannot part the mounts");
+  struct carried carried = take_along();
   if (chdir("/newroot") < 0 || mount(".", "/", NULL, MS_MOVE, NULL) < 0 || chroot(".") < 0 || chdir("/") < 0)
     return text_format("cannot enter the root disk: %s", strerror(errno));
-  mount_kernel_folders();
+  mount_kernel_folders(carried.terminals);
   for (int at = 0; at < OVERLAYS; at++)
-    if (files[at] >= 0) lay_over(files[at], overlays[at]);
+    if (carried.files[at] >= 0) lay_over(carried.files[at], overlays[at]);
   return NULL;
 }
 
