@@ -14,6 +14,8 @@ export interface Config {
   /** Which driver serves the node's location: `qemu`, or `fake` for tests. */
   readonly driver: "qemu" | "fake";
   readonly logLevel: string;
+  /** The fault point where a test lets berthd die or stumble: see operations/fault.ts. */
+  readonly fault: string | undefined;
   /** How long a started guest may take until it is ready, in milliseconds. */
   readonly readyTimeoutMs: number;
 }
@@ -61,6 +63,7 @@ export function readConfig(env: NodeJS.ProcessEnv, uid: number, repositoryRoot: 
       "fatal",
       "silent",
     ] as const),
+    fault: env.BERTH_FAULT,
     readyTimeoutMs: readSeconds("BERTH_READY_TIMEOUT", env.BERTH_READY_TIMEOUT ?? "300") * 1000,
   };
 }

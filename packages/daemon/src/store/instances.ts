@@ -6,6 +6,7 @@ import {
   InstanceStatus,
   isId,
   type Labels,
+  type PublishedPort,
 } from "@berth/api";
 import { type Selectable, sql } from "kysely";
 import { z } from "zod";
@@ -234,4 +235,18 @@ export async function updateInstance(
 /** Forgets an instance; nothing happens when it is already gone. */
 export async function deleteInstance(tx: Transaction, id: string): Promise<void> {
   await tx.deleteFrom("instance").where("id", "=", id).execute();
+}
+
+/** The host ports that a node's instances hold, other than one; stopped ones included. */
+export async function listPublishedPorts(
+  queries: Queries,
+  options: { readonly nodeId: string; readonly butNot: string },
+): Promise<PublishedPort[]> {
+  const rows = await queries
+    .selectFrom("instance")
+    .select("status")
+    .where("node_id", "=", options.nodeId)
+    .where("id", "!=", options.butNot)
+    .execute();
+  return rows.flatMap(({ status }) => readJson(InstanceStatus, status, "instance.status").ports);
 }

@@ -1,0 +1,123 @@
+import { join } from "node:path";
+import type { FastifyInstance } from "fastify";
+import type { Logger } from "pino";
+import { type Config, ConfigError } from "./config.ts";
+import { keepNode } from "./controllers/keep-node.ts";
+import { observeInstances } from "./controllers/observe-instances.ts";
+import { prune } from "./controllers/prune.ts";
+import type { Host } from "./host/host.ts";
+import { localHost } from "./host/local.ts";
+import { type FolderLock, lockFolder } from "./host/lock.ts";
+import { keepAdminToken, readIdentity } from "./installation.ts";
+import { OperationEngine } from "./operations/engine.ts";
+import { createFaultPoints } from "./operations/fault.ts";
+import { createServer } from "./server/create-server.ts";
+import { serverServices } from "./services/index.ts";
+import { openStore } from "./store/store.ts";
+import { wireNode } from "./wire-node.ts";
+import { imageWorkflows } from "./workflows/image.ts";
+import { instanceWorkflows } from "./workflows/instance.ts";
+
+/** A running berthd. */
+export interface Daemon {
+  /** Where it listens: `http://127.0.0.1:8642`. */
+  readonly url: string;
+  /** Stops serving and working; the instances go on. */
+  stop(): Promise<void>;
+}
+
+/** Starts berthd: opens what it keeps, takes up the work a former one left, and serves. Rejects with a ConfigError or StoreError that says what to do. */
+export async function startDaemon(config: Config, log: Logger, version: string): Promise<Daemon> {
+  const host = localHost();
+  const facts = await host.facts();
+  const { dataDir } = config;
+  // As root the guests' users must pass through to reach their own folders and the artifacts.
+  await host.files.makeDirectory(dataDir, { mode: facts.uid === 0 ? 0o711 : 0o700 });
+  const lock = await takeLock(dataDir);
+  const store = await openStore(config.store, { onError: (error) => log.warn({ err: error }, "the store") });
+  const identity = await readIdentity(store, host, dataDir);
+  await keepAdminToken(store, host, dataDir);
+  await emptyTemporaryFolder(host, dataDir);
+
+  const stopping = new AbortController();
+  const node = await wireNode({ config, log, host, facts, store, identity, signal: stopping.signal });
+  const engine = new OperationEngine({
+    store,
+    workflows: [...imageWorkflows(node.services), ...instanceWorkflows(node.services)],
+    nodeId: identity.nodeId,
+    log,
+    faults: createFaultPoints(config.fault),
+  });
+  const server = createServer({
+    log,
+    hostNames: [facts.hostname],
+    services: serverServices(node.services, {
+      store,
+      nodeId: identity.nodeId,
+      architecture: facts.architecture,
+      capacity: facts,
+      drivers: new Map([[node.driver.location, node.driver]]),
+      defaultLocation: node.driver.location,
+    }),
+  });
+  const url = await listen(server, config.listen);
+  await host.files.writeAtomic(join(dataDir, "listen"), `${url}\n`, { mode: 0o600 });
+
+  const parts = {
+    id: identity.nodeId,
+    version,
+    dataDir,
+    startedAt: new Date().toISOString(),
+    host,
+    kitBuildId: node.services.kit?.buildId ?? null,
+  };
+  const working = Promise.all([
+    engine.run(stopping.signal),
+    observeInstances(node.services, identity.nodeId, log, stopping.signal),
+    keepNode({ store, parts, drivers: [node.driver], accelerator: node.accelerator, log }, stopping.signal),
+    prune(store, log, stopping.signal),
+  ]);
+  working.catch((error: unknown) => log.error({ err: error }, "a part of berthd ended that should not"));
+  log.info({ url, dataDir, version }, "berthd is up");
+
+  return {
+    url,
+    stop: async () => {
+      stopping.abort();
+      await server.close();
+      await working;
+      node.services.guests.close();
+      await host.files.remove(join(dataDir, "listen"));
+      await store.close();
+      await lock.release();
+    },
+  };
+}
+
+async function takeLock(dataDir: string): Promise<FolderLock> {
+  const lock = await lockFolder(join(dataDir, "lock"));
+  if (lock) return lock;
+  throw new ConfigError(`Another berthd works in ${dataDir}. Stop it first, or set BERTH_DATA_DIR to another folder.`);
+}
+
+/** What a former daemon left half-made. */
+async function emptyTemporaryFolder(host: Host, dataDir: string): Promise<void> {
+  const folder = join(dataDir, "tmp");
+  await host.files.remove(folder);
+  await host.files.makeDirectory(folder, { mode: 0o700 });
+}
+
+async function listen(server: FastifyInstance, { host, port }: Config["listen"]): Promise<string> {
+  try {
+    return await server.listen({ host, port });
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === "EADDRINUSE")
+      throw new ConfigError(`${host}:${port} is in use by another program. Set BERTH_LISTEN to another address.`);
+    if (code === "EADDRNOTAVAIL")
+      throw new ConfigError(`${host} is not an address of this machine. Set BERTH_LISTEN to one that is.`);
+    if (code === "EACCES")
+      throw new ConfigError(`This user may not listen on port ${port}. Set BERTH_LISTEN to a port above 1023.`);
+    throw error;
+  }
+}

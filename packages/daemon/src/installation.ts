@@ -1,0 +1,50 @@
+import { randomBytes } from "node:crypto";
+import { join } from "node:path";
+import { z } from "zod";
+import { newId } from "./core/ids.ts";
+import type { Host } from "./host/host.ts";
+import { hashToken, looksLikeToken, makeToken } from "./identity/tokens.ts";
+import { readSetting, writeSetting } from "./store/settings.ts";
+import type { Store } from "./store/store.ts";
+import { findTokenByHash, insertToken } from "./store/tokens.ts";
+
+/** Who this daemon is: the installation shares a store, the node is this machine's data folder. */
+export interface Identity {
+  readonly installationId: string;
+  readonly nodeId: string;
+}
+
+const NodeFile = z.object({ nodeId: z.string() });
+
+/** Reads who this daemon is, or makes it up on the first run. */
+export async function readIdentity(store: Store, host: Host, dataDir: string): Promise<Identity> {
+  const installationId = await store.transaction(async (tx) => {
+    const known = await readSetting(tx, "installation", z.string());
+    if (known) return known;
+    const made = randomBytes(8).toString("hex");
+    await writeSetting(tx, "installation", made);
+    return made;
+  });
+  const path = join(dataDir, "node.json");
+  const text = await host.files.readText(path);
+  if (text !== undefined) return { installationId, nodeId: NodeFile.parse(JSON.parse(text)).nodeId };
+  const nodeId = newId("node");
+  await host.files.writeAtomic(path, `${JSON.stringify({ nodeId })}\n`, { mode: 0o600 });
+  return { installationId, nodeId };
+}
+
+/**
+ * Keeps an admin token in `admin-token` (0600), where the local CLI finds it. It is made on the first run; one whose store was replaced is
+ * accepted again, since whoever can write the data folder could as well have written the store.
+ */
+export async function keepAdminToken(store: Store, host: Host, dataDir: string): Promise<void> {
+  const path = join(dataDir, "admin-token");
+  const kept = (await host.files.readText(path))?.trim();
+  const token = kept && looksLikeToken(kept) ? kept : makeToken();
+  const hash = hashToken(token);
+  if (!(await findTokenByHash(store.queries, hash))) {
+    const id = newId("token");
+    await insertToken(store.queries, { id, name: "admin", hash, role: "admin", project: null, expiresAt: null });
+  }
+  if (token !== kept) await host.files.writeAtomic(path, `${token}\n`, { mode: 0o600 });
+}

@@ -1,0 +1,41 @@
+import { readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import pino from "pino";
+import { ConfigError, readConfig } from "./config.ts";
+import { startDaemon } from "./daemon.ts";
+import { StoreError } from "./store/errors.ts";
+
+const repositoryRoot = join(dirname(fileURLToPath(import.meta.url)), "../../..");
+const { version } = JSON.parse(readFileSync(join(repositoryRoot, "package.json"), "utf8")) as { version: string };
+
+/** Ends with words for a person and no stack: what is wrong is outside of berthd. */
+function refuse(message: string): never {
+  process.stderr.write(`berthd: ${message}\n`);
+  process.exit(1);
+}
+
+async function main(): Promise<void> {
+  const config = readConfig(process.env, process.getuid?.() ?? 0, repositoryRoot);
+  const log = pino({ level: config.logLevel });
+  const daemon = await startDaemon(config, log, version);
+  const stop = (signal: NodeJS.Signals) => {
+    log.info({ signal }, "berthd is stopping; its instances go on");
+    daemon.stop().then(
+      () => process.exit(0),
+      (error: unknown) => {
+        log.error({ err: error }, "berthd did not stop cleanly");
+        process.exit(1);
+      },
+    );
+  };
+  process.once("SIGINT", stop);
+  process.once("SIGTERM", stop);
+}
+
+try {
+  await main();
+} catch (error) {
+  if (error instanceof ConfigError || error instanceof StoreError) refuse(error.message);
+  throw error;
+}

@@ -1,0 +1,172 @@
+import {
+  BerthError,
+  type BuildImage,
+  type Image,
+  type ImageChange,
+  type ImageSource,
+  isId,
+  type PullImage,
+} from "@berth/api";
+import { newId } from "../core/ids.ts";
+import { formatReference, parseReference } from "../images/reference.ts";
+import { joinOrStart, startOperation } from "../operations/start.ts";
+import type { ChangeOptions, Scope, Services } from "../server/services.ts";
+import { findImage, insertImage, listImages, listImageUsers, readImage, updateImage } from "../store/images.ts";
+import { readOperation, resourceOf } from "../store/operations.ts";
+import type { Store, Transaction } from "../store/store.ts";
+import type { ImageInput } from "../workflows/made-image.ts";
+import { changeOnce } from "./change.ts";
+
+/** What requests about images need to know of the node that makes them. */
+export interface ImageRequestContext {
+  readonly store: Store;
+  readonly nodeId: string;
+  readonly architecture: string;
+}
+
+/** Images, as the server asks for them. */
+export function imageServices(context: ImageRequestContext): Services["images"] {
+  const { store } = context;
+
+  /** The objects of an earlier change as they are now; as they were then, where they are gone. */
+  const refresh = async (made: ImageChange): Promise<ImageChange> => ({
+    image: (await readImage(store.queries, made.image.id)) ?? made.image,
+    operation: (await readOperation(store.queries, made.operation.id)) ?? made.operation,
+  });
+
+  const get = async (scope: Scope, ref: string): Promise<Image> => {
+    const image = await findImage(store.queries, scope.project, isId(ref) ? ref : canonicalReference(ref));
+    if (!image) throw new BerthError("not_found", `There is no image ${ref}.`);
+    return image;
+  };
+
+  return {
+    async list(scope, { reference, ...query }) {
+      const { rows, nextCursor } = await listImages(store.queries, {
+        ...query,
+        project: scope.project,
+        reference: reference === undefined ? undefined : canonicalReference(reference),
+      });
+      return { items: rows, nextCursor };
+    },
+    get,
+    async pull(scope, input, options) {
+      return refresh(await changeOnce(store, scope, options, (tx) => requestPull(tx, context, scope, input)));
+    },
+    async build(scope, input, options) {
+      return refresh(await changeOnce(store, scope, options, (tx) => requestBuild(tx, context, scope, input, options)));
+    },
+    async remove(scope, ref, options) {
+      const { id } = await get(scope, ref);
+      return refresh(await changeOnce(store, scope, options, (tx) => requestRemove(tx, context, scope, id, options)));
+    },
+  };
+}
+
+/** A reference written in full: `nginx` is `docker.io/library/nginx:latest`. */
+export function canonicalReference(reference: string): string {
+  return formatReference(parseReference(reference));
+}
+
+/**
+ * The image of a reference: the one that is here, the one being pulled, or a new pull. Within a project one reference is pulled once at a time,
+ * so all who ask meanwhile share the work.
+ */
+export async function requestPull(
+  tx: Transaction,
+  context: ImageRequestContext,
+  scope: Scope,
+  input: PullImage,
+): Promise<ImageChange> {
+  const reference = canonicalReference(input.reference);
+  const here = await findImage(tx, scope.project, reference);
+  const maker = here?.operationId ? await readOperation(tx, here.operationId) : undefined;
+  if (here && maker && !input.refresh) return { image: here, operation: maker };
+  const source: ImageSource = { type: "registry", reference };
+  return startMaking(tx, context, scope, source, { reference, source: { type: "registry" } }, "image.pull");
+}
+
+async function requestBuild(
+  tx: Transaction,
+  context: ImageRequestContext,
+  scope: Scope,
+  input: BuildImage,
+  options: ChangeOptions,
+): Promise<ImageChange> {
+  const { dockerfile, buildArgs } = input;
+  const source: ImageSource =
+    input.source.type === "directory" ? { ...input.source, dockerfile } : { ...input.source, dockerfile, commit: null };
+  const asked = { reference: canonicalReference(input.reference), source: { ...input.source, dockerfile, buildArgs } };
+  return startMaking(tx, context, scope, source, asked, "image.build", options.queue);
+}
+
+/** Begins to make an image, or joins who makes one of the same reference by a pull. Builds of one reference are never shared: their sources may differ. */
+async function startMaking(
+  tx: Transaction,
+  context: ImageRequestContext,
+  scope: Scope,
+  source: ImageSource,
+  input: ImageInput,
+  type: "image.pull" | "image.build",
+  queue = false,
+): Promise<ImageChange> {
+  const id = newId("image");
+  const request = {
+    type,
+    project: scope.project,
+    target: { kind: "image", id, name: input.reference },
+    claims: [resourceOf("image-reference", `${scope.project}/${input.reference}`), resourceOf("image", id)],
+    input: { ...input },
+    nodeId: context.nodeId,
+    requestedBy: scope.caller.tokenId,
+    queue,
+  };
+  const { operation, joined } =
+    type === "image.pull"
+      ? await joinOrStart(tx, request)
+      : { operation: await startOperation(tx, request), joined: false };
+  const shared = joined ? await readImage(tx, operation.target.id) : undefined;
+  if (shared) return { image: shared, operation };
+  const image = await insertImage(tx, {
+    id,
+    project: scope.project,
+    source,
+    state: "building",
+    reason: "",
+    contentDigest: null,
+    kind: "rootfs",
+    os: "linux",
+    architecture: context.architecture,
+    firmware: "kernel",
+    sizeBytes: null,
+    startConfig: null,
+    operationId: operation.id,
+  });
+  return { image, operation };
+}
+
+async function requestRemove(
+  tx: Transaction,
+  context: ImageRequestContext,
+  scope: Scope,
+  id: string,
+  options: ChangeOptions,
+): Promise<ImageChange> {
+  const image = await readImage(tx, id);
+  if (!image) throw new BerthError("not_found", `There is no image ${id}.`);
+  const name = image.references[0] ?? id;
+  const operation = await startOperation(tx, {
+    type: "image.delete",
+    project: scope.project,
+    target: { kind: "image", id, name },
+    claims: [resourceOf("image", id)],
+    input: {},
+    nodeId: context.nodeId,
+    requestedBy: scope.caller.tokenId,
+    queue: options.queue,
+    rank: 2,
+  });
+  const users = await listImageUsers(tx, id, 3);
+  if (users.length > 0) throw new BerthError("image_in_use", `${name} is used by ${users.join(", ")}.`);
+  return { image: await updateImage(tx, id, {}), operation };
+}

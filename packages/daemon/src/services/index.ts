@@ -1,0 +1,22 @@
+import type { Services as ServerServices } from "../server/services.ts";
+import type { Services } from "../workflows/services.ts";
+import { eventServices } from "./events.ts";
+import { guestServices } from "./guests.ts";
+import { imageServices } from "./images.ts";
+import { type InstanceRequestContext, instanceServices } from "./instances.ts";
+import { nodeServices } from "./nodes.ts";
+import { operationServices } from "./operations.ts";
+import { tokenServices } from "./tokens.ts";
+
+/** All that the server asks for, answered by the store, the workflows and the rooms. */
+export function serverServices(services: Services, context: InstanceRequestContext): ServerServices {
+  const { store } = services;
+  return {
+    tokens: tokenServices(store),
+    instances: { ...instanceServices(context), ...guestServices(services) },
+    images: imageServices(context),
+    operations: operationServices(store),
+    events: eventServices(store),
+    nodes: nodeServices(store),
+  };
+}

@@ -1,0 +1,197 @@
+import { BerthError, type CreateInstance, type Image, type Instance, type InstanceChange, isId } from "@berth/api";
+import { newId } from "../core/ids.ts";
+import { checkCapacity, checkPorts, type NodeCapacity, specOf } from "../core/new-instance.ts";
+import { randomName } from "../core/random-name.ts";
+import type { Driver } from "../drivers/driver.ts";
+import { startOperation } from "../operations/start.ts";
+import type { ChangeOptions, Scope, Services } from "../server/services.ts";
+import { appendEvent } from "../store/events.ts";
+import { findImage, readImage } from "../store/images.ts";
+import { findInstance, insertInstance, listInstances, readInstance, updateInstance } from "../store/instances.ts";
+import { readOperation, resourceOf } from "../store/operations.ts";
+import type { Transaction } from "../store/store.ts";
+import type { InstanceInput } from "../workflows/instance.ts";
+import { instanceEvent } from "../workflows/instance-record.ts";
+import { changeOnce, checkGeneration } from "./change.ts";
+import { canonicalReference, type ImageRequestContext, requestPull } from "./images.ts";
+
+/** What requests about instances need to know of the node. */
+export interface InstanceRequestContext extends ImageRequestContext {
+  readonly capacity: NodeCapacity;
+  readonly drivers: ReadonlyMap<string, Driver>;
+  readonly defaultLocation: string;
+}
+
+type Changes = Pick<Services["instances"], "list" | "get" | "create" | "start" | "stop" | "restart" | "remove">;
+
+/** Reading and changing instances, as the server asks for it; what leads into guests is in guests.ts. */
+export function instanceServices(context: InstanceRequestContext): Changes {
+  const { store } = context;
+
+  /** The objects of an earlier change as they are now; as they were then, where they are gone. */
+  const refresh = async (made: InstanceChange): Promise<InstanceChange> => ({
+    instance: (await readInstance(store.queries, made.instance.id)) ?? made.instance,
+    operation: (await readOperation(store.queries, made.operation.id)) ?? made.operation,
+  });
+
+  const get = async (scope: Scope, ref: string): Promise<Instance> => {
+    const instance = await findInstance(store.queries, scope.project, ref);
+    if (!instance) throw new BerthError("not_found", `There is no instance ${ref}.`);
+    return instance;
+  };
+
+  /** One change of an instance: its preconditions are judged and its operation is started in one transaction. */
+  const change = async (
+    scope: Scope,
+    ref: string,
+    options: ChangeOptions,
+    asked: ChangeRequest,
+  ): Promise<InstanceChange> => {
+    // A repeated request must find its first answer although the instance may be gone by now, so it is looked up inside.
+    const made = await changeOnce(store, scope, options, async (tx) => {
+      const instance = await findInstance(tx, scope.project, ref);
+      if (!instance) throw new BerthError("not_found", `There is no instance ${ref}.`);
+      return requestChange(tx, scope, instance, options, asked);
+    });
+    return refresh(made);
+  };
+
+  return {
+    async list(scope, query) {
+      const { rows, nextCursor } = await listInstances(store.queries, { ...query, project: scope.project });
+      return { items: rows, nextCursor };
+    },
+    get,
+    async create(scope, input, options) {
+      return refresh(await changeOnce(store, scope, options, (tx) => requestCreate(tx, context, scope, input)));
+    },
+    start: (scope, ref, options) => change(scope, ref, options, { verb: "start", force: false }),
+    stop: (scope, ref, options) => change(scope, ref, options, { verb: "stop", force: options.force }),
+    restart: (scope, ref, options) => change(scope, ref, options, { verb: "restart", force: false }),
+    remove: (scope, ref, options) => change(scope, ref, options, { verb: "delete", force: options.force }),
+  };
+}
+
+async function requestCreate(
+  tx: Transaction,
+  context: InstanceRequestContext,
+  scope: Scope,
+  input: CreateInstance,
+): Promise<InstanceChange> {
+  const location = input.location ?? context.defaultLocation;
+  const driver = context.drivers.get(location);
+  if (!driver) throw new BerthError("not_found", `There is no location ${location}.`);
+  const spec = specOf(input);
+  checkCapacity(spec, context.capacity);
+  checkPorts(spec.ports);
+  const image = await findOrPull(tx, context, scope, input.image);
+  if (!driver.abilities.boots.includes(image.kind)) {
+    throw new BerthError("unsupported_by_driver", `${location} does not boot ${image.kind} images.`);
+  }
+  const name = input.name ?? (await freeName(tx, scope.project));
+  const id = newId("instance");
+  const operation = await startOperation(tx, {
+    type: "instance.create",
+    project: scope.project,
+    target: { kind: "instance", id, name },
+    claims: [resourceOf("instance", id)],
+    input: { force: false } satisfies InstanceInput,
+    nodeId: context.nodeId,
+    requestedBy: scope.caller.tokenId,
+  });
+  const instance = await insertInstance(tx, {
+    id,
+    project: scope.project,
+    name,
+    labels: input.labels,
+    imageId: image.id,
+    image: isId(input.image) ? (image.references[0] ?? image.id) : input.image,
+    location,
+    nodeId: context.nodeId,
+    spec,
+    status: {
+      phase: "provisioning",
+      ready: false,
+      health: "unknown",
+      reason: "",
+      observedAt: new Date().toISOString(),
+      exitCode: null,
+      startedAt: null,
+      restartGeneration: null,
+      ports: [],
+    },
+  });
+  appendEvent(tx, instanceEvent(instance, "instance.created", operation.id, { image: instance.image }));
+  return { instance, operation };
+}
+
+/** An image by its id, or by a reference, which is pulled when it is not here. */
+async function findOrPull(
+  tx: Transaction,
+  context: InstanceRequestContext,
+  scope: Scope,
+  wanted: string,
+): Promise<Image> {
+  if (!isId(wanted)) {
+    const here = await findImage(tx, scope.project, canonicalReference(wanted));
+    return here ?? (await requestPull(tx, context, scope, { reference: wanted, refresh: true })).image;
+  }
+  const image = await readImage(tx, wanted);
+  if (image?.project !== scope.project) throw new BerthError("not_found", `There is no image ${wanted}.`);
+  if (image.state === "failed")
+    throw new BerthError("unsupported_image", `Image ${wanted} could not be made: ${image.reason}`);
+  return image;
+}
+
+async function freeName(tx: Transaction, project: string): Promise<string> {
+  for (;;) {
+    const name = randomName(Math.random);
+    if (!(await findInstance(tx, project, name))) return name;
+  }
+}
+
+interface ChangeRequest {
+  readonly verb: "start" | "stop" | "restart" | "delete";
+  readonly force: boolean;
+}
+
+/** Who goes before whom: a delete before a forced stop, both before anything else. */
+function rankOf({ verb, force }: ChangeRequest): number {
+  if (verb === "delete") return force ? 2 : 0;
+  return force ? 1 : 0;
+}
+
+const phaseOf = { start: "starting", restart: "starting", stop: "stopping", delete: "deleting" } as const;
+
+async function requestChange(
+  tx: Transaction,
+  scope: Scope,
+  instance: Instance,
+  options: ChangeOptions,
+  asked: ChangeRequest,
+): Promise<InstanceChange> {
+  checkGeneration(options, instance.generation);
+  const running = instance.status.phase === "running" || instance.status.phase === "starting";
+  if (asked.verb === "delete" && running && !asked.force) {
+    throw new BerthError("instance_running", `${instance.name} is ${instance.status.phase}.`);
+  }
+  const operation = await startOperation(tx, {
+    type: `instance.${asked.verb}`,
+    project: scope.project,
+    target: { kind: "instance", id: instance.id, name: instance.name },
+    claims: [resourceOf("instance", instance.id)],
+    input: { force: asked.force } satisfies InstanceInput,
+    nodeId: instance.nodeId,
+    requestedBy: scope.caller.tokenId,
+    queue: options.queue,
+    rank: rankOf(asked),
+  });
+  const spec = {
+    ...instance.spec,
+    power: asked.verb === "stop" || asked.verb === "delete" ? ("stopped" as const) : ("running" as const),
+    restartGeneration: instance.spec.restartGeneration + (asked.verb === "restart" ? 1 : 0),
+  };
+  const status = { ...instance.status, phase: phaseOf[asked.verb] };
+  const updated = await updateInstance(tx, instance.id, { spec, status });
+  return { instance: { ...updated, operationId: operation.id }, operation };
+}

@@ -1,0 +1,137 @@
+import type { Instance, InstanceStatus } from "@berth/api";
+import { z } from "zod";
+import {
+  decideInstance,
+  type InstanceStepName,
+  type InstanceWish,
+  type ObservedInstance,
+} from "../core/decide-instance.ts";
+import { observedStatus, type SeenState, seenState } from "../core/instance-status.ts";
+import type { Claimed, Decision, Journal, Json, Outcome, Step, Workflow } from "../operations/workflow.ts";
+import { appendEvent } from "../store/events.ts";
+import { deleteInstance, readInstance } from "../store/instances.ts";
+import type { Transaction } from "../store/store.ts";
+import { instanceEvent, writeStatus } from "./instance-record.ts";
+import { observeInstance } from "./observe-instance.ts";
+import type { Services } from "./services.ts";
+import { awaitReady } from "./steps/await-ready.ts";
+import { createDisks } from "./steps/create-disks.ts";
+import { createMachine } from "./steps/create-machine.ts";
+import { deleteDisks } from "./steps/delete-disks.ts";
+import { destroyMachine } from "./steps/destroy-machine.ts";
+import { powerOff } from "./steps/power-off.ts";
+import { realiseImage } from "./steps/realise-image.ts";
+import { reservePorts } from "./steps/reserve-ports.ts";
+import { startMachine } from "./steps/start-machine.ts";
+import { stopGuest } from "./steps/stop-guest.ts";
+
+/** What an instance operation was asked: how the wish differs from the spec, which has the rest. */
+export const InstanceInput = z.object({ force: z.boolean() });
+export type InstanceInput = z.infer<typeof InstanceInput>;
+
+type Verb = "create" | "start" | "stop" | "restart" | "delete";
+type NamedStep = Step & { readonly name: InstanceStepName };
+
+/** What a workflow looks at: the instance's row, or its absence, and the world. */
+interface Seen {
+  readonly instance: Instance | undefined;
+  readonly observed: ObservedInstance | undefined;
+  /** The operation that makes the image, when it is still being made. */
+  readonly imageOperationId: string | null;
+}
+
+/** The operations of an instance. They differ in what they wish for and in what a failure takes back; the loop is one. */
+export function instanceWorkflows(services: Services): readonly Workflow<Seen>[] {
+  const off = [stopGuest(services), powerOff(services)];
+  const on = [
+    realiseImage(services),
+    createDisks(services),
+    reservePorts(services),
+    createMachine(services),
+    startMachine(services),
+    awaitReady(services),
+  ];
+  const start = on.map((step) => (step.name === "start-machine" ? step : withoutUndo(step)));
+  return [
+    workflow(services, "create", on),
+    workflow(services, "start", start),
+    workflow(services, "stop", off.map(withoutUndo)),
+    workflow(services, "restart", [...off.map(withoutUndo), ...start]),
+    workflow(services, "delete", [...off, destroyMachine(services), deleteDisks(services)].map(withoutUndo)),
+  ];
+}
+
+/** Only `create` takes back the disks and the machine it made; for the others they are older than the operation. */
+function withoutUndo(step: NamedStep): NamedStep {
+  const { undo: _, ...rest } = step;
+  return rest;
+}
+
+function workflow(services: Services, verb: Verb, steps: readonly NamedStep[]): Workflow<Seen> {
+  return {
+    type: `instance.${verb}`,
+    steps,
+    inspect: (operation) => inspect(services, operation),
+    decide: ({ operation, observed, journal, now }) => decide(verb, operation, observed, journal, now),
+    settle: (tx, operation, outcome) => settle(tx, verb, operation, outcome),
+  };
+}
+
+async function inspect(services: Services, operation: Claimed): Promise<Seen> {
+  const instance = await readInstance(services.store.queries, operation.target.id);
+  if (!instance) return { instance, observed: undefined, imageOperationId: null };
+  return { instance, ...(await observeInstance(services, instance)) };
+}
+
+function wishOf(verb: Verb, operation: Claimed, instance: Instance): InstanceWish {
+  return {
+    present: verb !== "delete",
+    power: verb === "stop" || verb === "delete" ? "stopped" : instance.spec.power,
+    restartGeneration: instance.spec.restartGeneration,
+    force: InstanceInput.parse(operation.input).force,
+  };
+}
+
+function decide(verb: Verb, operation: Claimed, seen: Seen, journal: Journal, now: number): Decision {
+  const { instance, observed } = seen;
+  if (!instance || !observed) return { done: true };
+  const finished = new Set<InstanceStepName>();
+  for (const [name, entry] of journal) if (entry.status === "succeeded") finished.add(name as InstanceStepName);
+  const decision = decideInstance(wishOf(verb, operation, instance), observed, finished);
+  if ("wait" in decision) {
+    return {
+      waitUntil: now + 60_000,
+      reason: decision.wait,
+      ...(seen.imageOperationId ? { operationId: seen.imageOperationId } : {}),
+    };
+  }
+  if ("done" in decision) return { done: true, result: seenState(observed) as unknown as Json };
+  return decision;
+}
+
+/** Writes how it ended into the row, or removes the row when nothing of the instance is left. */
+async function settle(tx: Transaction, verb: Verb, operation: Claimed, outcome: Outcome): Promise<void> {
+  const instance = await readInstance(tx, operation.target.id);
+  if (!instance) return;
+  const gone = outcome.status === "succeeded" ? verb === "delete" : verb === "create" && !outcome.kept;
+  if (gone) {
+    await deleteInstance(tx, instance.id);
+    appendEvent(tx, instanceEvent(instance, "instance.deleted", operation.id));
+    return;
+  }
+  await writeStatus(tx, instance, settledStatus(verb, instance, outcome), operation.id);
+}
+
+function settledStatus(verb: Verb, instance: Instance, outcome: Outcome): InstanceStatus {
+  const now = new Date().toISOString();
+  const status = { ...instance.status, observedAt: now };
+  if (outcome.status === "succeeded") return observedStatus(status, outcome.result as unknown as SeenState, now);
+  const off = { ...status, ready: false, health: "unknown" as const };
+  if (outcome.status === "cancelled") {
+    // A cancelled start was undone; after any other the controller looks at once how things stand.
+    return verb === "start"
+      ? { ...off, phase: "stopped", reason: "" }
+      : { ...off, phase: "unknown", reason: "just cancelled" };
+  }
+  return { ...off, phase: "failed", reason: outcome.error.message };
+}

@@ -1,0 +1,115 @@
+import { BerthError, type ErrorCode, errorCatalogue, type Instance } from "@berth/api";
+import type { ObservedInstance } from "../core/decide-instance.ts";
+import type { Driver, Handle } from "../drivers/driver.ts";
+import { stateFromLog } from "../guest/facts.ts";
+import { readImage } from "../store/images.ts";
+import { readHandle } from "../store/instances.ts";
+import { readOperation } from "../store/operations.ts";
+import { diskPath } from "./instance-paths.ts";
+import type { Services } from "./services.ts";
+
+/** What an instance's operation decides by. */
+export interface InstanceObservation {
+  readonly observed: ObservedInstance;
+  /** The operation that makes the image, when it is still being made. */
+  readonly imageOperationId: string | null;
+}
+
+/** Looks at all that belongs to an instance: its image, its disks, its machine and its guest. Changes nothing. */
+export async function observeInstance(services: Services, instance: Instance): Promise<InstanceObservation> {
+  const driver = services.driver(instance.location);
+  const handle = await findHandle(services, instance);
+  const [image, prepared, machine] = await Promise.all([
+    observeImage(services, instance),
+    observePreparation(services, instance),
+    observeMachine(driver, handle),
+  ]);
+  const guest =
+    handle && machine.power !== "stopped"
+      ? observeRunning(services, driver, instance.id)
+      : await observeEnded(driver, handle);
+  return {
+    imageOperationId: image.operationId,
+    observed: {
+      image: image.state,
+      ...prepared,
+      ...machine,
+      ...guest,
+      runGeneration: instance.status.restartGeneration,
+      publishes: instance.spec.ports.some((port) => port.protocol === "tcp"),
+    },
+  };
+}
+
+/** The stored handle, or what carries the instance's owner mark although its handle was never saved. */
+export async function findHandle(services: Services, { id, location }: Instance): Promise<Handle | undefined> {
+  const stored = await readHandle(services.store.queries, id);
+  return stored ?? (await services.driver(location).find(services.ownerOf(id)));
+}
+
+async function observeImage(
+  { store }: Services,
+  { imageId }: Instance,
+): Promise<{ state: ObservedInstance["image"]; operationId: string | null }> {
+  const image = await readImage(store.queries, imageId);
+  if (!image) return { state: { state: "gone" }, operationId: null };
+  if (image.state !== "failed") return { state: { state: image.state }, operationId: image.operationId };
+  const operation = image.operationId ? await readOperation(store.queries, image.operationId) : undefined;
+  const code = operation?.error?.code ?? "";
+  const error = new BerthError(code in errorCatalogue ? (code as ErrorCode) : "internal", image.reason);
+  return { state: { state: "failed", error }, operationId: null };
+}
+
+async function observePreparation(
+  { store, images, folders, host }: Services,
+  { id, imageId, spec, status }: Instance,
+): Promise<Pick<ObservedInstance, "artifact" | "disks" | "portsReserved">> {
+  const digest = (await readImage(store.queries, imageId))?.contentDigest;
+  const folder = folders.path(id);
+  const disks = await Promise.all(spec.disks.map(({ name }) => host.files.exists(diskPath(folder, name))));
+  return {
+    artifact: digest ? (await images.findArtifact(digest)) !== undefined : false,
+    disks: disks.every(Boolean),
+    portsReserved: status.ports.length === spec.ports.length,
+  };
+}
+
+async function observeMachine(
+  driver: Driver,
+  handle: Handle | undefined,
+): Promise<Pick<ObservedInstance, "made" | "power" | "powerReason" | "startedAt">> {
+  if (!handle) return { made: false, power: "stopped", powerReason: "", startedAt: null };
+  const { exists, power, reason, startedAt } = await driver.inspect(handle);
+  return {
+    made: exists,
+    power,
+    powerReason: reason,
+    startedAt: startedAt === null ? null : new Date(startedAt).toISOString(),
+  };
+}
+
+type SeenGuest = Pick<ObservedInstance, "exit" | "failure" | "ready" | "notReadyReason" | "guestVisible">;
+
+function observeRunning({ guests }: Services, driver: Driver, id: string): SeenGuest {
+  const guest = guests.latest(id);
+  return {
+    guestVisible: driver.abilities.channel,
+    exit: guest?.exit ?? null,
+    failure: guest?.failure?.reason ?? null,
+    ready: guest?.ready ?? false,
+    notReadyReason: guest?.reason ?? "",
+  };
+}
+
+/** What the guest last said is on disk, whoever was listening. */
+async function observeEnded(driver: Driver, handle: Handle | undefined): Promise<SeenGuest> {
+  const lines = handle && driver.readControlLog ? await driver.readControlLog(handle) : [];
+  const { exit, failure } = stateFromLog(lines);
+  return {
+    guestVisible: driver.abilities.channel,
+    exit,
+    failure: failure?.reason ?? null,
+    ready: false,
+    notReadyReason: "",
+  };
+}

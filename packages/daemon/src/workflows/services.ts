@@ -1,0 +1,25 @@
+import type { KitDescription } from "../core/descriptions.ts";
+import type { Driver, OwnerMark } from "../drivers/driver.ts";
+import type { GuestHub } from "../guest/hub.ts";
+import type { Host } from "../host/host.ts";
+import type { Images } from "../images/images.ts";
+import type { UserNetwork } from "../network/user-network.ts";
+import type { InstanceFolders } from "../storage/instance-folder.ts";
+import type { Store } from "../store/store.ts";
+
+/** What workflows and their steps work with: the store and the rooms, wired once in main. */
+export interface Services {
+  readonly store: Store;
+  readonly host: Host;
+  readonly images: Images;
+  readonly guests: GuestHub;
+  /** The driver of a location; throws BerthError `unsupported_by_driver` for one that is not configured here. */
+  driver(location: string): Driver;
+  ownerOf(instanceId: string): OwnerMark;
+  readonly folders: InstanceFolders;
+  readonly network: UserNetwork;
+  /** The kernel and initramfs that container images boot with; undefined while it has not been built. */
+  readonly kit: KitDescription | undefined;
+  /** How long a started guest may take until it is ready, in milliseconds. */
+  readonly readyTimeoutMs: number;
+}

@@ -1,0 +1,28 @@
+import type { Services } from "../services.ts";
+import { type InstanceStep, targetInstance } from "./step.ts";
+
+/**
+ * Waits until the guest says that it is ready, or that its process ended or could not start, or is gone; at the latest until the time limit.
+ * It only waits: what came of it is observed afterwards.
+ */
+export function awaitReady(services: Services): InstanceStep {
+  const { guests, readyTimeoutMs } = services;
+  return {
+    name: "await-ready",
+    async run(context) {
+      const instance = await targetInstance(services, context);
+      const limit = AbortSignal.timeout(readyTimeoutMs);
+      const signal = AbortSignal.any([context.signal, limit]);
+      try {
+        await guests.waitFor(
+          instance.id,
+          ({ ready, exit, failure, gone }) => ready || exit !== null || failure !== null || gone,
+          signal,
+        );
+      } catch (error) {
+        if (!limit.aborted) throw error;
+      }
+      return undefined;
+    },
+  };
+}
