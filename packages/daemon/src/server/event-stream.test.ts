@@ -60,7 +60,7 @@ test("a quiet stream has heartbeats", async () => {
 });
 
 test("a reader that takes nothing in is cut, does not fill the memory, and can resume", async () => {
-  const { services, url, token, headers } = await serve({ slowReaderMs: 100, heartbeatMs: 20 });
+  const { services, url, token, headers } = await serve({ slowReaderMs: 300, heartbeatMs: 20 });
   const socket = connect(Number(new URL(url).port), "127.0.0.1");
   socket.pause();
   socket.write(
@@ -71,8 +71,10 @@ test("a reader that takes nothing in is cut, does not fill the memory, and can r
   // More than the kernel's buffers hold.
   const large = "x".repeat(200_000);
   for (let i = 0; i < 200; i += 1) services.emit("instance.changed", { large });
+  await expect.poll(() => connections(servers[0])).toBe(1);
   // The server lets go by itself; then there is an end to read.
   await expect.poll(() => connections(servers[0]), { timeout: 5000 }).toBe(0);
+  socket.resume();
   socket.resume();
   await closed;
   const again = await open(url, { ...headers, "last-event-id": "200" });
