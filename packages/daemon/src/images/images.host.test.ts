@@ -173,10 +173,6 @@ describe("a file system", () => {
     await host.run("resize2fs", [grown]);
     await checkFileSystem(host, grown);
 
-    const sum = async (path: string) =>
-      createHash("sha256")
-        .update(await readFile(path))
-        .digest("hex");
     const other = await scratchDirectory("usr");
     const { uid } = await host.facts();
     const asNobody = uid === 0 ? ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] : ["env"];

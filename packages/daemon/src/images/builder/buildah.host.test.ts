@@ -1,0 +1,140 @@
+import { copyFile, mkdir, readdir, symlink, writeFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { scratchDirectory } from "../../../../../test/support/scratch.ts";
+import { localHost } from "../../host/local.ts";
+import { createImages, type Images } from "../images.ts";
+import { type FakeRegistry, startFakeRegistry } from "../testing/fake-registry.ts";
+import { readBack } from "../testing/read-back.ts";
+import { writeTar } from "../testing/tar-writer.ts";
+import { testWork } from "../testing/work.ts";
+
+const host = localHost();
+let registry: FakeRegistry;
+let images: Images;
+let dataDirectory: string;
+
+beforeAll(async () => {
+  registry = await startFakeRegistry();
+  dataDirectory = await scratchDirectory("bld");
+  images = await createImages({ host, dataDirectory, outbound: { allowHosts: [registry.host] } });
+});
+afterAll(async () => {
+  await registry[Symbol.asyncDispose]();
+});
+
+async function context(files: Readonly<Record<string, string>>): Promise<string> {
+  const folder = join(await scratchDirectory("ctx"), "context");
+  await mkdir(folder, { mode: 0o700 });
+  for (const [path, content] of Object.entries(files)) {
+    await mkdir(dirname(join(folder, path)), { recursive: true });
+    await writeFile(join(folder, path), content);
+  }
+  await copyFile("/bin/busybox", join(folder, "busybox"));
+  return folder;
+}
+
+const build = async (directory: string, dockerfile = "Dockerfile", buildArgs = {}, work = testWork()) =>
+  await images.build({ directory, dockerfile, buildArgs }, work);
+
+describe("a build", () => {
+  test("runs every kind of instruction without privilege, and honours .dockerignore and arguments", async () => {
+    const directory = await context({
+      "deploy/Dockerfile": [
+        "FROM scratch AS tools",
+        "COPY busybox /bin/sh",
+        "FROM tools",
+        "ARG GREETING=none",
+        "COPY . /app",
+        'RUN echo "$GREETING" > /greeting; /bin/sh -c "chown 1000:50 /greeting"; cat /proc/self/uid_map > /ids',
+        "USER 1000:50",
+        "WORKDIR /app",
+        "EXPOSE 8080/tcp",
+        'ENTRYPOINT ["/bin/sh"]',
+        "STOPSIGNAL SIGQUIT",
+      ].join("\n"),
+      ".dockerignore": "secret\n",
+      secret: "secret",
+      kept: "kept",
+    });
+    const work = testWork();
+    const image = await build(directory, "deploy/Dockerfile", { GREETING: "hello" }, work);
+    expect(image.startConfig).toMatchObject({
+      user: "1000:50",
+      workingDir: "/app",
+      exposedPorts: ["8080/tcp"],
+      entrypoint: ["/bin/sh"],
+      stopSignal: "SIGQUIT",
+    });
+    expect(work.lines.join("\n")).toMatch(/STEP 4\/\d+: RUN|STEP \d+\/\d+: RUN/);
+    const { path } = await images.buildArtifact(image, work);
+    const facts = await readBack(host, path, ["/greeting", "/app/kept", "/app/secret", "/bin/sh"]);
+    expect(facts["/greeting"]).toMatchObject({ uid: 1000, gid: 50, size: 6 });
+    expect(facts["/app/kept"]?.inode).toBeGreaterThan(0);
+    expect(facts["/app/secret"]?.inode).toBe(0);
+    expect((await host.run("debugfs", ["-R", "cat /greeting", path])).stdout).toBe("hello\n");
+    // Root in the build is not root on the host.
+    const [, outside] = (await host.run("debugfs", ["-R", "cat /ids", path])).stdout.trim().split(/\s+/);
+    expect(Number(outside)).toBeGreaterThan(0);
+    expect(await readdir(join(dataDirectory, "tmp"))).toEqual([]);
+  });
+
+  test("builds upon an image of a registry, through the same guard", async () => {
+    registry.addImage("team/base", "1", [writeTar([{ path: "from-base", content: "base", uid: 77, mode: 0o640 }])]);
+    const directory = await context({
+      Dockerfile: `FROM ${registry.host}/team/base:1\nCOPY added /added\n`,
+      added: "added",
+    });
+    const image = await build(directory);
+    const { path } = await images.buildArtifact(image, testWork());
+    const facts = await readBack(host, path, ["/from-base", "/added"]);
+    expect(facts["/from-base"]).toMatchObject({ uid: 77, mode: "0640" });
+    expect(facts["/added"]).toMatchObject({ uid: 0, size: 5 });
+  });
+
+  test("an image from an address that nobody listed is refused before anything runs", async () => {
+    const directory = await context({ Dockerfile: "FROM 127.0.0.1:9/base\n" });
+    await expect(build(directory)).rejects.toMatchObject({ code: "address_refused" });
+  });
+
+  test("a failing instruction is named with its line and last words", async () => {
+    const directory = await context({
+      Dockerfile: 'FROM scratch\nCOPY busybox /bin/sh\n\n# a comment\nRUN echo the reason; exit 3\nCMD ["x"]\n',
+    });
+    const work = testWork();
+    const failure = build(directory, "Dockerfile", {}, work);
+    await expect(failure).rejects.toMatchObject({ code: "build_failed" });
+    await expect(failure).rejects.toThrow(/line 5, RUN echo the reason; exit 3: the reason/);
+    expect(work.lines).toContain("the reason");
+    expect(await readdir(join(dataDirectory, "tmp"))).toEqual([]);
+  });
+
+  test("a missing file of the context is named with its line", async () => {
+    const directory = await context({ Dockerfile: "FROM scratch\nCOPY nothing /nothing\n" });
+    await expect(build(directory)).rejects.toThrow(/line 2, COPY nothing \/nothing: .*nothing/);
+  });
+
+  test("what lies behind a link out of the context stays out", async () => {
+    const directory = await context({ Dockerfile: "FROM scratch\nCOPY out/hostname /stolen\n" });
+    await symlink("/etc", join(directory, "out"));
+    await expect(build(directory)).rejects.toMatchObject({ code: "build_failed" });
+    await symlink("/etc/hostname", join(directory, "Linked"));
+    await expect(build(directory, "Linked")).rejects.toMatchObject({ code: "invalid_request" });
+    await expect(build(directory, "../../etc/hostname")).rejects.toMatchObject({ code: "invalid_request" });
+    await expect(build(join(directory, "nothing"))).rejects.toMatchObject({ code: "invalid_request" });
+  });
+
+  test("can be cancelled, and leaves nothing", async () => {
+    const directory = await context({
+      Dockerfile: "FROM scratch\nCOPY busybox /bin/sh\nRUN echo started; exec sleep 1000\n",
+    });
+    const stop = new AbortController();
+    const work = testWork(stop.signal);
+    const stopping = {
+      ...work,
+      log: (line: string) => (line === "started" ? stop.abort(new Error("stopped")) : undefined),
+    };
+    await expect(images.build({ directory, dockerfile: "Dockerfile", buildArgs: {} }, stopping)).rejects.toThrow();
+    expect(await readdir(join(dataDirectory, "tmp"))).toEqual([]);
+  });
+});
