@@ -21,6 +21,8 @@ export interface LauncherFiles {
   readonly ifProgram: string;
   readonly rulesPath: string;
   readonly resolvConfPath: string;
+  /** Only for the tests' negative control: pasta's own default, by which its gateway is the host's loopback. */
+  readonly mapGateway?: boolean;
 }
 
 /**
@@ -30,7 +32,8 @@ export interface LauncherFiles {
  */
 export function namespaceLauncher(forwards: readonly PortForward[], files: LauncherFiles): string[] {
   return [
-    ...["pasta", "--quiet", "--foreground", "--ipv4-only", "--config-net", "--no-map-gw"],
+    ...["pasta", "--quiet", "--foreground", "--ipv4-only", "--config-net"],
+    ...(files.mapGateway ? [] : ["--no-map-gw"]),
     ...["--ns-ifname", "uplink", "--address", uplink.address, "--netmask", uplink.prefix, "--gateway", uplink.gateway],
     ...["--dns-forward", uplink.dns, "--no-dhcp", "--no-ndp", "--no-dhcpv6", "--no-ra"],
     ...published("--tcp-ports", "tcp", forwards),

@@ -10,6 +10,13 @@ export function parseResolvers(text: string): readonly string[] {
   return [...new Set(servers)].filter((server) => isIPv4(server) || isIPv6(server));
 }
 
+/** A reset is the one answer that QEMU's network stack hands on to the guest at once. */
+const refuseChain = `  chain refuse {
+    meta l4proto tcp reject with tcp reset
+    reject with icmpx type admin-prohibited
+  }
+`;
+
 /**
  * nft's text for a daemon that is root: what hypervisors of the given uids send may not go to the host itself, wherever its addresses come from
  * (`fib daddr type local` asks the routing table), except to its resolvers' DNS port. Answers on published ports are `established`.
@@ -24,13 +31,13 @@ export function hostRules(options: {
   return `table inet ${table}
 delete table inet ${table}
 table inet ${table} {
-  chain output {
+${refuseChain}  chain output {
     type filter hook output priority filter; policy accept;
     meta skuid != ${uids.first}-${uids.last} accept
     ct state established,related accept
-${resolverRules(resolvers)}    fib daddr type { local, broadcast, anycast, multicast } reject with icmpx type admin-prohibited
-    ip daddr { ${hostOnlyIpv4.join(", ")} } reject with icmpx type admin-prohibited
-    ip6 daddr { ${hostOnlyIpv6.join(", ")} } reject with icmpx type admin-prohibited
+${resolverRules(resolvers)}    fib daddr type { local, broadcast, anycast, multicast } goto refuse
+    ip daddr { ${hostOnlyIpv4.join(", ")} } goto refuse
+    ip6 daddr { ${hostOnlyIpv6.join(", ")} } goto refuse
   }
 }
 `;
@@ -51,11 +58,11 @@ export function namespaceRules(hostAddresses: readonly string[]): string {
     ...hostAddresses.filter((address) => isIPv4(address) && !address.startsWith("127.")),
   ];
   return `table inet berth {
-  chain output {
+${refuseChain}  chain output {
     type filter hook output priority filter; policy accept;
-    meta nfproto ipv6 reject with icmpx type admin-prohibited
+    meta nfproto ipv6 goto refuse
     ct state established,related accept
-    ip daddr { ${refused.join(", ")} } reject with icmpx type admin-prohibited
+    ip daddr { ${refused.join(", ")} } goto refuse
   }
 }
 `;

@@ -76,7 +76,8 @@ function networkByRules(
       }
     },
     async attach(nics) {
-      return { nics: nics.map((nic) => withNetdev(nic, () => userNetdev(nic.forwards, []))), launcher: [] };
+      requirePublishable(nics.flatMap((nic) => nic.forwards));
+      return { nics: nics.map((nic) => ({ ...nic, netdev: userNetdev(nic.forwards, []) })), launcher: [] };
     },
     purge: () => nft(host, withoutRules(table)),
   };
@@ -96,7 +97,8 @@ function networkByNamespace(options: UserNetworkOptions): UserNetwork {
   const launcher = async (forwards: readonly PortForward[]) => {
     const ifProgram = await host.find("/usr/lib/execline/bin/if");
     if (!ifProgram) throw new BerthError("host_program_failed", "execline is not installed");
-    return namespaceLauncher(forwards, { ifProgram, rulesPath, resolvConfPath });
+    const mapGateway = options.unprotected ?? false;
+    return namespaceLauncher(forwards, { ifProgram, rulesPath, resolvConfPath, mapGateway });
   };
   return {
     prepare,
@@ -118,10 +120,11 @@ function networkByNamespace(options: UserNetworkOptions): UserNetwork {
       }
     },
     async attach(nics) {
+      requirePublishable(nics.flatMap((nic) => nic.forwards));
       const forwards = nics.flatMap((nic) => nic.forwards);
       const bound = (nic: NicWish) => nic.forwards.map((forward) => innerBinding(forwards.indexOf(forward)));
       return {
-        nics: nics.map((nic) => withNetdev(nic, () => userNetdev(nic.forwards, bound(nic)))),
+        nics: nics.map((nic) => ({ ...nic, netdev: userNetdev(nic.forwards, bound(nic)) })),
         launcher: await launcher(forwards),
       };
     },
@@ -137,11 +140,6 @@ const namespacePrograms = [
   ["setpriv", "util-linux"],
   ["mount", "mount"],
 ] as const;
-
-function withNetdev(nic: NicWish, netdev: () => string): NicDescription {
-  requirePublishable(nic.forwards);
-  return { ...nic, netdev: netdev() };
-}
 
 function unhealthy(reason: string, hint: string) {
   return { healthy: false, reason, hint };
