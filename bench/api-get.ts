@@ -21,10 +21,9 @@ export default {
   async run({ scratch, freePort, say }) {
     await using berthd = await startBerthd({
       dataDir: join(scratch, "data"),
-      port: await freePort(),
       env: { BERTH_DRIVER: "fake", BERTH_LOG_LEVEL: "warn" },
     });
-    const [instance] = await launchFake(berthd.client, 1);
+    const [instance] = await launchFake(berthd.client, scratch, 1);
     const ours: Target = {
       url: `${berthd.url}/api/v1/instances/${instance?.id}`,
       headers: { authorization: `Bearer ${berthd.token}` },

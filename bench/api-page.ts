@@ -15,14 +15,14 @@ const pagesPerRound = 20;
 export default {
   name: "A page of instances",
   method: `Time of a page of 50 instances from a berthd that has 10,000 of them, against one that has 100 (embedded store), ${pagesPerRound} pages each in turn, ${rounds} times. The first page and one from the middle.`,
-  async run({ scratch, freePort, say }) {
+  async run({ scratch, say }) {
     const few = join(scratch, "few");
     const many = join(scratch, "many");
     const env = { BERTH_DRIVER: "fake", BERTH_LOG_LEVEL: "warn" };
-    const start = async (dataDir: string) => startBerthd({ dataDir, port: await freePort(), env, timeoutMs: 120_000 });
+    const start = (dataDir: string) => startBerthd({ dataDir, env, timeoutMs: 120_000 });
     say("filling two stores");
     const template = await start(few);
-    const [instance] = await launchFake(template.client, 1);
+    const [instance] = await launchFake(template.client, scratch, 1);
     if (!instance) throw new Error("no instance was made");
     const stopped = await template.client.stopInstance({ params: { instance: instance.id }, query: { force: true } });
     await template.client.waitForOperation(stopped.operation.id);

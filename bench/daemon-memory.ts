@@ -13,15 +13,14 @@ const readings = 30;
 export default {
   name: "Memory of berthd",
   method: `Resident memory of berthd (embedded store, driver fake) with ${instances} running instances, read ${readings} times a second apart, from the last launch on, while pages of instances are asked for.`,
-  async run({ scratch, freePort, say }) {
+  async run({ scratch, say }) {
     await using berthd = await startBerthd({
       dataDir: join(scratch, "data"),
-      port: await freePort(),
       env: { BERTH_DRIVER: "fake" },
     });
     const empty = residentMib(berthd.pid);
     say(`launching ${instances} instances`);
-    await launchFake(berthd.client, instances);
+    await launchFake(berthd.client, scratch, instances);
     const values: number[] = [];
     for (let reading = 0; reading < readings; reading++) {
       await berthd.client.listInstances();

@@ -5,6 +5,7 @@ import type { Benchmark, Finding } from "../bench/support/benchmark.ts";
 import { describeMachine } from "../bench/support/machine.ts";
 import { describeFinding, performancePage } from "../bench/support/report.ts";
 import { claimPort } from "../test/support/claim-port.ts";
+import { ensureGuestKit } from "./support/guest-kit.ts";
 import { repositoryRoot } from "./support/parts.ts";
 
 // `npm run bench`: every file of bench/, or those named: `npm run bench -- api-get`. A full run writes docs/performance.md.
@@ -17,6 +18,7 @@ if (files.length === 0) {
   process.exit(1);
 }
 
+await ensureGuestKit();
 const results: { benchmark: Benchmark; findings: readonly Finding[] }[] = [];
 for (const file of files) {
   const { default: benchmark } = (await import(join(folder, file))) as { default: Benchmark };

@@ -3,22 +3,14 @@
 import { spawn } from "node:child_process";
 import { dirname } from "node:path";
 import { ensureDependencies } from "./setup/dependencies.mjs";
-import { ensureGuestKit } from "./setup/guest-kit.mjs";
 import { ensureHostPackages } from "./setup/host-packages.mjs";
 import { ensureNode } from "./setup/node.mjs";
 import { phasesSoFar, SetupError } from "./setup/progress.mjs";
 import { repositoryRoot } from "./setup/root.mjs";
 import { ensureSubordinateIds } from "./setup/subordinate-ids.mjs";
 
-/** What each command needs of the machine beyond Node and the dependencies; `kit` is the guest's kernel and initramfs. */
-const commands = {
-  start: { packages: true, kit: true },
-  test: { packages: true, kit: true },
-  bench: { packages: true, kit: true },
-  check: { packages: false, kit: false },
-  generate: { packages: false, kit: false },
-  format: { packages: false, kit: false },
-};
+/** Whether a command needs the host's packages, beyond Node and the dependencies. */
+const commands = { start: true, test: true, bench: true, check: false, generate: false, format: false };
 
 const [command = "", ...args] = process.argv.slice(2);
 try {
@@ -34,17 +26,16 @@ try {
  * @param {string[]} args
  */
 async function run(command, args) {
-  const needs = commands[/** @type {keyof typeof commands} */ (command)];
-  if (!needs) throw new SetupError(`npm run knows ${Object.keys(commands).join(", ")}; not "${command}".`);
+  if (!Object.hasOwn(commands, command))
+    throw new SetupError(`npm run knows ${Object.keys(commands).join(", ")}; not "${command}".`);
   const node = await ensureNode();
   /** @type {NodeJS.ProcessEnv} */
   const env = { ...process.env, PATH: `${dirname(node)}:${process.env.PATH}` };
   await ensureDependencies(env);
-  if (needs.packages) {
+  if (commands[/** @type {keyof typeof commands} */ (command)]) {
     await ensureHostPackages(command);
     await ensureSubordinateIds(command);
   }
-  if (needs.kit) await ensureGuestKit(node, env);
   env.BERTH_SETUP_PHASES = JSON.stringify(phasesSoFar());
   return await hand(node, [`tools/${command}.ts`, ...args], env);
 }

@@ -1,13 +1,14 @@
 import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { homedir } from "node:os";
-import { join } from "node:path";
-import { ApiError, type Client, UnreachableError } from "@berth/api";
+import { ApiError, BerthError, type Client, UnreachableError } from "@berth/api";
 import { ConfigError, readConfig } from "../packages/daemon/src/config.ts";
+import { ProgramError } from "../packages/daemon/src/host/host.ts";
 import { phase, phasesSoFar } from "./setup/progress.mjs";
 import { ensureBerthd, lastWords, StartError } from "./start/berthd.ts";
 import { prepareHelloImage } from "./start/hello-image.ts";
 import { awaitPage, ensureHelloImage, ensureHelloInstance } from "./start/hello-instance.ts";
+import { ensureGuestKit } from "./support/guest-kit.ts";
 import { repositoryRoot } from "./support/parts.ts";
 
 // `npm start`: berthd, a first image, a first instance, and what to try next. Whatever is there already is used as it is.
@@ -25,8 +26,9 @@ let stopping = false;
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, stop);
 
 try {
+  await ensureGuestKit();
   const client = await phase("berthd", () =>
-    ensureBerthd(config, (started) => {
+    ensureBerthd(config.dataDir, (started) => {
       child = started;
     }),
   );
@@ -66,8 +68,7 @@ ${times.map(({ name, ms }) => `  ${(ms / 1000).toFixed(1).padStart(6)} s  ${name
 async function stay(child: ChildProcess): Promise<void> {
   console.log("\nCtrl-C stops berthd; the VMs keep running.");
   if (child.exitCode === null && child.signalCode === null) await once(child, "exit");
-  if (!stopping)
-    throw new StartError(`berthd ended by itself. Its last words:\n${lastWords(join(config.dataDir, "berthd.log"))}`);
+  if (!stopping) throw new StartError(lastWords(config.dataDir));
 }
 
 /** Ctrl-C, wherever we are. A berthd that was running before is left alone. */
@@ -84,7 +85,9 @@ function stop(): void {
 
 /** Errors made for people are shown as they are; anything else is a mistake of ours and shows where. */
 function end(error: unknown): never {
-  const forPeople = [StartError, ConfigError, ApiError, UnreachableError].some((kind) => error instanceof kind);
+  const forPeople = [StartError, ConfigError, ApiError, BerthError, ProgramError, UnreachableError].some(
+    (kind) => error instanceof kind,
+  );
   console.error(`\n${forPeople ? (error as Error).message : ((error as Error).stack ?? error)}`);
   process.exit(1);
 }

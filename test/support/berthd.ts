@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { chownSync, closeSync, mkdirSync, openSync, readFileSync } from "node:fs";
+import { chownSync, closeSync, mkdirSync, openSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { type Client, createClient } from "@berth/api";
@@ -10,7 +10,8 @@ const repositoryRoot = join(import.meta.dirname, "../..");
 export interface BerthdOptions {
   /** A scratch folder; made when it is not there. A second berthd on it is the first one restarted. */
   readonly dataDir: string;
-  readonly port: number;
+  /** Any free port of the loopback address when not given. */
+  readonly port?: number;
   /** Further settings: `BERTH_DRIVER: "fake"`. */
   readonly env?: Readonly<Record<string, string>>;
   /** Who it runs as; the data folder is given to them. Only root can say so. */
@@ -35,24 +36,23 @@ export interface Berthd extends AsyncDisposable {
 
 /** Starts berthd and waits for its first answer. Rejects with its last words when it ends instead. */
 export async function startBerthd(options: BerthdOptions): Promise<Berthd> {
-  const { dataDir, port, user } = options;
+  const { dataDir, user } = options;
   mkdirSync(dataDir, { recursive: true, mode: user ? 0o700 : 0o711 });
   if (user) chownSync(dataDir, user.uid, user.gid);
+  // A killed one leaves it behind.
+  rmSync(join(dataDir, "listen"), { force: true });
   const logPath = `${dataDir}.log`;
   const child = spawnBerthd(options, logPath);
   const ended = once(child, "exit");
   const log = () => readFileSync(logPath, "utf8");
-  const url = `http://127.0.0.1:${port}`;
   const end = async (signal: NodeJS.Signals) => {
     if (child.exitCode === null && child.signalCode === null) child.kill(signal);
     await ended;
   };
-  const token = await firstAnswer(url, join(dataDir, "admin-token"), child, options.timeoutMs ?? 60_000).catch(
-    async (error: Error) => {
-      await end("SIGKILL");
-      throw new Error(`${error.message}\n${log().slice(-4000)}`);
-    },
-  );
+  const { url, token } = await firstAnswer(dataDir, child, options.timeoutMs ?? 60_000).catch(async (error: Error) => {
+    await end("SIGKILL");
+    throw new Error(`${error.message}\n${log().slice(-4000)}`);
+  });
   const stop = () => end("SIGTERM");
   return {
     url,
@@ -76,7 +76,7 @@ function spawnBerthd({ dataDir, port, env, user }: BerthdOptions, logPath: strin
         PATH: process.env.PATH,
         HOME: user?.home ?? process.env.HOME,
         BERTH_DATA_DIR: dataDir,
-        BERTH_LISTEN: `127.0.0.1:${port}`,
+        BERTH_LISTEN: `127.0.0.1:${port ?? 0}`,
         ...env,
       },
       stdio: ["ignore", log, log],
@@ -87,19 +87,20 @@ function spawnBerthd({ dataDir, port, env, user }: BerthdOptions, logPath: strin
   }
 }
 
-/** Its token, once it answers with it. */
-async function firstAnswer(url: string, tokenPath: string, child: ChildProcess, timeoutMs: number): Promise<string> {
+/** Where it listens and its token, once it answers there. */
+async function firstAnswer(dataDir: string, child: ChildProcess, timeoutMs: number) {
   const deadline = performance.now() + timeoutMs;
   while (performance.now() < deadline) {
     if (child.exitCode !== null || child.signalCode !== null) throw new Error("berthd ended instead of answering:");
-    const token = readToken(tokenPath);
-    if (token && (await answers(url, token))) return token;
+    const url = readWord(join(dataDir, "listen"));
+    const token = readWord(join(dataDir, "admin-token"));
+    if (url && token && (await answers(url, token))) return { url, token };
     await delay(20);
   }
   throw new Error(`berthd did not answer within ${timeoutMs / 1000} s:`);
 }
 
-function readToken(path: string): string | undefined {
+function readWord(path: string): string | undefined {
   try {
     return readFileSync(path, "utf8").trim();
   } catch {

@@ -3,7 +3,6 @@ import { closeSync, mkdirSync, openSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { ApiError, type Client, createClient, UnreachableError } from "@berth/api";
-import type { Config } from "../../packages/daemon/src/config.ts";
 import { repositoryRoot } from "../support/parts.ts";
 
 /** Something berthd or its machine did not do; the message is for the person at the terminal. */
@@ -12,41 +11,34 @@ export class StartError extends Error {}
 /** How long berthd may take to answer. */
 const startTimeoutMs = 60_000;
 
-/** Where a client on this machine reaches berthd. */
-export function urlOf({ listen }: Config): string {
-  const everywhere: Record<string, string> = { "0.0.0.0": "127.0.0.1", "::": "::1" };
-  const host = everywhere[listen.host] ?? listen.host;
-  return `http://${host.includes(":") ? `[${host}]` : host}:${listen.port}`;
-}
-
-/** Uses the berthd that runs, or starts one, hands its process over at once, and waits for its first answer. */
-export async function ensureBerthd(config: Config, onStart: (child: ChildProcess) => void): Promise<Client> {
-  const running = await answering(config);
+/** Uses the berthd that runs on a data folder, or starts one, hands its process over at once, and waits for its first answer. */
+export async function ensureBerthd(dataDir: string, onStart: (child: ChildProcess) => void): Promise<Client> {
+  const running = await answering(dataDir);
   if (running) return running;
-  const logPath = join(config.dataDir, "berthd.log");
-  const child = startBerthd(config, logPath);
+  const child = startBerthd(dataDir);
   onStart(child);
   const deadline = performance.now() + startTimeoutMs;
   for (;;) {
-    const client = await answering(config);
+    const client = await answering(dataDir);
     if (client) return client;
-    if (child.exitCode !== null || child.signalCode !== null)
-      throw new StartError(`berthd ended at once. Its last words, from ${logPath}:\n${lastWords(logPath)}`);
-    if (performance.now() > deadline) {
-      child.kill("SIGTERM");
-      throw new StartError(`berthd did not answer within ${startTimeoutMs / 1000} s. Its log is ${logPath}.`);
-    }
+    if (child.exitCode !== null || child.signalCode !== null) throw new StartError(lastWords(dataDir));
+    if (performance.now() > deadline)
+      throw new StartError(`berthd did not answer within ${startTimeoutMs / 1000} s. Its log is ${logPath(dataDir)}.`);
     await delay(50);
   }
 }
 
+function logPath(dataDir: string): string {
+  return join(dataDir, "berthd.log");
+}
+
 /** In a session of its own, so that a Ctrl-C in this terminal reaches it once: from us. */
-function startBerthd(config: Config, logPath: string): ChildProcess {
-  mkdirSync(config.dataDir, { recursive: true, mode: process.getuid?.() === 0 ? 0o711 : 0o700 });
-  const log = openSync(logPath, "w", 0o600);
+function startBerthd(dataDir: string): ChildProcess {
+  mkdirSync(dataDir, { recursive: true, mode: process.getuid?.() === 0 ? 0o711 : 0o700 });
+  const log = openSync(logPath(dataDir), "w", 0o600);
   try {
     return spawn(process.execPath, [join(repositoryRoot, "packages/daemon/src/main.ts")], {
-      cwd: config.dataDir,
+      cwd: dataDir,
       detached: true,
       stdio: ["ignore", log, log],
     });
@@ -55,28 +47,23 @@ function startBerthd(config: Config, logPath: string): ChildProcess {
   }
 }
 
-/** A client of the berthd that answers; undefined when none does. Throws a StartError when something else has its place. */
-async function answering(config: Config): Promise<Client | undefined> {
-  const token = readToken(join(config.dataDir, "admin-token"));
-  const client = createClient({ url: urlOf(config), token: token ?? "" });
+/** A client of the berthd that works on this data folder, if it answers. It keeps there where it listens and the token it takes. */
+async function answering(dataDir: string): Promise<Client | undefined> {
+  const url = readWord(join(dataDir, "listen"));
+  const token = readWord(join(dataDir, "admin-token"));
+  if (!url || !token) return undefined;
+  const client = createClient({ url, token });
   try {
     await client.listNodes();
     return client;
   } catch (error) {
-    // It answers before it has written the token down, or with one of another data folder.
-    if (error instanceof ApiError && error.status === 401) {
-      if (token === undefined) return undefined;
-      throw new StartError(
-        `A berthd with another data folder than ${config.dataDir} listens at ${client.url}. Stop it, or set BERTH_LISTEN to another address.`,
-      );
-    }
-    if (!(error instanceof UnreachableError)) throw error;
-    if (!error.cause) throw new StartError(`${error.message}. Set BERTH_LISTEN to another address.`);
-    return undefined;
+    // The place a killed berthd listened at is free by now, or another's.
+    if (error instanceof UnreachableError || (error instanceof ApiError && error.status === 401)) return undefined;
+    throw error;
   }
 }
 
-function readToken(path: string): string | undefined {
+function readWord(path: string): string | undefined {
   try {
     return readFileSync(path, "utf8").trim();
   } catch (error) {
@@ -85,6 +72,8 @@ function readToken(path: string): string | undefined {
   }
 }
 
-export function lastWords(logPath: string): string {
-  return readFileSync(logPath, "utf8").trim().split("\n").slice(-15).join("\n");
+/** What a berthd that ended said last. */
+export function lastWords(dataDir: string): string {
+  const lines = readFileSync(logPath(dataDir), "utf8").trim().split("\n").slice(-10);
+  return `berthd ended. Its last words, from ${logPath(dataDir)}:\n${lines.join("\n")}`;
 }
