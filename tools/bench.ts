@@ -1,4 +1,4 @@
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import type { Benchmark, Finding } from "../bench/support/benchmark.ts";
@@ -37,6 +37,8 @@ if (results.some(({ findings }) => findings.some((one) => one.verdict === "misse
 
 async function measure(benchmark: Benchmark): Promise<readonly Finding[]> {
   const scratch = mkdtempSync(join(tmpdir(), "berth-bench-"));
+  // The users that builds and guests run as must pass through.
+  chmodSync(scratch, 0o711);
   try {
     return await benchmark.run({
       scratch,
