@@ -229,7 +229,11 @@ export async function listImageUsers(queries: Queries, id: string, limit: number
 }
 
 /** Whether a ready image of any project, other than one, has this content. */
-export async function hasContent(queries: Queries, contentDigest: string, options: { readonly butNot: string }): Promise<boolean> {
+export async function hasContent(
+  queries: Queries,
+  contentDigest: string,
+  options: { readonly butNot: string },
+): Promise<boolean> {
   const row = await queries
     .selectFrom("image")
     .select("id")
