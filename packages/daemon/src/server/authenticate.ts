@@ -2,8 +2,8 @@ import { BerthError } from "@berth/api";
 import type { Caller } from "../identity/authorize.ts";
 import { hashToken, looksLikeToken } from "../identity/tokens.ts";
 
-/** Finds out who sends a request by its Authorization header; rejects with `unauthenticated`. */
-export type Authenticate = (header: string | undefined) => Promise<Caller>;
+/** Finds out who sends a request, by its Authorization header. Throws `unauthenticated`, or rejects with it when the store had to be asked. */
+export type Authenticate = (header: string | undefined) => Caller | Promise<Caller>;
 
 const maxCached = 1000;
 
@@ -18,17 +18,24 @@ export function authenticator(
 ): Authenticate {
   const cache = new Map<string, { readonly caller: Caller; readonly until: number }>();
 
-  return async (header) => {
-    const token = tokenOf(header);
-    const hash = hashToken(token);
-    const cached = cache.get(hash);
-    if (cached && cached.until > now()) return cached.caller;
+  const ask = async (hash: string): Promise<Caller> => {
     cache.delete(hash);
     const caller = await find(hash);
     if (!caller) throw new BerthError("unauthenticated", "The token is not known: mistyped, expired or revoked.");
     if (cache.size >= maxCached) cache.clear();
     cache.set(hash, { caller, until: now() + cacheMs });
     return caller;
+  };
+
+  return (header) => {
+    const token = tokenOf(header);
+    const hash = hashToken(token);
+    const cached = cache.get(hash);
+    if (cached && cached.until > now()) return cached.caller;
+    if (!looksLikeToken(token)) {
+      throw new BerthError("unauthenticated", "The token is not one of Berth's: it is cut off or mistyped.");
+    }
+    return ask(hash);
   };
 }
 
@@ -37,9 +44,6 @@ function tokenOf(header: string | undefined): string {
   const token = /^Bearer +(\S{1,200})$/i.exec(header)?.[1];
   if (token === undefined) {
     throw new BerthError("unauthenticated", "The Authorization header is not of the form: Bearer berth_…");
-  }
-  if (!looksLikeToken(token)) {
-    throw new BerthError("unauthenticated", "The token is not one of Berth's: it is cut off or mistyped.");
   }
   return token;
 }

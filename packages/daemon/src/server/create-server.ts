@@ -11,7 +11,7 @@ import Fastify, {
 } from "fastify";
 import type { z } from "zod";
 import { authorize, type Caller } from "../identity/authorize.ts";
-import { authenticator } from "./authenticate.ts";
+import { type Authenticate, authenticator } from "./authenticate.ts";
 import { type Attach, type Call, type MessageStream, projectOf } from "./call.ts";
 import { documentation } from "./documentation.ts";
 import { checkHost, checkOrigin } from "./host-header.ts";
@@ -69,7 +69,6 @@ declare module "fastify" {
 const commonHeaders = {
   "cache-control": "no-store",
   "x-content-type-options": "nosniff",
-  "referrer-policy": "no-referrer",
 } as const;
 
 const problemType = "application/problem+json; charset=utf-8";
@@ -96,25 +95,32 @@ export function createServer(options: ServerOptions): FastifyInstance {
   app.setNotFoundHandler((request, reply) => refuseUnknown(request, reply));
   parseBodies(app, tuning);
 
-  app.addHook("onRequest", async (request, reply) => {
+  const checksHost = !tuning.without.includes("host-check");
+  // Hooks that need not wait call back at once: a promise for each would be a good part of what a small request costs.
+  app.addHook("onRequest", (request, reply, done) => {
     reply.headers(commonHeaders);
     reply.header("x-request-id", request.id);
-    if (!tuning.without.includes("host-check")) checkHost(request.headers.host, options.hostNames ?? []);
-    if (closing.signal.aborted) throw closing.signal.reason;
+    if (checksHost) checkHost(request.headers.host, options.hostNames ?? []);
+    done(closing.signal.aborted ? closing.signal.reason : undefined);
   });
 
   const upgrades = acceptUpgrades(app, tuning.pingMs);
-  const authenticate = authenticator(options.services.tokens.find, tuning.tokenCacheMs);
+  const authenticate: Authenticate = tuning.without.includes("authentication")
+    ? () => ({ tokenId: "t-0", name: "nobody", role: "admin", project: null })
+    : authenticator(options.services.tokens.find, tuning.tokenCacheMs);
   const handlers = joinHandlers();
   for (const [name, route] of Object.entries<Route>(routes)) {
     app.route({
       method: route.method,
       url: route.path,
-      onRequest: async (request) => {
-        request.caller = tuning.without.includes("authentication")
-          ? { tokenId: "t-0", name: "nobody", role: "admin", project: null }
-          : await authenticate(request.headers.authorization);
-        checkMediaType(route, request);
+      onRequest: (request, _reply, done) => {
+        const enter = (caller: Caller) => {
+          request.caller = caller;
+          done(wrongMediaType(route, request));
+        };
+        const found = authenticate(request.headers.authorization);
+        if (found instanceof Promise) void found.then(enter, done);
+        else enter(found);
       },
       handler: answerer(name as RouteName, route, {
         services: options.services,
@@ -267,12 +273,12 @@ function parseBodies(app: FastifyInstance, tuning: Tuning): void {
   app.addContentTypeParser("application/x-tar", (_request, payload, done) => done(null, payload));
 }
 
-/** Refuses a body of another type than the route reads, before any of it is read. */
-function checkMediaType(route: Route, request: FastifyRequest): void {
+/** Why a body of this type is refused before any of it is read; undefined when the route reads it. */
+function wrongMediaType(route: Route, request: FastifyRequest): BerthError | undefined {
   const given = request.headers["content-type"]?.split(";")[0]?.trim().toLowerCase();
   const wanted = route.kind === "tar" && route.method === "PUT" ? "application/x-tar" : "application/json";
-  if (given === wanted || (given === undefined && wanted === "application/json")) return;
-  throw new BerthError("unsupported_media_type", `The body must be ${wanted}, not ${given ?? "of no type"}.`);
+  if (given === wanted || (given === undefined && wanted === "application/json")) return undefined;
+  return new BerthError("unsupported_media_type", `The body must be ${wanted}, not ${given ?? "of no type"}.`);
 }
 
 function answerError(thrown: unknown, request: FastifyRequest, reply: FastifyReply) {
@@ -300,11 +306,14 @@ function refuseUnknown(request: FastifyRequest, reply: FastifyReply): never {
   throw new BerthError("method_not_allowed", `${request.method} is not for ${path.slice(0, 200)}.`);
 }
 
-/** A client's own id when it is plain, else a new one. */
+const processId = randomBytes(4).toString("hex");
+let requestCount = 0;
+
+/** A client's own id when it is plain, else a new one: of this process, and in order. */
 function requestId(given: string | string[] | undefined): string {
-  return typeof given === "string" && /^[A-Za-z0-9._-]{1,64}$/.test(given)
-    ? given
-    : `req-${randomBytes(8).toString("hex")}`;
+  if (typeof given === "string" && /^[A-Za-z0-9._-]{1,64}$/.test(given)) return given;
+  requestCount += 1;
+  return `req-${processId}-${requestCount}`;
 }
 
 /** Answers what is no HTTP at all. */

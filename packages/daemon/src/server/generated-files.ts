@@ -27,7 +27,7 @@ Every answer of the API that is no success is a problem (RFC 9457, \`application
   "code": "name_taken",
   "detail": "There is already an instance called web.",
   "hint": "Choose another name, or delete the object that has it.",
-  "requestId": "req-5b1f7a0c2d3e4f60"
+  "requestId": "req-5b1f7a0c-17"
 }
 \`\`\`
 
