@@ -31,13 +31,15 @@ export function hostRules(options: {
   return `table inet ${table}
 delete table inet ${table}
 table inet ${table} {
-${refuseChain}  chain output {
-    type filter hook output priority filter; policy accept;
-    meta skuid != ${uids.first}-${uids.last} accept
+${refuseChain}  chain guests {
     ct state established,related accept
 ${resolverRules(resolvers)}    fib daddr type { local, broadcast, anycast, multicast } goto refuse
     ip daddr { ${hostOnlyIpv4.join(", ")} } goto refuse
     ip6 daddr { ${hostOnlyIpv6.join(", ")} } goto refuse
+  }
+  chain output {
+    type filter hook output priority filter; policy accept;
+    meta skuid ${uids.first}-${uids.last} goto guests
   }
 }
 `;
@@ -50,7 +52,8 @@ export function withoutRules(table: string): string {
 
 /**
  * nft's text for the namespace that an ordinary user's hypervisor lives in. All it sends leaves by the uplink to a helper outside, which would take
- * it to the host's own addresses as well as anywhere else; so those are named here, as they are when the guest starts. Pure.
+ * it to the host's own addresses as well as anywhere else; so those are named here, as they are when the guest starts. The namespace's own
+ * loopback holds nothing but the guest's published ports, which come in over it. Pure.
  */
 export function namespaceRules(hostAddresses: readonly string[]): string {
   const refused = [
@@ -60,6 +63,7 @@ export function namespaceRules(hostAddresses: readonly string[]): string {
   return `table inet berth {
 ${refuseChain}  chain output {
     type filter hook output priority filter; policy accept;
+    oifname "lo" accept
     meta nfproto ipv6 goto refuse
     ct state established,related accept
     ip daddr { ${refused.join(", ")} } goto refuse
