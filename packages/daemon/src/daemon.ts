@@ -31,13 +31,14 @@ export async function startDaemon(config: Config, log: Logger, version: string):
   const host = localHost();
   const facts = await host.facts();
   const { dataDir } = config;
-  // As root the guests' users must pass through to reach their own folders and the artifacts.
-  await host.files.makeDirectory(dataDir, { mode: facts.uid === 0 ? 0o711 : 0o700 });
+  // As root, the users of guests and builds must pass through to reach their own folders, and the artifacts.
+  const mode = facts.uid === 0 ? 0o711 : 0o700;
+  await host.files.makeDirectory(dataDir, { mode });
   const lock = await takeLock(dataDir);
   const store = await openStore(config.store, { onError: (error) => log.warn({ err: error }, "the store") });
   const identity = await readIdentity(store, host, dataDir);
   await keepAdminToken(store, host, dataDir);
-  await emptyTemporaryFolder(host, dataDir);
+  await emptyTemporaryFolder(host, dataDir, mode);
 
   const stopping = new AbortController();
   const node = await wireNode({ config, log, host, facts, store, identity, signal: stopping.signal });
@@ -100,11 +101,11 @@ async function takeLock(dataDir: string): Promise<FolderLock> {
   throw new ConfigError(`Another berthd works in ${dataDir}. Stop it first, or set BERTH_DATA_DIR to another folder.`);
 }
 
-/** What a former daemon left half-made. */
-async function emptyTemporaryFolder(host: Host, dataDir: string): Promise<void> {
+/** Removes what a former daemon left half-made. */
+async function emptyTemporaryFolder(host: Host, dataDir: string, mode: number): Promise<void> {
   const folder = join(dataDir, "tmp");
   await host.files.remove(folder);
-  await host.files.makeDirectory(folder, { mode: 0o700 });
+  await host.files.makeDirectory(folder, { mode });
 }
 
 async function listen(server: FastifyInstance, { host, port }: Config["listen"]): Promise<string> {

@@ -6,6 +6,7 @@ const healthy: ObservedInstance = {
   image: { state: "ready" },
   artifact: true,
   disks: true,
+  folder: true,
   portsReserved: true,
   made: true,
   power: "running",
@@ -23,6 +24,7 @@ const nothing: ObservedInstance = {
   ...healthy,
   artifact: false,
   disks: false,
+  folder: false,
   portsReserved: false,
   made: false,
   power: "stopped",
@@ -125,7 +127,7 @@ describe("what is next for an instance", () => {
     ["a delete stops, destroys, then deletes the disks", "stop-guest", () => next(remove, {}, healthy)],
     ["the machine goes before its disks", "destroy-machine", () => next(remove, {}, off)],
     ["the disks go last", "delete-disks", () => next(remove, { made: false }, off)],
-    ["nothing left is done", "done", () => next(remove, { made: false, disks: false }, off)],
+    ["nothing left is done", "done", () => next(remove, { made: false, disks: false, folder: false }, off)],
   ])("%s", (_, expected, decide) => {
     expect(decide()).toBe(expected);
   });
@@ -134,7 +136,7 @@ describe("what is next for an instance", () => {
 /** What each step does to a world in which everything works. */
 const effects: Record<InstanceStepName, (world: ObservedInstance, wish: InstanceWish) => Partial<ObservedInstance>> = {
   "realise-image": () => ({ artifact: true }),
-  "create-disks": () => ({ disks: true }),
+  "create-disks": () => ({ disks: true, folder: true }),
   "reserve-ports": () => ({ portsReserved: true }),
   "create-machine": () => ({ made: true }),
   "start-machine": (_, wish) => ({
@@ -147,7 +149,7 @@ const effects: Record<InstanceStepName, (world: ObservedInstance, wish: Instance
   "stop-guest": () => ({ power: "stopped", ready: false }),
   "power-off": () => ({ power: "stopped", ready: false }),
   "destroy-machine": () => ({ made: false }),
-  "delete-disks": () => ({ disks: false }),
+  "delete-disks": () => ({ disks: false, folder: false }),
 };
 
 function everyState(): ObservedInstance[] {
@@ -163,6 +165,7 @@ function everyState(): ObservedInstance[] {
                 for (const guestVisible of flags)
                   states.push({
                     ...healthy,
+                    folder: disks || made,
                     artifact,
                     disks,
                     portsReserved,
@@ -203,7 +206,7 @@ describe("convergence", () => {
           expect(steps).toBeLessThanOrEqual(10);
         }
         if (wish.present) expect(world.power).toBe(wish.power);
-        else expect([world.power, world.made, world.disks]).toEqual(["stopped", false, false]);
+        else expect([world.power, world.made, world.folder]).toEqual(["stopped", false, false]);
       }
     }
   });

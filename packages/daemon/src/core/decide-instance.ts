@@ -18,7 +18,10 @@ export interface ObservedInstance {
     | { readonly state: "failed"; readonly error: BerthError };
   /** Whether the bootable artifact is on this node; it is always rebuildable. */
   readonly artifact: boolean;
+  /** Whether all its disks are there. */
   readonly disks: boolean;
+  /** Whether there is anything of it on the node's disk. */
+  readonly folder: boolean;
   /** Whether every published port has a host port. */
   readonly portsReserved: boolean;
   /** Whether the driver has it. */
@@ -85,7 +88,7 @@ function decideAbsent(
 ): InstanceDecision {
   if (seen.power !== "stopped") return decidePowerOff(wish, seen, finished);
   if (seen.made) return { run: "destroy-machine" };
-  if (seen.disks) return { run: "delete-disks" };
+  if (seen.folder) return { run: "delete-disks" };
   return { done: true };
 }
 

@@ -21,9 +21,9 @@ export interface InstanceFolder {
 }
 
 const rangeSize = 16_384;
-/** The uids that no system gives out: systemd's table "Users and Groups" leaves 0x70000000 to 0x7FFFFFFF unassigned. */
-const firstUid = 0x70000000;
-const ranges = 0x10000000 / rangeSize;
+/** The uids that no system gives out: systemd's table "Users and Groups" leaves 0x70000000 to 0x7FFFFFFF unassigned. The first 65,536 are for builds. */
+const firstUid = 0x70010000;
+const ranges = 0x0fff0000 / rangeSize;
 
 /** The uids of an installation's guests, the same each time; two installations on one host have different ones but by a chance of 1 in 16,384. */
 export function userRange(installationId: string): UserRange {

@@ -63,13 +63,15 @@ async function observeImage(
 async function observePreparation(
   { store, images, folders, host }: Services,
   { id, imageId, spec, status }: Instance,
-): Promise<Pick<ObservedInstance, "artifact" | "disks" | "portsReserved">> {
+): Promise<Pick<ObservedInstance, "artifact" | "disks" | "folder" | "portsReserved">> {
   const digest = (await readImage(store.queries, imageId))?.contentDigest;
-  const folder = folders.path(id);
-  const disks = await Promise.all(spec.disks.map(({ name }) => host.files.exists(diskPath(folder, name))));
+  const folder = await folders.find(id);
+  const hasDisk = async (name: string) => folder !== undefined && host.files.exists(diskPath(folder.vmPath, name));
+  const disks = await Promise.all(spec.disks.map(({ name }) => hasDisk(name)));
   return {
     artifact: digest ? (await images.findArtifact(digest)) !== undefined : false,
     disks: disks.every(Boolean),
+    folder: await host.files.exists(folders.path(id)),
     portsReserved: status.ports.length === spec.ports.length,
   };
 }

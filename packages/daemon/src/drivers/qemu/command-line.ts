@@ -101,7 +101,7 @@ function diskArguments(disk: CreateInputs["disks"][number], index: number): stri
   const readOnly = disk.readOnly ? "on" : "off";
   const file = `driver=file,node-name=file${index},filename=${escaped(disk.path)},locking=on,discard=unmap,read-only=${readOnly}`;
   const format = `driver=${disk.format},node-name=disk${index},file=file${index},discard=unmap,read-only=${readOnly}`;
-  const device = `virtio-blk-pci,drive=disk${index},serial=${disk.name.slice(0, 20)}${index === 0 ? ",bootindex=0" : ""}`;
+  const device = `virtio-blk-pci,drive=disk${index},serial=${disk.name.slice(0, 20)}`;
   return ["-blockdev", file, "-blockdev", format, "-device", device];
 }
 

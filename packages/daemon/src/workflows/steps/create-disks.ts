@@ -15,9 +15,9 @@ export function createDisks(services: Services): InstanceStep {
       const digest = (await readImage(store.queries, instance.imageId))?.contentDigest;
       const artifact = digest ? await images.findArtifact(digest) : undefined;
       if (!artifact) throw new BerthError("not_found", `The artifact of image ${instance.imageId} is gone.`);
-      const { path, user } = await folders.create(instance.id);
+      const { vmPath, user } = await folders.create(instance.id);
       for (const { name, sizeMib } of instance.spec.disks) {
-        const request = { name, path: diskPath(path, name), backingPath: artifact.path, sizeMib, user };
+        const request = { name, path: diskPath(vmPath, name), backingPath: artifact.path, sizeMib, user };
         await createOverlay(host, request, context.signal);
       }
       return undefined;

@@ -15,7 +15,7 @@ export function createMachine(services: Services): InstanceStep {
     async run(context) {
       const instance = await targetInstance(services, context);
       const { spec, status } = instance;
-      const { path, user } = await folders.create(instance.id);
+      const { vmPath, user } = await folders.create(instance.id);
       if (!services.kit)
         throw new BerthError("host_program_failed", "The guest kit has not been built; npm start builds it.");
       const wished = spec.interfaces.map(({ name, network: kind }, index) => ({
@@ -31,7 +31,7 @@ export function createMachine(services: Services): InstanceStep {
         name: instance.name,
         cpus: spec.cpus,
         memoryMib: spec.memoryMib,
-        disks: spec.disks.map(({ name }) => describeDisk(name, diskPath(path, name))),
+        disks: spec.disks.map(({ name }) => describeDisk(name, diskPath(vmPath, name))),
         nics,
         kit: services.kit,
         labels: instance.labels,
