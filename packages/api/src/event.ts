@@ -5,13 +5,11 @@ import { Name, numberFromText, PageQuery, Timestamp } from "./common.ts";
 export const Event = z
   .object({
     seq: z.number().int(),
-    /** Noun and past verb: `instance.created`. */
-    type: z.string(),
+    type: z.string().describe("Noun and past verb: `instance.created`."),
     project: Name,
     subject: z.object({ kind: z.string(), id: z.string(), name: z.string() }),
     operationId: z.string().nullable(),
-    /** Small facts, such as the new phase; never a secret. */
-    data: z.record(z.string(), z.json()),
+    data: z.record(z.string(), z.json()).describe("Small facts, such as the new phase; never a secret."),
     at: Timestamp,
   })
   .meta({ id: "Event" });

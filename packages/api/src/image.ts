@@ -2,21 +2,19 @@ import { z } from "zod";
 import { IdOrName, idSchema, Name, PageQuery, Timestamp } from "./common.ts";
 
 /** How an image's process is started: the part of an OCI image's config that a VM can honour (OCI image-spec, config.md). */
-export const StartConfig = z.object({
-  entrypoint: z.array(z.string()),
-  cmd: z.array(z.string()),
-  /** `NAME=value`, in the image's order. */
-  env: z.array(z.string()),
-  /** USER as written: name or number, optionally `:group`; empty is root. */
-  user: z.string(),
-  workingDir: z.string(),
-  /** As `80/tcp`. */
-  exposedPorts: z.array(z.string()),
-  /** Name or number; empty is SIGTERM. */
-  stopSignal: z.string(),
-  volumes: z.array(z.string()),
-  labels: z.record(z.string(), z.string()),
-});
+export const StartConfig = z
+  .object({
+    entrypoint: z.array(z.string()),
+    cmd: z.array(z.string()),
+    env: z.array(z.string()).describe("`NAME=value`, in the image's order."),
+    user: z.string().describe("USER as written: name or number, optionally `:group`; empty is root."),
+    workingDir: z.string(),
+    exposedPorts: z.array(z.string()).describe("As `80/tcp`."),
+    stopSignal: z.string().describe("Name or number; empty is SIGTERM."),
+    volumes: z.array(z.string()),
+    labels: z.record(z.string(), z.string()),
+  })
+  .meta({ id: "StartConfig" });
 export type StartConfig = z.infer<typeof StartConfig>;
 
 export const imageKinds = ["rootfs", "disk", "iso", "reference"] as const;
@@ -41,24 +39,25 @@ export const Image = z
   .object({
     id: idSchema("image"),
     project: Name,
-    /** The references that name it now, fully written: `docker.io/library/nginx:1.27`, `localhost/web:latest`. */
-    references: z.array(z.string()),
+    references: z
+      .array(z.string())
+      .describe(
+        "The references that name it now, fully written: `docker.io/library/nginx:1.27`, `localhost/web:latest`.",
+      ),
     source: ImageSource,
     state: z.enum(["building", "ready", "failed"]),
-    /** Why it failed, in words; empty otherwise. */
-    reason: z.string(),
-    /** Digest of the content (the platform's manifest), `sha256:…`; null until known. */
-    contentDigest: z.string().nullable(),
+    reason: z.string().describe("Why it failed, in words; empty otherwise."),
+    contentDigest: z
+      .string()
+      .nullable()
+      .describe("Digest of the content (the platform's manifest), `sha256:…`; null until known."),
     kind: z.enum(imageKinds),
     os: z.string(),
-    /** As Go and OCI name it: `amd64`, `arm64`. */
-    architecture: z.string(),
+    architecture: z.string().describe("As Go and OCI name it: `amd64`, `arm64`."),
     firmware: z.enum(["kernel", "bios", "uefi"]),
-    /** Bytes of the files inside; null until known. */
-    sizeBytes: z.number().int().nullable(),
+    sizeBytes: z.number().int().nullable().describe("Bytes of the files inside; null until known."),
     startConfig: StartConfig.nullable(),
-    /** The operation that made it: its steps, progress and log. */
-    operationId: idSchema("operation").nullable(),
+    operationId: idSchema("operation").nullable().describe("The operation that made it: its steps, progress and log."),
     createdAt: Timestamp,
   })
   .meta({ id: "Image" });
@@ -68,7 +67,7 @@ export type Image = z.infer<typeof Image>;
 export const PullImage = z
   .strictObject({
     reference: z.string().min(1).max(512),
-    /** Ask the registry even if the reference is here. */ refresh: z.boolean().default(false),
+    refresh: z.boolean().default(false).describe("Ask the registry even if the reference is here."),
   })
   .meta({ id: "PullImage", examples: [{ reference: "nginx:1.27" }] });
 export type PullImage = z.infer<typeof PullImage>;

@@ -62,49 +62,55 @@ const argument = z
 export const Environment = z.record(environmentName, argument);
 
 /** What was asked of an instance. */
-export const InstanceSpec = z.object({
-  cpus: z.number().int().min(1).max(512),
-  memoryMib: z
-    .number()
-    .int()
-    .min(64)
-    .max(16 * 1024 * 1024),
-  disks: z.array(DiskSpec).min(1).max(16),
-  interfaces: z.array(InterfaceSpec).max(8),
-  ports: z.array(PublishedPort).max(256),
-  env: Environment,
-  /** Overrides the image's ENTRYPOINT; null keeps it. */
-  entrypoint: z.array(argument).max(4096).nullable(),
-  /** Overrides the image's CMD; null keeps it. */
-  command: z.array(argument).max(4096).nullable(),
-  /** Whether the process gets the console as its terminal, as `docker run -t`. */
-  tty: z.boolean(),
-  /** How long a stop waits after the image's stop signal before it cuts the power, in milliseconds. */
-  stopTimeoutMs: z.number().int().min(0).max(3_600_000),
-  /** The power state wished for. */
-  power: z.enum(["running", "stopped"]),
-  /** Raised by one for each restart asked for. */
-  restartGeneration: z.number().int().min(0),
-});
+export const InstanceSpec = z
+  .object({
+    cpus: z.number().int().min(1).max(512),
+    memoryMib: z
+      .number()
+      .int()
+      .min(64)
+      .max(16 * 1024 * 1024),
+    disks: z.array(DiskSpec).min(1).max(16),
+    interfaces: z.array(InterfaceSpec).max(8),
+    ports: z.array(PublishedPort).max(256),
+    env: Environment,
+    entrypoint: z.array(argument).max(4096).nullable().describe("Overrides the image's ENTRYPOINT; null keeps it."),
+    command: z.array(argument).max(4096).nullable().describe("Overrides the image's CMD; null keeps it."),
+    tty: z.boolean().describe("Whether the process gets the console as its terminal, as `docker run -t`."),
+    stopTimeoutMs: z
+      .number()
+      .int()
+      .min(0)
+      .max(3_600_000)
+      .describe("How long a stop waits after the image's stop signal before it cuts the power, in milliseconds."),
+    power: z.enum(["running", "stopped"]).describe("The power state wished for."),
+    restartGeneration: z.number().int().min(0).describe("Raised by one for each restart asked for."),
+  })
+  .meta({ id: "InstanceSpec" });
 export type InstanceSpec = z.infer<typeof InstanceSpec>;
 
 /** What was last observed of an instance. */
-export const InstanceStatus = z.object({
-  phase: InstancePhase,
-  /** The image's process runs and listens on every published TCP port. */
-  ready: z.boolean(),
-  health: z.enum(["healthy", "unhealthy", "unknown"]),
-  /** Why it is so, in words for a person; empty when there is nothing to say. */
-  reason: z.string(),
-  observedAt: Timestamp,
-  /** The exit code of the image's process in its last run; null while it runs or before. */
-  exitCode: z.number().int().nullable(),
-  startedAt: Timestamp.nullable(),
-  /** The spec's `restartGeneration` that the latest run was started for; null when it never ran. */
-  restartGeneration: z.number().int().nullable(),
-  /** The published ports with the host ports they really have. */
-  ports: z.array(PublishedPort),
-});
+export const InstanceStatus = z
+  .object({
+    phase: InstancePhase,
+    ready: z.boolean().describe("The image's process runs and listens on every published TCP port."),
+    health: z.enum(["healthy", "unhealthy", "unknown"]),
+    reason: z.string().describe("Why it is so, in words for a person; empty when there is nothing to say."),
+    observedAt: Timestamp,
+    exitCode: z
+      .number()
+      .int()
+      .nullable()
+      .describe("The exit code of the image's process in its last run; null while it runs or before."),
+    startedAt: Timestamp.nullable(),
+    restartGeneration: z
+      .number()
+      .int()
+      .nullable()
+      .describe("The spec's `restartGeneration` that the latest run was started for; null when it never ran."),
+    ports: z.array(PublishedPort).describe("The published ports with the host ports they really have."),
+  })
+  .meta({ id: "InstanceStatus" });
 export type InstanceStatus = z.infer<typeof InstanceStatus>;
 
 /** A virtual machine we manage. */
@@ -115,16 +121,13 @@ export const Instance = z
     project: Name,
     labels: Labels,
     imageId: idSchema("image"),
-    /** The reference the image had when the instance was made. */
-    image: z.string(),
+    image: z.string().describe("The reference the image had when the instance was made."),
     location: z.string(),
     nodeId: idSchema("node"),
-    /** Raised by one with each change of the spec or the labels; the ETag. */
-    generation: z.number().int(),
+    generation: z.number().int().describe("Raised by one with each change of the spec or the labels; the ETag."),
     spec: InstanceSpec,
     status: InstanceStatus,
-    /** The unfinished operation that holds the instance, if any. */
-    operationId: idSchema("operation").nullable(),
+    operationId: idSchema("operation").nullable().describe("The unfinished operation that holds the instance, if any."),
     createdAt: Timestamp,
     updatedAt: Timestamp,
   })
@@ -140,16 +143,16 @@ export const CreateInstance = z
     location: z.string().max(128).optional(),
     cpus: InstanceSpec.shape.cpus.default(1),
     memoryMib: InstanceSpec.shape.memoryMib.default(512),
-    /** The root disk's size; the image's own size or 1024 MiB, whichever is larger, when not given. */
-    diskMib: DiskSpec.shape.sizeMib.optional(),
+    diskMib: DiskSpec.shape.sizeMib
+      .optional()
+      .describe("The root disk's size; the image's own size or 1024 MiB, whichever is larger, when not given."),
     ports: z.array(PublishedPort.strict()).max(256).default([]),
     env: Environment.default({}),
     entrypoint: z.array(argument).max(4096).optional(),
     command: z.array(argument).max(4096).optional(),
     tty: z.boolean().default(false),
     stopTimeoutMs: InstanceSpec.shape.stopTimeoutMs.default(10_000),
-    /** Whether to start it at once. */
-    start: z.boolean().default(true),
+    start: z.boolean().default(true).describe("Whether to start it at once."),
   })
   .meta({
     id: "CreateInstance",
@@ -178,8 +181,7 @@ export const LogsQuery = z.object({
   project: Name.optional(),
   tail: numberFromText(z.number().int().min(0).max(1_000_000)).optional(),
   follow: YesOrNo.optional(),
-  /** Begin each line with the time it was written, RFC 3339. */
-  timestamps: YesOrNo.optional(),
+  timestamps: YesOrNo.optional().describe("Begin each line with the time it was written, RFC 3339."),
 });
 
 /** The first message of an exec connection, as JSON text. Streams follow as binary frames: see `execFrames`. */
@@ -187,24 +189,28 @@ export const ExecRequest = z
   .strictObject({
     command: z.array(argument).min(1).max(4096),
     env: Environment.default({}),
-    /** As USER in a Dockerfile: name or number, optionally `:group`; the image's own when not given. */
-    user: z.string().max(256).optional(),
+    user: z
+      .string()
+      .max(256)
+      .optional()
+      .describe("As USER in a Dockerfile: name or number, optionally `:group`; the image's own when not given."),
     workingDir: z.string().max(4096).optional(),
     tty: z.boolean().default(false),
     cols: z.number().int().min(1).max(1000).default(80),
     rows: z.number().int().min(1).max(1000).default(24),
-    /** Whether the client will send standard input; without it the program reads end-of-file. */
-    stdin: z.boolean().default(false),
-    /**
-     * The most output, in bytes, that the server sends beyond what the client has acknowledged by `{ack: bytes}`, and the most input that the client may send
-     * beyond what the server has. Without it only TCP holds either side back, and a client that does not read while it writes can block itself.
-     */
+    stdin: z
+      .boolean()
+      .default(false)
+      .describe("Whether the client will send standard input; without it the program reads end-of-file."),
     windowBytes: z
       .number()
       .int()
       .min(4096)
       .max(16 * 1024 * 1024)
-      .optional(),
+      .optional()
+      .describe(
+        "The most output, in bytes, that the server sends beyond what the client has acknowledged by `{ack: bytes}`, and the most input that the client may send beyond what the server has. Without it only TCP holds either side back, and a client that does not read while it writes can block itself.",
+      ),
   })
   .meta({ id: "ExecRequest", examples: [{ command: ["uname", "-a"] }] });
 export type ExecRequest = z.infer<typeof ExecRequest>;

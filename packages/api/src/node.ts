@@ -2,19 +2,23 @@ import { z } from "zod";
 import { IdOrName, idSchema, Name, Timestamp } from "./common.ts";
 
 /** What a driver can do at its location; an ability it lacks is answered `unsupported_by_driver` at request time. */
-export const DriverAbilities = z.object({
-  boots: z.array(z.enum(["rootfs", "disk", "iso", "reference"])),
-  console: z.boolean(),
-  channel: z.boolean(),
-  snapshots: z.boolean(),
-  templates: z.boolean(),
-  hotplug: z.boolean(),
-  networks: z.array(z.enum(["user", "bridged"])),
-});
+export const DriverAbilities = z
+  .object({
+    boots: z.array(z.enum(["rootfs", "disk", "iso", "reference"])),
+    console: z.boolean(),
+    channel: z.boolean(),
+    snapshots: z.boolean(),
+    templates: z.boolean(),
+    hotplug: z.boolean(),
+    networks: z.array(z.enum(["user", "bridged"])),
+  })
+  .meta({ id: "DriverAbilities" });
 export type DriverAbilities = z.infer<typeof DriverAbilities>;
 
 /** One thing a node was checked for; `hint` says what to do when it is not ok. */
-export const Check = z.object({ name: z.string(), ok: z.boolean(), detail: z.string(), hint: z.string() });
+export const Check = z
+  .object({ name: z.string(), ok: z.boolean(), detail: z.string(), hint: z.string() })
+  .meta({ id: "Check" });
 export type Check = z.infer<typeof Check>;
 
 /** A machine running berthd. */

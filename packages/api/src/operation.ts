@@ -12,29 +12,30 @@ export function isFinal(status: OperationStatus): boolean {
 }
 
 /** One step of an operation, as every client shows it. `percent` and `detail` are null when there is nothing to say. */
-export const OperationStep = z.object({
-  name: z.string(),
-  status: z.enum(["running", "succeeded", "failed", "undone"]),
-  startedAt: Timestamp,
-  endedAt: Timestamp.nullable(),
-  percent: z.number().min(0).max(100).nullable(),
-  detail: z.string().nullable(),
-});
+export const OperationStep = z
+  .object({
+    name: z.string(),
+    status: z.enum(["running", "succeeded", "failed", "undone"]),
+    startedAt: Timestamp,
+    endedAt: Timestamp.nullable(),
+    percent: z.number().min(0).max(100).nullable(),
+    detail: z.string().nullable(),
+  })
+  .meta({ id: "OperationStep" });
 export type OperationStep = z.infer<typeof OperationStep>;
 
 /** The durable record of work asked for. */
 export const Operation = z
   .object({
     id: idSchema("operation"),
-    /** Noun and verb: `instance.create`. */
-    type: z.string(),
+    type: z.string().describe("Noun and verb: `instance.create`."),
     project: Name,
     status: OperationStatus,
-    /** The object it works on; `name` is for people. */
-    target: z.object({ kind: z.string(), id: z.string(), name: z.string() }),
+    target: z
+      .object({ kind: z.string(), id: z.string(), name: z.string() })
+      .describe("The object it works on; `name` is for people."),
     steps: z.array(OperationStep),
-    /** Why it waits, when it does; empty otherwise. */
-    reason: z.string(),
+    reason: z.string().describe("Why it waits, when it does; empty otherwise."),
     error: Problem.nullable(),
     attempt: z.number().int(),
     createdAt: Timestamp,

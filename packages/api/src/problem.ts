@@ -8,14 +8,13 @@ export const Problem = z
     status: z.number().int(),
     code: z.string(),
     detail: z.string(),
-    /** What to do next. */
-    hint: z.string(),
-    /** Which parts of the request are wrong, and why. */
-    errors: z.array(z.object({ path: z.string(), message: z.string() })).optional(),
-    /** The operation that holds a busy object. */
-    operationId: z.string().optional(),
-    /** The answer's X-Request-Id, by which berthd's log tells more. */
-    requestId: z.string().optional(),
+    hint: z.string().describe("What to do next."),
+    errors: z
+      .array(z.object({ path: z.string(), message: z.string() }))
+      .optional()
+      .describe("Which parts of the request are wrong, and why."),
+    operationId: z.string().optional().describe("The operation that holds a busy object."),
+    requestId: z.string().optional().describe("The answer's X-Request-Id, by which berthd's log tells more."),
   })
   .meta({ id: "Problem" });
 export type Problem = z.infer<typeof Problem>;

@@ -217,13 +217,13 @@ function successOf(route: Route, isUpload: boolean, components: Components): Ope
 function fieldsOf(object: z.ZodObject | undefined, place: "path" | "query", components: Components): Parameter[] {
   return Object.entries(object?.shape ?? {}).map(([name, field]) => {
     const schema = field as z.ZodType;
-    const description = words[name];
+    const { description = words[name], ...json } = components.of(schema, "output");
     return {
       name,
       in: place,
       required: place === "path" || !schema.safeParse(undefined).success,
-      ...(description && place === "query" ? { description } : {}),
-      schema: components.of(schema, "output"),
+      ...(typeof description === "string" && place === "query" ? { description } : {}),
+      schema: json,
     };
   });
 }

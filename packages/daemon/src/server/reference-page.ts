@@ -173,15 +173,18 @@ export function example(path: string, method: string, operation: OpenApiOperatio
 function typeSection(name: string, schema: JsonSchema): string {
   const properties = Object.entries((schema.properties ?? {}) as Record<string, JsonSchema>);
   const required = (schema.required ?? []) as string[];
-  const rows = properties.map(
-    ([key, property]) =>
-      `<tr><td><code>${escapeHtml(key)}</code></td><td>${typeWords(property)}${required.includes(key) ? "" : ` <span class="quiet">${property.default === undefined ? "optional" : ""}</span>`}</td></tr>`,
-  );
-  return `<h3 id="type-${name}"><a href="#type-${name}">${name}</a></h3>${rows.length > 0 ? `<table>${rows.join("")}</table>` : `<p>${typeWords(schema)}</p>`}`;
+  const rows = properties.map(([key, property]) => {
+    const optional =
+      required.includes(key) || property.default !== undefined ? "" : ` <span class="quiet">optional</span>`;
+    const words = property.description ? `<br>${inline(String(property.description))}` : "";
+    return `<tr><td><code>${escapeHtml(key)}</code></td><td>${typeWords(property)}${optional}${words}</td></tr>`;
+  });
+  const content = rows.length > 0 ? `<table>${rows.join("")}</table>` : `<p>${typeWords(schema)}</p>`;
+  return `<h3 id="type-${name}"><a href="#type-${name}">${name}</a></h3>${content}`;
 }
 
 /** A schema in words, with its limits; HTML. */
-export function typeWords(schema: JsonSchema, depth = 0): string {
+export function typeWords(schema: JsonSchema): string {
   if (typeof schema.$ref === "string") {
     const name = schema.$ref.split("/").at(-1) ?? "";
     return `<a href="#type-${name}">${name}</a>`;
@@ -190,14 +193,14 @@ export function typeWords(schema: JsonSchema, depth = 0): string {
   if (Array.isArray(schema.enum))
     return schema.enum.map((value) => `<code>${escapeHtml(String(value))}</code>`).join(" | ");
   const alternatives = (schema.anyOf ?? schema.oneOf) as JsonSchema[] | undefined;
-  if (alternatives) return alternatives.map((one) => typeWords(one, depth + 1)).join(" | ") + limits(schema);
-  if (schema.type === "array") return `list of ${typeWords(schema.items as JsonSchema, depth + 1)}${limits(schema)}`;
+  if (alternatives) return alternatives.map((one) => typeWords(one)).join(" | ") + limits(schema);
+  if (schema.type === "array") return `list of ${typeWords(schema.items as JsonSchema)}${limits(schema)}`;
   if (schema.type === "object" && schema.properties) {
     const fields = Object.entries(schema.properties as Record<string, JsonSchema>);
-    return `{ ${fields.map(([key, property]) => `<code>${escapeHtml(key)}</code>: ${typeWords(property, depth + 1)}`).join(", ")} }`;
+    return `{ ${fields.map(([key, property]) => `<code>${escapeHtml(key)}</code>: ${typeWords(property)}`).join(", ")} }`;
   }
   if (schema.type === "object")
-    return `map of ${typeWords((schema.additionalProperties ?? {}) as JsonSchema, depth + 1)}${limits(schema)}`;
+    return `map of ${typeWords((schema.additionalProperties ?? {}) as JsonSchema)}${limits(schema)}`;
   const type = Array.isArray(schema.type) ? schema.type.join(" | ") : String(schema.type ?? "anything");
   return `${schema.format === "date-time" ? "time (RFC 3339)" : type}${limits(schema)}`;
 }
