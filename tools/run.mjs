@@ -41,7 +41,8 @@ async function run(command, args) {
 }
 
 /**
- * Runs the command and answers with its exit code. Ctrl-C reaches it from the terminal as it does us, so it alone decides; a signal sent to us alone is passed on.
+ * Runs the command and answers with its exit code. A terminal's Ctrl-C reaches it as it does us, so it alone decides; without a terminal a signal was sent
+ * to us alone and is passed on.
  * @param {string} node
  * @param {string[]} args
  * @param {NodeJS.ProcessEnv} env
@@ -50,7 +51,7 @@ async function run(command, args) {
 function hand(node, args, env) {
   return new Promise((resolve, reject) => {
     const child = spawn(node, args, { cwd: repositoryRoot, env, stdio: "inherit" });
-    process.on("SIGINT", () => {});
+    process.on("SIGINT", () => process.stdin.isTTY || child.kill("SIGINT"));
     for (const signal of /** @type {const} */ (["SIGTERM", "SIGHUP"])) process.on(signal, () => child.kill(signal));
     child.once("error", reject);
     child.once("exit", (code, signal) => resolve(code ?? (signal === "SIGINT" ? 130 : 1)));
