@@ -1,4 +1,4 @@
-import { copyFile, mkdir, readdir, symlink, writeFile } from "node:fs/promises";
+import { chmod, chown, copyFile, mkdir, readdir, readFile, symlink, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { scratchDirectory } from "../../../../../test/support/scratch.ts";
@@ -136,5 +136,52 @@ describe("a build", () => {
     };
     await expect(images.build({ directory, dockerfile: "Dockerfile", buildArgs: {} }, stopping)).rejects.toThrow();
     expect(await readdir(join(dataDirectory, "tmp"))).toEqual([]);
+  });
+
+  const buildImage = join(import.meta.dirname, "../testing/build-image.ts");
+
+  test("by an ordinary user with subordinate ids gives the same owners", async () => {
+    const { uid } = await host.facts();
+    const directory = await context({
+      Dockerfile: "FROM scratch\nCOPY busybox /bin/sh\nRUN echo x > /x; /bin/sh -c 'chown 1000:50 /x'\n",
+    });
+    const folder = await scratchDirectory("usr");
+    await chmod(directory, 0o755);
+    await chmod(dirname(directory), 0o755);
+    const [program = "", ...args] = uid === 0 ? ["unshare", "--mount", "--"] : ["env"];
+    const idsFile = join(folder, "subordinate-ids");
+    await writeFile(idsFile, "65534:100000:65536\n");
+    const data = join(folder, "data");
+    await mkdir(data);
+    if (uid === 0) await chown(data, 65_534, 65_534);
+    const how = uid === 0 ? ["--as", "65534", idsFile] : ["--build"];
+    const { stdout } = await host.run(program, [...args, process.execPath, buildImage, ...how, data, directory]);
+    const facts = await readBack(host, /artifact (.*)/.exec(stdout)?.[1] ?? "", ["/x", "/bin/sh"]);
+    expect(facts["/x"]).toMatchObject({ uid: 1000, gid: 50 });
+    expect(facts["/bin/sh"]).toMatchObject({ uid: 0, gid: 0 });
+    expect(await readdir(join(data, "tmp"))).toEqual([]);
+  });
+
+  test("leaves no process when berthd is killed", async () => {
+    const seconds = `${100_000 + Math.floor(Math.random() * 100_000)}`;
+    const directory = await context({
+      Dockerfile: `FROM scratch\nCOPY busybox /bin/sh\nRUN echo started; exec /bin/sh -c 'sleep ${seconds}'\n`,
+    });
+    const sleepers = async () => {
+      const found: string[] = [];
+      for (const pid of (await readdir("/proc")).filter((name) => /^\d+$/.test(name))) {
+        const words = (await readFile(`/proc/${pid}/cmdline`, "utf8").catch(() => "")).replaceAll("\0", " ");
+        if (words.includes(`sleep ${seconds}`)) found.push(pid);
+      }
+      return found;
+    };
+    const child = host.start(process.execPath, [buildImage, "--build", await scratchDirectory("kil"), directory]);
+    const ended = child.done.catch(() => {});
+    for await (const chunk of child.stdout) if (String(chunk).includes("started")) break;
+    while ((await sleepers()).length === 0);
+    process.kill(child.pid, "SIGKILL");
+    await ended;
+    while ((await sleepers()).length > 0);
+    expect(await sleepers()).toEqual([]);
   });
 });

@@ -38,9 +38,13 @@ export function createBuildahBuilder(options: BuildahOptions): Builder {
 
     await mkdir(temporaryDirectory, { recursive: true });
     const folder = await mkdtemp(join(temporaryDirectory, "build-"));
-    const namespace = await openUserNamespace(host, folder);
+    const namespace = await openUserNamespace(host, folder).catch(async (error: unknown) => {
+      await rm(folder, { recursive: true, force: true });
+      throw error;
+    });
     const dispose = async () => {
-      await namespace.removeFolder();
+      // From inside: files of a build belong to ids that an ordinary user cannot touch.
+      await namespace.run("rm", ["-rf", "--", join(folder, "run")], { timeoutMs: 10 * 60_000 }).catch(() => {});
       await namespace[Symbol.asyncDispose]();
       await rm(folder, { recursive: true, force: true });
     };
@@ -55,7 +59,7 @@ export function createBuildahBuilder(options: BuildahOptions): Builder {
           ...[`dir:${layout}`, `containers-storage:${baseName(base.digest)}`],
         ]);
       }
-      const contextCopy = await namespace.copyTree(context, join(folder, "context"), work.signal);
+      const contextCopy = await namespace.share(context, join(folder, "context"), work.signal);
       const ignoreFile = join(contextCopy, `${request.dockerfile}.dockerignore`);
       const hasIgnoreFile = await stat(ignoreFile).then(
         (found) => found.isFile(),
