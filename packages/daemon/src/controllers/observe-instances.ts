@@ -75,7 +75,8 @@ async function look(services: Services, id: string): Promise<void> {
   await store.transaction(async (tx) => {
     const current = await readInstance(tx, id);
     if (!current || current.operationId || !isSame(current, instance)) return;
-    await writeStatus(tx, current, observedStatus(current.status, seenState(observed), new Date().toISOString()), null);
+    const now = new Date().toISOString();
+    await writeStatus(tx, current, observedStatus(current.status, seenState(observed), current.spec.power, now), null);
   });
 }
 

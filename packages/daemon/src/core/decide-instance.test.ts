@@ -32,7 +32,7 @@ const nothing: ObservedInstance = {
   ready: false,
 };
 const off: ObservedInstance = { ...healthy, power: "stopped", ready: false };
-const run: InstanceWish = { present: true, power: "running", restartGeneration: 0, force: false };
+const run: InstanceWish = { present: true, power: "running", prepared: false, restartGeneration: 0, force: false };
 const stop: InstanceWish = { ...run, power: "stopped" };
 const remove: InstanceWish = { ...stop, present: false };
 
@@ -123,6 +123,17 @@ describe("what is next for an instance", () => {
     ["a stop asks first", "stop-guest", () => next(stop, {}, healthy)],
     ["a forced stop does not", "power-off", () => next({ ...stop, force: true }, {}, healthy)],
     ["nor does one without a channel", "power-off", () => next(stop, { guestVisible: false }, healthy)],
+    [
+      "one made but not started gets its disks",
+      "create-disks",
+      () => next({ ...stop, prepared: true }, { artifact: true }, nothing),
+    ],
+    ["and is done with its machine", "done", () => next({ ...stop, prepared: true }, {}, off)],
+    [
+      "a program that failed while its machine powers off is reported",
+      "exited_early (kept)",
+      () => next(run, { ready: false, exit: { code: 3 } }, healthy, "start-machine"),
+    ],
     ["a stopped one is done", "done", () => next(stop, {}, off)],
     ["a delete stops, destroys, then deletes the disks", "stop-guest", () => next(remove, {}, healthy)],
     ["the machine goes before its disks", "destroy-machine", () => next(remove, {}, off)],

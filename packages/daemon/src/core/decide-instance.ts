@@ -4,6 +4,8 @@ import { BerthError } from "@berth/api";
 export interface InstanceWish {
   readonly present: boolean;
   readonly power: "running" | "stopped";
+  /** Whether disks and machine must be there although it shall not run. */
+  readonly prepared: boolean;
   /** A running guest started for an older generation is restarted. */
   readonly restartGeneration: number;
   /** Cut the power without asking the guest first. */
@@ -77,8 +79,9 @@ export function decideInstance(
   finished: ReadonlySet<InstanceStepName>,
 ): InstanceDecision {
   if (!wish.present) return decideAbsent(wish, seen, finished);
-  if (wish.power === "stopped") return seen.power === "stopped" ? { done: true } : decidePowerOff(wish, seen, finished);
-  return decideRunning(wish, seen, finished);
+  if (wish.power === "running") return decideRunning(wish, seen, finished);
+  if (seen.power !== "stopped") return decidePowerOff(wish, seen, finished);
+  return (wish.prepared ? decidePreparation(seen) : undefined) ?? { done: true };
 }
 
 function decideAbsent(
@@ -114,8 +117,9 @@ function decideRunning(
   const outdated = seen.runGeneration !== null && seen.runGeneration < wish.restartGeneration;
   if (outdated) return decidePowerOff(wish, seen, finished);
   if (seen.power === "paused") return { run: "start-machine" };
+  // The guest has said how it ended and is powering off.
+  if (seen.exit !== null || seen.failure !== null) return decideEnded(seen);
   if (!seen.guestVisible || seen.ready) return { done: true };
-  if (seen.failure !== null) return { fail: new BerthError("start_failed", seen.failure), keep: true };
   if (!finished.has("await-ready")) return { run: "await-ready" };
   const reason = seen.notReadyReason || "the guest has said nothing";
   return { fail: new BerthError("not_ready_in_time", `Still not ready: ${reason}.`), keep: true };

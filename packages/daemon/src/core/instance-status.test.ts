@@ -26,38 +26,63 @@ const running: SeenState = {
 };
 
 it("changes nothing but the time while all is well", () => {
-  const after = observedStatus(before, running, now);
+  const after = observedStatus(before, running, "running", now);
   expect(after.observedAt).toBe(now);
   expect(statusChanged(before, after)).toBe(false);
   expect(changeEvent(before, after)).toBeUndefined();
 });
 
 it("tells why a running one is not ready", () => {
-  const after = observedStatus(before, { ...running, ready: false, notReadyReason: "nothing listens on port 80" }, now);
+  const after = observedStatus(
+    before,
+    { ...running, ready: false, notReadyReason: "nothing listens on port 80" },
+    "running",
+    now,
+  );
   expect(after).toMatchObject({ phase: "running", ready: false, reason: "nothing listens on port 80" });
   expect(changeEvent(before, after)).toBe("instance.unready");
 });
 
 it("keeps the exit code of one that ended", () => {
-  const after = observedStatus(before, { ...running, power: "stopped", exit: { code: 3 }, ready: false }, now);
+  const after = observedStatus(
+    before,
+    { ...running, power: "stopped", exit: { code: 3 }, ready: false },
+    "running",
+    now,
+  );
   expect(after).toMatchObject({ phase: "stopped", exitCode: 3, reason: "its process ended with exit code 3" });
   expect(changeEvent(before, after)).toBe("instance.stopped");
 });
 
+it("says nothing of how one ended that was asked to stop", () => {
+  expect(observedStatus(before, { ...running, power: "stopped", exit: { code: 137 } }, "stopped", now).reason).toBe("");
+});
+
+it("shows one whose guest has ended as stopping until its machine is off, and a failed one as failed", () => {
+  const ended = { ...running, ready: false, exit: { code: 3 } };
+  expect(observedStatus(before, ended, "running", now)).toMatchObject({ phase: "stopping", exitCode: 3, ready: false });
+  expect(observedStatus({ ...before, phase: "failed" }, ended, "running", now).phase).toBe("failed");
+});
+
 it("says what the driver says when the guest said nothing", () => {
-  const after = observedStatus(before, { ...running, power: "stopped", powerReason: "the host was restarted" }, now);
+  const after = observedStatus(
+    before,
+    { ...running, power: "stopped", powerReason: "the host was restarted" },
+    "running",
+    now,
+  );
   expect(after.reason).toBe("the host was restarted");
 });
 
 it("keeps a failure until the instance runs again", () => {
   const failed: InstanceStatus = { ...before, phase: "failed", ready: false, reason: "no such file" };
-  expect(observedStatus(failed, { ...running, power: "stopped" }, now)).toMatchObject({
+  expect(observedStatus(failed, { ...running, power: "stopped" }, "running", now)).toMatchObject({
     phase: "failed",
     reason: "no such file",
   });
-  expect(observedStatus(failed, running, now)).toMatchObject({ phase: "running", reason: "" });
+  expect(observedStatus(failed, running, "running", now)).toMatchObject({ phase: "running", reason: "" });
 });
 
 it("takes a guest it cannot see into for ready once it runs", () => {
-  expect(observedStatus(before, { ...running, guestVisible: false, ready: false }, now).ready).toBe(true);
+  expect(observedStatus(before, { ...running, guestVisible: false, ready: false }, "running", now).ready).toBe(true);
 });

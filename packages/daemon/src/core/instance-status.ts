@@ -1,4 +1,4 @@
-import type { InstancePhase, InstanceStatus } from "@berth/api";
+import type { InstancePhase, InstanceSpec, InstanceStatus } from "@berth/api";
 import type { ObservedInstance } from "./decide-instance.ts";
 
 const shown = [
@@ -21,10 +21,15 @@ export function seenState(observed: ObservedInstance): SeenState {
 }
 
 /**
- * The status of an instance no operation is working on, from what is seen of it. A failure stays until the instance runs again:
+ * The status of an instance no operation is working on, from what is seen of it and the power wished for. A failure stays until the instance runs again:
  * that it is off now says less than why.
  */
-export function observedStatus(previous: InstanceStatus, seen: SeenState, now: string): InstanceStatus {
+export function observedStatus(
+  previous: InstanceStatus,
+  seen: SeenState,
+  wished: InstanceSpec["power"],
+  now: string,
+): InstanceStatus {
   const exitCode = seen.exit?.code ?? null;
   if (seen.power === "stopped") {
     const failed = previous.phase === "failed";
@@ -33,10 +38,15 @@ export function observedStatus(previous: InstanceStatus, seen: SeenState, now: s
       phase: failed ? "failed" : "stopped",
       ready: false,
       health: "unknown",
-      reason: failed ? previous.reason : endReason(seen),
+      reason: failed ? previous.reason : wished === "stopped" ? "" : endReason(seen),
       observedAt: now,
       exitCode: exitCode ?? previous.exitCode,
     };
+  }
+  if (seen.exit !== null || seen.failure !== null) {
+    // The guest has said how it ended and is powering off.
+    const phase = previous.phase === "failed" ? "failed" : "stopping";
+    return { ...previous, phase, ready: false, health: "unknown", observedAt: now, exitCode };
   }
   const ready = seen.guestVisible ? seen.ready : true;
   return {
@@ -59,7 +69,6 @@ function endReason(seen: SeenState): string {
 
 function runReason(seen: SeenState, ready: boolean): string {
   if (seen.power === "paused") return "the machine is paused, and not by Berth";
-  if (seen.failure !== null) return seen.failure;
   return ready ? "" : seen.notReadyReason;
 }
 

@@ -191,7 +191,7 @@ async function requestChange(
     power: asked.verb === "stop" || asked.verb === "delete" ? ("stopped" as const) : ("running" as const),
     restartGeneration: instance.spec.restartGeneration + (asked.verb === "restart" ? 1 : 0),
   };
-  const status = { ...instance.status, phase: phaseOf[asked.verb] };
+  const status = { ...instance.status, phase: phaseOf[asked.verb], ready: false, health: "unknown" as const };
   const updated = await updateInstance(tx, instance.id, { spec, status });
   return { instance: { ...updated, operationId: operation.id }, operation };
 }

@@ -10,7 +10,7 @@ export function tokenServices(store: Store): Services["tokens"] {
       const token = await findTokenByHash(store.queries, hash);
       const role = roles.find((name) => name === token?.role);
       if (!token || !role) return undefined;
-      await touchToken(store.queries, token.id);
+      await touchToken(store.queries, token);
       return { tokenId: token.id, name: token.name, role, project: token.project };
     },
   };

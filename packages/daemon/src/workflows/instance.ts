@@ -87,6 +87,7 @@ function wishOf(verb: Verb, operation: Claimed, instance: Instance): InstanceWis
   return {
     present: verb !== "delete",
     power: verb === "stop" || verb === "delete" ? "stopped" : instance.spec.power,
+    prepared: verb === "create",
     restartGeneration: instance.spec.restartGeneration,
     force: InstanceInput.parse(operation.input).force,
   };
@@ -125,7 +126,8 @@ async function settle(tx: Transaction, verb: Verb, operation: Claimed, outcome: 
 function settledStatus(verb: Verb, instance: Instance, outcome: Outcome): InstanceStatus {
   const now = new Date().toISOString();
   const status = { ...instance.status, observedAt: now };
-  if (outcome.status === "succeeded") return observedStatus(status, outcome.result as unknown as SeenState, now);
+  if (outcome.status === "succeeded")
+    return observedStatus(status, outcome.result as unknown as SeenState, instance.spec.power, now);
   const off = { ...status, ready: false, health: "unknown" as const };
   if (outcome.status === "cancelled") {
     // A cancelled start was undone; after any other the controller looks at once how things stand.
