@@ -1,0 +1,45 @@
+import type { Instance } from "@berth/api";
+import { command, instanceArgument } from "../../command.ts";
+import { formatPort } from "../../ports.ts";
+import { age, facts, mebibytes } from "../../text.ts";
+
+export default command<Record<never, never>, [string]>({
+  parameters: { positional: { kind: "tuple", parameters: [instanceArgument] } },
+  async run(context, _flags, name) {
+    const client = await context.client();
+    const instance = await client.getInstance({ params: { instance: name } });
+    context.print(instance, () => facts(describe(instance, Date.now())));
+  },
+});
+
+function describe({ status, spec, ...instance }: Instance, now: number): [string, string][] {
+  const optional: [string, string | null | undefined][] = [
+    ["Reason", status.reason],
+    ["Exit code", status.exitCode?.toString()],
+    ["Up", status.startedAt && age(status.startedAt, now)],
+    ["Operation", instance.operationId],
+    ["Ports", status.ports.map(formatPort).join(", ")],
+    [
+      "Labels",
+      Object.entries(instance.labels)
+        .map(([key, value]) => `${key}=${value}`)
+        .join(", "),
+    ],
+    ["Environment", Object.keys(spec.env).join(", ")],
+    ["Entrypoint", spec.entrypoint && JSON.stringify(spec.entrypoint)],
+    ["Command", spec.command && JSON.stringify(spec.command)],
+  ];
+  return [
+    ["Name", instance.name],
+    ["Id", instance.id],
+    ["Image", instance.image],
+    ["Phase", status.phase],
+    ["Ready", status.ready ? "yes" : "no"],
+    ["CPUs", String(spec.cpus)],
+    ["Memory", mebibytes(spec.memoryMib)],
+    ["Disk", spec.disks.map((disk) => mebibytes(disk.sizeMib)).join(", ")],
+    ["Location", instance.location],
+    ["Created", `${instance.createdAt} (${age(instance.createdAt, now)} ago)`],
+    ...optional.flatMap(([name, value]): [string, string][] => (value ? [[name, value]] : [])),
+  ];
+}

@@ -1,0 +1,43 @@
+/** A port to publish, as the API takes it. */
+export interface PortToPublish {
+  hostAddress?: string;
+  hostPort?: number;
+  guestPort: number;
+  protocol?: "tcp" | "udp";
+}
+
+/**
+ * Reads docker's -p: `80`, `8080:80`, `127.0.0.1:8080:80`, `127.0.0.1::80`, `[::1]:8080:80`, each with `/tcp` or `/udp`. Without an address berthd
+ * publishes on loopback; without a host port it takes a free one.
+ */
+export function parsePort(input: string): PortToPublish {
+  const match = /^(?:(?:(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+)):(\d*):)|(\d+):)?(\d+)(?:\/(tcp|udp))?$/.exec(input);
+  if (!match)
+    throw new SyntaxError("must look like 80, 8080:80, 127.0.0.1:8080:80 or [::1]:8080:80, with /udp for UDP");
+  const [, ipv6, ipv4, behindAddress, alone, guest, protocol] = match;
+  const hostAddress = ipv6 ?? ipv4;
+  const hostPort = behindAddress || alone;
+  return {
+    ...(hostAddress === undefined ? {} : { hostAddress }),
+    ...(hostPort === undefined || hostPort === "" ? {} : { hostPort: parseNumber(hostPort, 0) }),
+    guestPort: parseNumber(guest ?? "", 1),
+    ...(protocol === undefined ? {} : { protocol: protocol as "tcp" | "udp" }),
+  };
+}
+
+function parseNumber(text: string, least: number): number {
+  const port = Number(text);
+  if (port < least || port > 65535) throw new SyntaxError(`${text} is not a port: 1 to 65535`);
+  return port;
+}
+
+/** A published port as docker shows it: `127.0.0.1:8080->80/tcp`. */
+export function formatPort(port: {
+  hostAddress: string;
+  hostPort: number;
+  guestPort: number;
+  protocol: string;
+}): string {
+  const address = port.hostAddress.includes(":") ? `[${port.hostAddress}]` : port.hostAddress;
+  return `${address}:${port.hostPort}->${port.guestPort}/${port.protocol}`;
+}

@@ -1,0 +1,93 @@
+import { readFile, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { UserError } from "./errors.ts";
+import type { Surroundings } from "./surroundings.ts";
+
+/** Where berthd is and what to show it. */
+export interface Settings {
+  readonly url: string;
+  readonly token: string;
+}
+
+const defaultUrl = "http://127.0.0.1:8642";
+
+type Outside = Pick<Surroundings, "env" | "home" | "uid">;
+
+/** Where berthd keeps its data when nobody says otherwise. */
+export function dataFolder({ env, home, uid }: Outside): string {
+  if (env.BERTH_DATA_DIR) return env.BERTH_DATA_DIR;
+  return uid === 0 ? "/var/lib/berth" : join(env.XDG_DATA_HOME || join(home, ".local/share"), "berth");
+}
+
+/** The settings file of the client. */
+export function settingsFile({ env, home }: Pick<Outside, "env" | "home">): string {
+  return join(env.XDG_CONFIG_HOME || join(home, ".config"), "berth/config.json");
+}
+
+/**
+ * Finds berthd: BERTH_URL and BERTH_TOKEN, else the settings file, else the daemon of this machine by its data folder. A token is only ever sent to the
+ * address it belongs to: the file's to the file's, the local daemon's to the local daemon's.
+ */
+export async function readSettings(outside: Outside): Promise<Settings> {
+  const [file, local] = await Promise.all([
+    readSettingsFile(settingsFile(outside)),
+    readLocalSettings(dataFolder(outside)),
+  ]);
+  const url = trim(outside.env.BERTH_URL || file.url || local.url || defaultUrl);
+  if (!/^https?:\/\/[^/]/.test(url)) throw new UserError(`BERTH_URL must look like ${defaultUrl}, not "${url}".`);
+  if (outside.env.BERTH_TOKEN) return { url, token: outside.env.BERTH_TOKEN };
+  if (file.token && (file.url === undefined || trim(file.url) === url)) return { url, token: file.token };
+  if (local.token && trim(local.url ?? defaultUrl) === url) return { url, token: local.token };
+  return { url, token: "" };
+}
+
+function trim(url: string): string {
+  return url.replace(/\/+$/, "");
+}
+
+async function readSettingsFile(path: string): Promise<Partial<Settings>> {
+  const text = await readOrNothing(path);
+  if (text === undefined) return {};
+  const value = parse(text);
+  if (typeof value !== "object" || value === null)
+    throw new UserError(`${path} must hold a JSON object: {"url": "…", "token": "…"}.`);
+  const { url, token } = value as Partial<Record<keyof Settings, unknown>>;
+  for (const [name, one] of Object.entries({ url, token })) {
+    if (one !== undefined && typeof one !== "string") throw new UserError(`In ${path}, "${name}" must be a text.`);
+  }
+  if (token !== undefined && ((await stat(path)).mode & 0o077) !== 0) {
+    throw new UserError(`${path} holds a token and others can read it.`, `Run: chmod 600 ${path}`);
+  }
+  return {
+    ...(url === undefined ? {} : { url: url as string }),
+    ...(token === undefined ? {} : { token: token as string }),
+  };
+}
+
+/** What the daemon of a data folder says of itself: its address while it is up, and its token. */
+export async function readLocalSettings(folder: string): Promise<Partial<Settings>> {
+  const [url, token] = await Promise.all([
+    readOrNothing(join(folder, "listen")),
+    readOrNothing(join(folder, "admin-token")),
+  ]);
+  return { ...(url ? { url: url.trim() } : {}), ...(token ? { token: token.trim() } : {}) };
+}
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+/** A file's text; undefined when it is not there, or not for us to read. */
+async function readOrNothing(path: string): Promise<string | undefined> {
+  try {
+    return await readFile(path, "utf8");
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code;
+    if (code === "ENOENT" || code === "ENOTDIR" || code === "EACCES") return undefined;
+    throw error;
+  }
+}

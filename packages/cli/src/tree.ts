@@ -1,0 +1,94 @@
+import type { CommandValue } from "./command.ts";
+
+/** A command that is loaded when it is asked for. */
+export interface Leaf {
+  readonly brief: string;
+  readonly load: () => Promise<{ readonly default: CommandValue }>;
+  readonly hidden?: true;
+  /** The command's last words are another program's and its options: everything behind this many arguments is passed on as it is. */
+  readonly passOnAfter?: number;
+}
+
+/** Commands under a noun. */
+export interface Branch {
+  readonly brief: string;
+  readonly routes: Readonly<Record<string, Leaf>>;
+}
+
+export const aliases: Readonly<Record<string, string>> = { ps: "ls", run: "launch", images: "image" };
+
+/** Every command there is, by the words that call it. */
+export const tree: Readonly<Record<string, Leaf | Branch>> = {
+  launch: {
+    brief: "Make an instance from an image",
+    load: () => import("./commands/instance/launch.ts"),
+    passOnAfter: 1,
+  },
+  ls: { brief: "List instances", load: () => import("./commands/instance/ls.ts") },
+  show: { brief: "Show one instance", load: () => import("./commands/instance/show.ts") },
+  start: { brief: "Start instances", load: () => import("./commands/instance/start.ts") },
+  stop: { brief: "Stop instances", load: () => import("./commands/instance/stop.ts") },
+  restart: { brief: "Restart instances", load: () => import("./commands/instance/restart.ts") },
+  rm: { brief: "Delete instances and their disks", load: () => import("./commands/instance/rm.ts") },
+  exec: { brief: "Run a program in a guest", load: () => import("./commands/instance/exec.ts"), passOnAfter: 1 },
+  shell: { brief: "Open a shell in a guest", load: () => import("./commands/instance/shell.ts") },
+  logs: { brief: "Show what an instance wrote to its console", load: () => import("./commands/instance/logs.ts") },
+  cp: { brief: "Copy files into a guest or out of it", load: () => import("./commands/instance/cp.ts") },
+  console: { brief: "Attach to the serial console", load: () => import("./commands/instance/console.ts") },
+  image: {
+    brief: "Images",
+    routes: {
+      pull: { brief: "Pull images from a registry", load: () => import("./commands/image/pull.ts") },
+      build: { brief: "Build an image from a Dockerfile", load: () => import("./commands/image/build.ts") },
+      ls: { brief: "List images", load: () => import("./commands/image/ls.ts") },
+      show: { brief: "Show one image", load: () => import("./commands/image/show.ts") },
+      rm: { brief: "Delete images", load: () => import("./commands/image/rm.ts") },
+    },
+  },
+  op: {
+    brief: "Operations: the work that was asked for",
+    routes: {
+      ls: { brief: "List operations, newest first", load: () => import("./commands/op/ls.ts") },
+      show: { brief: "Show one operation with its steps", load: () => import("./commands/op/show.ts") },
+      cancel: { brief: "Cancel operations", load: () => import("./commands/op/cancel.ts") },
+      wait: { brief: "Wait for an operation to end", load: () => import("./commands/op/wait.ts") },
+      log: { brief: "Show the log of a pull or build", load: () => import("./commands/op/log.ts") },
+    },
+  },
+  node: {
+    brief: "Nodes: the machines that run berthd",
+    routes: {
+      ls: { brief: "List nodes", load: () => import("./commands/node/ls.ts") },
+      show: { brief: "Show one node: what it has, can do and lacks", load: () => import("./commands/node/show.ts") },
+    },
+  },
+  events: { brief: "Follow what happens", load: () => import("./commands/system/events.ts") },
+  doctor: { brief: "Check berthd and its nodes", load: () => import("./commands/system/doctor.ts") },
+  down: { brief: "Stop every instance", load: () => import("./commands/system/down.ts") },
+  purge: { brief: "Remove everything Berth made on this machine", load: () => import("./commands/system/purge.ts") },
+  completion: {
+    brief: "Print a completion script for bash, zsh or fish",
+    load: () => import("./commands/system/completion.ts"),
+  },
+  version: { brief: "Print the version", load: () => import("./commands/system/version.ts") },
+};
+
+/** The command that words call, with the words that name it. */
+export function findLeaf(
+  words: readonly string[],
+): { readonly path: readonly string[]; readonly leaf: Leaf } | undefined {
+  const [first = "", second = ""] = words;
+  const noun = aliases[first] ?? first;
+  const found = Object.hasOwn(tree, noun) ? tree[noun] : undefined;
+  if (!found) return undefined;
+  if ("load" in found) return { path: [noun], leaf: found };
+  const leaf = Object.hasOwn(found.routes, second) ? found.routes[second] : undefined;
+  return leaf && { path: [noun, second], leaf };
+}
+
+/** The words of every command. */
+export function allPaths(): readonly (readonly string[])[] {
+  return Object.entries(tree).flatMap(([noun, entry]) =>
+    "load" in entry ? [[noun]] : Object.keys(entry.routes).map((verb) => [noun, verb]),
+  );
+}
