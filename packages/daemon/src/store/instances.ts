@@ -12,6 +12,7 @@ import { type Selectable, sql } from "kysely";
 import { z } from "zod";
 import { readJson, toTimestamp } from "./json.ts";
 import { type Page, readAgeCursor, toPage } from "./page.ts";
+import { prepare } from "./prepared.ts";
 import type { InstanceTable } from "./schema.ts";
 import type { Queries, Transaction } from "./store.ts";
 
@@ -129,20 +130,22 @@ async function writeLabels(
   if (rows.length > 0) await tx.insertInto("instance_label").values(rows).execute();
 }
 
+const selectById = prepare((queries, id: string) =>
+  queries.selectFrom("instance").select(columns).where("instance.id", "=", id),
+);
+const selectByName = prepare((queries, project: string, name: string) =>
+  queries.selectFrom("instance").select(columns).where("project", "=", project).where("name", "=", name),
+);
+
 /** The instance of a project with this id or name; undefined when there is none. */
 export async function findInstance(queries: Queries, project: string, idOrName: string): Promise<Instance | undefined> {
-  const row = await queries
-    .selectFrom("instance")
-    .select(columns)
-    .where("project", "=", project)
-    .where(isId(idOrName) ? "id" : "name", "=", idOrName)
-    .executeTakeFirst();
-  return row && toInstance(row);
+  const [row] = isId(idOrName) ? await selectById(queries, idOrName) : await selectByName(queries, project, idOrName);
+  return row?.project === project ? toInstance(row) : undefined;
 }
 
 /** The instance with this id, whatever its project. */
 export async function readInstance(queries: Queries, id: string): Promise<Instance | undefined> {
-  const row = await queries.selectFrom("instance").select(columns).where("id", "=", id).executeTakeFirst();
+  const [row] = await selectById(queries, id);
   return row && toInstance(row);
 }
 

@@ -17,7 +17,9 @@ let stores = 0;
 async function madeStore(): Promise<string> {
   const path = join(folder, `${stores++}.db`);
   const store = await openStore({ kind: "sqlite", path });
-  for (let index = 0; index < 200; index++) await writeSetting(store.queries, `setting ${index}`, "x".repeat(200));
+  await store.transaction(async (tx) => {
+    for (let index = 0; index < 200; index++) await writeSetting(tx, `setting ${index}`, "x".repeat(200));
+  });
   await store.close();
   return path;
 }

@@ -1,9 +1,9 @@
-import { AsyncLocalStorage } from "node:async_hooks";
 import { setTimeout as delay } from "node:timers/promises";
 import { BerthError } from "@berth/api";
-import { Kysely, type KyselyPlugin, type Transaction as KyselyTransaction, PostgresDialect, sql } from "kysely";
+import { Kysely, type Transaction as KyselyTransaction, PostgresDialect, sql } from "kysely";
 import { isConflict, isDiskFull, StoreError } from "./errors.ts";
 import { writeEvents } from "./events.ts";
+import { besideTransaction, isInsideTransaction, runInsideTransaction } from "./inside-transaction.ts";
 import { type DialectName, migrate } from "./migrate.ts";
 import { beginPending } from "./pending.ts";
 import { listen, notifyChannel, openPool } from "./postgres.ts";
@@ -96,7 +96,7 @@ async function finishOpening(
     if (error instanceof StoreError) throw error;
     throw new StoreError(`The store ${place} cannot be opened: ${(error as Error).message}`, { cause: error });
   }
-  const queries = db.withPlugin(refuseInsideTransaction);
+  const queries = db.withPlugin(besideTransaction);
   return {
     dialect,
     queries,
@@ -113,24 +113,13 @@ export async function readClock(queries: Queries): Promise<number> {
   return rows[0]?.now ?? Number.NaN;
 }
 
-const insideTransaction = new AsyncLocalStorage<true>();
-
-/** On SQLite such a query would wait for ever for its own transaction; on PostgreSQL it would not see it. Both are mistakes to learn of at once. */
-const refuseInsideTransaction: KyselyPlugin = {
-  transformQuery: ({ node }) => {
-    if (insideTransaction.getStore()) throw new Error("a query beside the open transaction: use the transaction's own");
-    return node;
-  },
-  transformResult: async ({ result }) => result,
-};
-
 async function runTransaction<T>(
   db: Kysely<Database>,
   dialect: DialectName,
   wake: WakeChannel,
   work: (tx: Transaction) => Promise<T>,
 ): Promise<T> {
-  if (insideTransaction.getStore()) throw new Error("a transaction inside a transaction");
+  if (isInsideTransaction()) throw new Error("a transaction inside a transaction");
   for (let attempt = 1; ; attempt++) {
     try {
       const { result, topics } = await runOnce(db, dialect, work);
@@ -148,7 +137,7 @@ async function runTransaction<T>(
 
 function runOnce<T>(db: Kysely<Database>, dialect: DialectName, work: (tx: Transaction) => Promise<T>) {
   return db.transaction().execute((tx) =>
-    insideTransaction.run(true, async () => {
+    runInsideTransaction(async () => {
       const pending = beginPending(tx);
       const result = await work(tx);
       await writeEvents(tx, pending.events);

@@ -1,4 +1,5 @@
 import { type Selectable, sql } from "kysely";
+import { prepare } from "./prepared.ts";
 import type { TokenTable } from "./schema.ts";
 import type { Queries } from "./store.ts";
 
@@ -49,20 +50,27 @@ export async function insertToken(
     .execute();
 }
 
-/** The token whose secret has this SHA-256, unless it has expired. */
-export async function findTokenByHash(queries: Queries, hash: string): Promise<Token | undefined> {
-  const row = await queries
+const selectByHash = prepare((queries, hash: string) =>
+  queries
     .selectFrom("token")
     .select(columns)
     .where("hash", "=", hash)
-    .where((eb) => eb.or([eb("expires_at", "is", null), eb("expires_at", ">", sql<number>`berth_now()`)]))
-    .executeTakeFirst();
+    .where((eb) => eb.or([eb("expires_at", "is", null), eb("expires_at", ">", sql<number>`berth_now()`)])),
+);
+
+/** The token whose secret has this SHA-256, unless it has expired. */
+export async function findTokenByHash(queries: Queries, hash: string): Promise<Token | undefined> {
+  const [row] = await selectByHash(queries, hash);
   return row && toToken(row);
 }
 
-/** Notes that a token was used just now. */
-export async function touchToken(queries: Queries, id: string): Promise<void> {
-  await queries.updateTable("token").set({ used_at: sql<number>`berth_now()` }).where("id", "=", id).execute();
+/** How exactly the last use of a token is known, in milliseconds: a minute. Writing it at each request would cost more than most requests. */
+const usedAtMs = 60_000;
+
+/** Notes that a token was used just now, unless that was noted a moment ago. */
+export async function touchToken(queries: Queries, token: Pick<Token, "id" | "usedAt">): Promise<void> {
+  if (token.usedAt !== null && Math.abs(Date.now() - token.usedAt) < usedAtMs) return;
+  await queries.updateTable("token").set({ used_at: sql<number>`berth_now()` }).where("id", "=", token.id).execute();
 }
 
 /** All tokens, oldest first. */
