@@ -165,6 +165,11 @@ export const errorCatalogue = {
     title: "The instance did not become ready in time",
     hint: "See berth logs; a published port that nothing listens on keeps it from being ready.",
   },
+  disk_missing: {
+    status: 422,
+    title: "A disk of the instance is gone",
+    hint: "Nothing was made in its place: put the file back, or delete the instance.",
+  },
   disk_full: {
     status: 507,
     title: "The node's disk is full",

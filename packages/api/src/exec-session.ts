@@ -44,7 +44,10 @@ export function guestSession(
   socket.binaryType = "arraybuffer";
   const output = new ChunkQueue((bytes) => request && control({ ack: bytes }));
   /** Bytes of input the server has room for. A console takes what a person types, and has no window. */
-  let credit = request ? (request.windowBytes ?? windowBytes) : Number.POSITIVE_INFINITY;
+  const window = request?.windowBytes ?? windowBytes;
+  let credit = request ? window : Number.POSITIVE_INFINITY;
+  /** What is sent goes in the order it was asked for, each after the one before. */
+  let sending: Promise<void> = Promise.resolve();
   let wakeWriter = () => {};
   let isOpen = false;
   const exit = Promise.withResolvers<number>();
@@ -70,6 +73,11 @@ export function guestSession(
     frame.set(data, 1);
     socket.send(frame);
   };
+  const inTurn = (work: () => Promise<void>): Promise<void> => {
+    const mine = sending.then(() => opened.promise).then(work);
+    sending = mine.catch(() => {});
+    return mine;
+  };
   const close = () => {
     socket.close(1000);
     finish({ error: new UnreachableError(where, "the session was closed here") });
@@ -77,7 +85,7 @@ export function guestSession(
 
   socket.addEventListener("open", () => {
     isOpen = true;
-    if (request) socket.send(JSON.stringify({ windowBytes, ...request }));
+    if (request) socket.send(JSON.stringify({ ...request, windowBytes: window }));
     opened.resolve();
   });
   socket.addEventListener("message", (event: { data: unknown }) => {
@@ -87,12 +95,13 @@ export function guestSession(
     if (frame[0] === execFrames.stdout) output.push({ stream: "stdout", data });
     if (frame[0] === execFrames.stderr) output.push({ stream: "stderr", data });
     if (frame[0] === execFrames.control) {
-      const message = ServerControl.parse(JSON.parse(new TextDecoder().decode(data)));
-      if ("ack" in message) {
+      const message = readControl(data);
+      if (!message) finish({ error: new UnreachableError(where, "it says something that this version does not know") });
+      else if ("exit" in message) finish({ code: message.exit.code });
+      else if ("error" in message) finish({ error: new ApiError(message.error) });
+      else {
         credit += message.ack;
         wakeWriter();
-      } else {
-        finish("exit" in message ? { code: message.exit.code } : { error: new ApiError(message.error) });
       }
     }
   });
@@ -112,37 +121,42 @@ export function guestSession(
   return {
     output,
     exit: exit.promise,
-    async write(data) {
-      await opened.promise;
+    write(data) {
       const bytes = typeof data === "string" ? new TextEncoder().encode(data) : data;
-      for (let at = 0; at < bytes.length; at += largestFrame) {
-        const part = bytes.subarray(at, at + largestFrame);
-        while (credit < part.length && socket.readyState === socket.OPEN) {
-          await new Promise<void>((resolve) => {
-            wakeWriter = resolve;
-          });
+      return inTurn(async () => {
+        for (let at = 0; at < bytes.length; at += largestFrame) {
+          const part = bytes.subarray(at, at + largestFrame);
+          while (credit < part.length && socket.readyState === socket.OPEN) {
+            await new Promise<void>((resolve) => {
+              wakeWriter = resolve;
+            });
+          }
+          credit -= part.length;
+          send(execFrames.stdin, part);
         }
-        credit -= part.length;
-        send(execFrames.stdin, part);
-      }
+      });
     },
-    endInput: () =>
-      void opened.promise.then(
-        () => send(execFrames.stdin, new Uint8Array()),
-        () => {},
-      ),
+    endInput: () => ignoreClosed(inTurn(async () => send(execFrames.stdin, new Uint8Array()))),
+    // These overtake input that waits for room: a signal must reach a program that reads nothing.
     resize: (size) =>
-      void opened.promise.then(
-        () => control({ resize: { cols: size.cols, rows: size.rows } }),
-        () => {},
-      ),
-    signal: (name) =>
-      void opened.promise.then(
-        () => control({ signal: name }),
-        () => {},
-      ),
+      ignoreClosed(opened.promise.then(() => control({ resize: { cols: size.cols, rows: size.rows } }))),
+    signal: (name) => ignoreClosed(opened.promise.then(() => control({ signal: name }))),
     close,
   };
+}
+
+/** What the server says; undefined when it cannot be understood. */
+function readControl(data: Uint8Array): ServerControl | undefined {
+  try {
+    return ServerControl.parse(JSON.parse(new TextDecoder().decode(data)));
+  } catch {
+    return undefined;
+  }
+}
+
+/** For what has nowhere to go once the session is over; `exit` tells why it is. */
+function ignoreClosed(work: Promise<void>): void {
+  work.catch(() => {});
 }
 
 /** Chunks that wait for their reader; tells how many bytes it has taken. */

@@ -6,16 +6,19 @@ export interface ServerSentEvent {
 
 /**
  * Reads Server-Sent Events (WHATWG HTML, section 9.2.6) from a body. Comments and `retry` are passed over; a message cut off by the end is dropped, as it
- * will come again after reconnecting. `onId` hears each id as it arrives, also one without a message.
+ * will come again after reconnecting. `onId` hears each id once its message is whole, also one without a message: where to go on after a break.
  */
 export async function* readServerSentEvents(
   body: AsyncIterable<Uint8Array>,
   onId: (id: string) => void = () => {},
 ): AsyncGenerator<ServerSentEvent, void> {
   let id = "";
+  let told = "";
   let data: string[] = [];
   for await (const line of readLines(body)) {
     if (line === "") {
+      if (id !== told) onId(id);
+      told = id;
       if (data.length > 0) yield { id, data: data.join("\n") };
       data = [];
       continue;
@@ -24,10 +27,7 @@ export async function* readServerSentEvents(
     const field = colon < 0 ? line : line.slice(0, colon);
     const value = colon < 0 ? "" : line.slice(colon + 1).replace(/^ /, "");
     if (field === "data") data.push(value);
-    if (field === "id" && !value.includes("\0")) {
-      id = value;
-      onId(id);
-    }
+    if (field === "id" && !value.includes("\0")) id = value;
   }
 }
 

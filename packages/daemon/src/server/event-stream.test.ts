@@ -1,4 +1,5 @@
 import { connect } from "node:net";
+import { PassThrough, Readable } from "node:stream";
 import { createClient, type Event, readServerSentEvents } from "@berth/api";
 import { afterEach, expect, test } from "vitest";
 import { listen, testServer } from "./testing.ts";
@@ -59,32 +60,41 @@ test("a quiet stream has heartbeats", async () => {
   }
 });
 
-test("a reader that takes nothing in is cut, does not fill the memory, and can resume", async () => {
-  const { services, url, token, headers } = await serve({ slowReaderMs: 300, heartbeatMs: 20 });
+/** Connects, asks for the stream and reads nothing of it, while there is more to send than the kernel's buffers hold. */
+async function readNothing({ services, url, token, app }: Awaited<ReturnType<typeof serve>>) {
   const socket = connect(Number(new URL(url).port), "127.0.0.1");
   socket.pause();
+  socket.on("error", () => {});
   socket.write(
     `GET /api/v1/events/stream?after=0 HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer ${token}\r\n\r\n`,
   );
-  const closed = new Promise<void>((resolve) => socket.once("close", () => resolve()));
-  socket.on("error", () => {});
-  // More than the kernel's buffers hold.
   const large = "x".repeat(200_000);
   for (let i = 0; i < 200; i += 1) services.emit("instance.changed", { large });
-  await expect.poll(() => connections(servers[0])).toBe(1);
-  // The server lets go by itself; then there is an end to read.
-  await expect.poll(() => connections(servers[0]), { timeout: 5000 }).toBe(0);
-  socket.resume();
-  socket.resume();
-  await closed;
-  const again = await open(url, { ...headers, "last-event-id": "200" });
+  await expect.poll(() => connections(app)).toBe(1);
+  return socket;
+}
+
+test("a reader that takes nothing in is cut, does not fill the memory, and can resume", async () => {
+  const server = await serve({ slowReaderMs: 100, heartbeatMs: 20 });
+  const socket = await readNothing(server);
+  // The server lets go by itself.
+  await expect.poll(() => connections(server.app), { timeout: 5000 }).toBe(0);
+  socket.destroy();
+  const again = await open(server.url, { ...server.headers, "last-event-id": "200" });
   expect((await again.next())?.id).toBe("201");
   again.leave();
+
+  // Negative control: without the limit it stays.
+  const patient = await serve({ slowReaderMs: 3_600_000, heartbeatMs: 20 });
+  const other = await readNothing(patient);
+  await new Promise((resolve) => setTimeout(resolve, 400));
+  expect(await connections(patient.app)).toBe(1);
+  other.destroy();
 });
 
-function connections(server: ReturnType<typeof testServer> | undefined): Promise<number> {
+function connections({ server }: ReturnType<typeof testServer>["app"]): Promise<number> {
   return new Promise((resolve, reject) =>
-    server?.app.server.getConnections((error, count) => (error ? reject(error) : resolve(count))),
+    server.getConnections((error, count) => (error ? reject(error) : resolve(count))),
   );
 }
 
@@ -154,4 +164,30 @@ test("waiting for an operation shows every change and survives a restart of the 
   const waiting = client.waitForOperation("op-00000000000000003", { signal: stop.signal });
   stop.abort(new Error("enough"));
   await expect(waiting).rejects.toThrow("enough");
+});
+
+test("a quiet log answers at once, and one that fails midway is no whole answer", async () => {
+  const { services, client } = await serve();
+  const log = new PassThrough();
+  services.log = () => log;
+  const params = { instance: "web" };
+  const stream = await client.instanceLogs({ params, query: { follow: true, tail: 5 } });
+  expect(services.calls.at(-1)?.options).toMatchObject({ follow: true, tail: 5, timestamps: false });
+  log.write("one line\n");
+  const reader = stream.getReader();
+  expect(new TextDecoder().decode((await reader.read()).value)).toBe("one line\n");
+  log.destroy(new Error("the guest is gone"));
+  await expect(reader.read()).rejects.toThrow();
+  services.log = () => Readable.from(["whole\n"]);
+  expect(await new Response(await client.instanceLogs({ params })).text()).toBe("whole\n");
+});
+
+test("who leaves a log ends it on the other side too", async () => {
+  const { services, client } = await serve();
+  const log = new PassThrough();
+  services.log = () => log;
+  const leave = new AbortController();
+  await client.instanceLogs({ params: { instance: "web" }, query: { follow: true } }, { signal: leave.signal });
+  leave.abort();
+  await expect.poll(() => log.destroyed).toBe(true);
 });
