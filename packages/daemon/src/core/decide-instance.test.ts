@@ -32,7 +32,8 @@ const nothing: ObservedInstance = {
   ready: false,
 };
 const off: ObservedInstance = { ...healthy, power: "stopped", ready: false };
-const run: InstanceWish = { present: true, power: "running", prepared: false, restartGeneration: 0, force: false };
+const run: InstanceWish = { present: true, power: "running", isNew: false, restartGeneration: 0, force: false };
+const make: InstanceWish = { ...run, isNew: true };
 const stop: InstanceWish = { ...run, power: "stopped" };
 const remove: InstanceWish = { ...stop, present: false };
 
@@ -54,17 +55,18 @@ describe("what is next for an instance", () => {
     [
       "an image still being built is waited for",
       "wait: waiting for its image",
-      () => next(run, { image: { state: "building" } }, nothing),
+      () => next(make, { image: { state: "building" } }, nothing),
     ],
     [
       "an image that failed fails with its error",
       "build_failed",
-      () => next(run, { image: { state: "failed", error: new BerthError("build_failed", "no") } }, nothing),
+      () => next(make, { image: { state: "failed", error: new BerthError("build_failed", "no") } }, nothing),
     ],
-    ["a deleted image fails", "not_found", () => next(run, { image: { state: "gone" } }, nothing)],
-    ["a missing artifact is rebuilt", "realise-image", () => next(run, {}, nothing)],
-    ["then come the disks", "create-disks", () => next(run, { artifact: true }, nothing)],
-    ["then the ports", "reserve-ports", () => next(run, { artifact: true, disks: true }, nothing)],
+    ["a deleted image fails", "not_found", () => next(make, { image: { state: "gone" } }, nothing)],
+    ["a missing artifact is rebuilt", "realise-image", () => next(make, {}, nothing)],
+    ["then come the disks", "create-disks", () => next(make, { artifact: true }, nothing)],
+    ["then the ports", "reserve-ports", () => next(make, { artifact: true, disks: true }, nothing)],
+    ["lost disks are never made anew", "disk_missing", () => next(run, { disks: false }, off)],
     ["then the machine", "create-machine", () => next(run, { made: false }, off)],
     ["then the power", "start-machine", () => next(run, {}, off)],
     ["then it is waited for", "await-ready", () => next(run, { ready: false }, healthy, "start-machine")],
@@ -126,9 +128,9 @@ describe("what is next for an instance", () => {
     [
       "one made but not started gets its disks",
       "create-disks",
-      () => next({ ...stop, prepared: true }, { artifact: true }, nothing),
+      () => next({ ...stop, isNew: true }, { artifact: true }, nothing),
     ],
-    ["and is done with its machine", "done", () => next({ ...stop, prepared: true }, {}, off)],
+    ["and is done with its machine", "done", () => next({ ...stop, isNew: true }, {}, off)],
     [
       "a program that failed while its machine powers off is reported",
       "exited_early (kept)",
@@ -191,8 +193,8 @@ function everyState(): ObservedInstance[] {
 
 describe("convergence", () => {
   const wishes = [
-    run,
-    { ...run, restartGeneration: 1 },
+    make,
+    { ...make, restartGeneration: 1 },
     stop,
     { ...stop, force: true },
     remove,

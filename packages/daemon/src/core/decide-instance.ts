@@ -4,8 +4,8 @@ import { BerthError } from "@berth/api";
 export interface InstanceWish {
   readonly present: boolean;
   readonly power: "running" | "stopped";
-  /** Whether disks and machine must be there although it shall not run. */
-  readonly prepared: boolean;
+  /** Whether it is being made: only then are missing disks made, since any other time they held something. */
+  readonly isNew: boolean;
   /** A running guest started for an older generation is restarted. */
   readonly restartGeneration: number;
   /** Cut the power without asking the guest first. */
@@ -81,7 +81,7 @@ export function decideInstance(
   if (!wish.present) return decideAbsent(wish, seen, finished);
   if (wish.power === "running") return decideRunning(wish, seen, finished);
   if (seen.power !== "stopped") return decidePowerOff(wish, seen, finished);
-  return (wish.prepared ? decidePreparation(seen) : undefined) ?? { done: true };
+  return (wish.isNew ? decidePreparation(wish, seen) : undefined) ?? { done: true };
 }
 
 function decideAbsent(
@@ -112,7 +112,7 @@ function decideRunning(
 ): InstanceDecision {
   if (seen.power === "stopped") {
     if (finished.has("start-machine")) return decideEnded(seen);
-    return decidePreparation(seen) ?? { run: "start-machine" };
+    return decidePreparation(wish, seen) ?? { run: "start-machine" };
   }
   const outdated = seen.runGeneration !== null && seen.runGeneration < wish.restartGeneration;
   if (outdated) return decidePowerOff(wish, seen, finished);
@@ -126,8 +126,10 @@ function decideRunning(
 }
 
 /** What must be there before the power goes on; undefined when all of it is. */
-function decidePreparation(seen: ObservedInstance): InstanceDecision | undefined {
+function decidePreparation(wish: InstanceWish, seen: ObservedInstance): InstanceDecision | undefined {
   if (!seen.disks) {
+    if (!wish.isNew)
+      return { fail: new BerthError("disk_missing", "A disk of it is gone from the node's data folder.") };
     if (seen.image.state === "building") return { wait: "waiting for its image" };
     if (seen.image.state === "failed") return { fail: seen.image.error };
     if (seen.image.state === "gone") return { fail: new BerthError("not_found", "Its image is gone.") };

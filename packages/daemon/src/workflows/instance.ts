@@ -43,25 +43,19 @@ interface Seen {
 /** The operations of an instance. They differ in what they wish for and in what a failure takes back; the loop is one. */
 export function instanceWorkflows(services: Services): readonly Workflow<Seen>[] {
   const off = [stopGuest(services), powerOff(services)];
-  const on = [
-    realiseImage(services),
-    createDisks(services),
-    reservePorts(services),
-    createMachine(services),
-    startMachine(services),
-    awaitReady(services),
-  ];
-  const start = on.map((step) => (step.name === "start-machine" ? step : withoutUndo(step)));
+  const prepare = [realiseImage(services), createMachine(services)];
+  const on = [startMachine(services), awaitReady(services)];
+  // Only `create` takes back the machine it made; for the others it is older than the operation.
+  const start = [...prepare.map(withoutUndo), ...on];
   return [
-    workflow(services, "create", on),
+    workflow(services, "create", [createDisks(services), reservePorts(services), ...prepare, ...on]),
     workflow(services, "start", start),
-    workflow(services, "stop", off.map(withoutUndo)),
-    workflow(services, "restart", [...off.map(withoutUndo), ...start]),
-    workflow(services, "delete", [...off, destroyMachine(services), deleteDisks(services)].map(withoutUndo)),
+    workflow(services, "stop", off),
+    workflow(services, "restart", [...off, ...start]),
+    workflow(services, "delete", [...off, destroyMachine(services), deleteDisks(services)]),
   ];
 }
 
-/** Only `create` takes back the disks and the machine it made; for the others they are older than the operation. */
 function withoutUndo(step: NamedStep): NamedStep {
   const { undo: _, ...rest } = step;
   return rest;
@@ -87,7 +81,7 @@ function wishOf(verb: Verb, operation: Claimed, instance: Instance): InstanceWis
   return {
     present: verb !== "delete",
     power: verb === "stop" || verb === "delete" ? "stopped" : instance.spec.power,
-    prepared: verb === "create",
+    isNew: verb === "create",
     restartGeneration: instance.spec.restartGeneration,
     force: InstanceInput.parse(operation.input).force,
   };
