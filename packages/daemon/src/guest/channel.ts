@@ -4,7 +4,7 @@ import type { Duplex, Readable } from "node:stream";
 import { PassThrough } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { BerthError, type ExecRequest } from "@berth/api";
-import ssh2, { type ClientChannel, type PseudoTtyOptions } from "ssh2";
+import ssh2, { type PseudoTtyOptions } from "ssh2";
 import { ExecSession } from "./exec-session.ts";
 import type { InstanceKeys } from "./keys.ts";
 
@@ -15,8 +15,6 @@ const commandLimit = 8000;
 const requestLimit = 256 * 1024;
 /** The exit code of the guest's helper for a path that is not there. */
 const notFound = 44;
-/** Sessions without a terminal. */
-const piped = { tty: false };
 /** How much of a failing tar's words is kept. */
 const wordsLimit = 4096;
 
@@ -47,10 +45,11 @@ export class GuestChannel {
 
   /** Runs a program in the guest. It ends with its session. Throws BerthError `guest_unreachable`, or `invalid_request` for one that is too long. */
   async exec(request: ExecRequest, signal: AbortSignal): Promise<ExecSession> {
-    const { command, env, user, workingDir, tty, cols, rows } = request;
-    const channel = await this.#run(
+    const { command, env, user, workingDir, tty, cols, rows, stdin } = request;
+    return this.#run(
       {
         action: "exec",
+        input: stdin || tty,
         argv: command,
         env: Object.entries(env).map(([name, value]) => `${name}=${value}`),
         tty,
@@ -60,9 +59,6 @@ export class GuestChannel {
       signal,
       tty ? { term: env.TERM ?? "xterm-256color", cols, rows, width: 0, height: 0 } : undefined,
     );
-    const session = new ExecSession(channel, { tty });
-    if (!request.stdin && !tty) session.stdin.end();
-    return session;
   }
 
   /**
@@ -70,7 +66,7 @@ export class GuestChannel {
    * throws BerthError `not_found` when there is none. Destroying the stream ends the guest's tar.
    */
   async readTar(path: string, signal: AbortSignal): Promise<Readable> {
-    const session = new ExecSession(await this.#run({ action: "readTar", path }, signal), piped);
+    const session = await this.#run({ action: "readTar", path }, signal);
     session.stdin.end();
     const words = collectWords(session.stderr);
     const archive = new PassThrough();
@@ -89,7 +85,7 @@ export class GuestChannel {
 
   /** Unpacks a tar archive into a folder of the guest. Throws BerthError `not_found` when there is no such folder. */
   async writeTar(path: string, tar: Readable, signal: AbortSignal): Promise<void> {
-    const session = new ExecSession(await this.#run({ action: "writeTar", path }, signal), piped);
+    const session = await this.#run({ action: "writeTar", path }, signal);
     const words = collectWords(session.stderr);
     session.stdout.resume();
     const sent = pipeline(tar, session.stdin, { signal }).then(
@@ -113,7 +109,7 @@ export class GuestChannel {
   }
 
   /** Opens a session for one request. A long request goes ahead in a session of its own. */
-  async #run(request: object, signal: AbortSignal, terminal?: PseudoTtyOptions): Promise<ClientChannel> {
+  async #run(request: object, signal: AbortSignal, terminal?: PseudoTtyOptions): Promise<ExecSession> {
     signal.throwIfAborted();
     const text = JSON.stringify(request);
     const bytes = Buffer.byteLength(text);
@@ -125,7 +121,7 @@ export class GuestChannel {
       );
     }
     const id = randomBytes(16).toString("hex");
-    const staging = new ExecSession(await this.#open(JSON.stringify({ action: "stage", id })), piped);
+    const staging = await this.#open(JSON.stringify({ action: "stage", id }));
     staging.stdin.end(text);
     staging.stdout.resume();
     staging.stderr?.resume();
@@ -134,14 +130,14 @@ export class GuestChannel {
     return this.#open(JSON.stringify({ action: "staged", id }), terminal);
   }
 
-  #open(command: string, terminal?: PseudoTtyOptions): Promise<ClientChannel> {
+  #open(command: string, terminal?: PseudoTtyOptions): Promise<ExecSession> {
     return new Promise((resolve, reject) => {
       const fail = (cause?: unknown) =>
         reject(new BerthError("guest_unreachable", "The guest's channel is gone.", { cause }));
       void this.closed.then(fail);
       try {
         this.#client.exec(command, terminal ? { pty: terminal } : {}, (error, channel) =>
-          error ? fail(error) : resolve(channel),
+          error ? fail(error) : resolve(new ExecSession(channel, { tty: terminal !== undefined, lost: this.closed })),
         );
       } catch (error) {
         fail(error);

@@ -3,6 +3,12 @@ import type { Readable, Writable } from "node:stream";
 import { BerthError, type ExecSignal } from "@berth/api";
 import type { ClientChannel } from "ssh2";
 
+/** What ssh2 keeps to itself and `signal` needs: its own refuses once the input has ended. */
+interface ChannelInternals {
+  readonly outgoing: { readonly id: number; readonly state: string };
+  readonly _client: { readonly _protocol: { signal(id: number, name: string): void } };
+}
+
 /** A program running in the guest. Unread output stops the program at the end of SSH's window; nothing is collected here. */
 export class ExecSession {
   readonly stdin: Writable;
@@ -12,15 +18,32 @@ export class ExecSession {
   /** How it ended: 128 and the signal's number when a signal ended it. Rejects with BerthError `guest_unreachable` when the guest was lost first. */
   readonly exit: Promise<{ readonly code: number }>;
   readonly #channel: ClientChannel;
+  #ended = false;
+  #closed = false;
 
-  constructor(channel: ClientChannel, options: { tty: boolean }) {
+  /** To be made as soon as ssh2 hands over the channel: its exit may come in the same breath. `lost` resolves when the connection is gone. */
+  constructor(channel: ClientChannel, options: { tty: boolean; lost: Promise<void> }) {
     this.#channel = channel;
     this.stdin = channel;
     this.stdout = channel;
     this.stderr = options.tty ? null : channel.stderr;
     // A broken connection shows in `exit`; a program that does not read its input is no error.
     channel.on("error", () => {});
-    this.exit = exitOf(channel);
+    // ssh2 would close its end while output is under way and then still acknowledge it, at which dropbear ends the whole connection.
+    channel.destroy = () => {
+      this.close();
+      return channel;
+    };
+    this.exit = new Promise((resolve, reject) => {
+      const lose = () =>
+        reject(new BerthError("guest_unreachable", "The connection to the guest broke before the program ended."));
+      channel.once("exit", (code: number | null, name?: string) => {
+        this.#ended = true;
+        resolve({ code: code ?? 128 + (signalNumbers[`SIG${name}`] ?? 0) });
+      });
+      channel.once("close", lose);
+      void options.lost.then(lose);
+    });
     this.exit.catch(() => {});
   }
 
@@ -30,26 +53,25 @@ export class ExecSession {
   }
 
   signal(name: ExecSignal): void {
-    this.#channel.signal(name);
+    this.#signal(name);
   }
 
   /** Ends the session and the program with it; may be called more than once. */
   close(): void {
-    if (this.#channel.destroyed) return;
-    this.#channel.signal("HUP");
-    this.#channel.destroy();
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#signal("HUP");
+    // What is still under way is read and dropped, so that the guest sees its end.
+    this.#channel.resume();
+    this.#channel.stderr.resume();
+    this.exit.then(() => this.#channel.close()).catch(() => {});
   }
-}
 
-function exitOf(channel: ClientChannel): Promise<{ code: number }> {
-  return new Promise((resolve, reject) => {
-    channel.once("exit", (code: number | null, name?: string) =>
-      resolve({ code: code ?? 128 + (signalNumbers[`SIG${name}`] ?? 0) }),
-    );
-    channel.once("close", () =>
-      reject(new BerthError("guest_unreachable", "The connection to the guest broke before the program ended.")),
-    );
-  });
+  #signal(name: string): void {
+    const { outgoing, _client } = this.#channel as unknown as ChannelInternals;
+    if (!this.#ended && (outgoing.state === "open" || outgoing.state === "eof"))
+      _client._protocol.signal(outgoing.id, name);
+  }
 }
 
 const signalNumbers: Partial<Record<string, number>> = constants.signals;

@@ -20,7 +20,7 @@
 #include "state.h"
 #include "text.h"
 
-enum { REQUEST_LIMIT = 256 << 10, NOT_FOUND = 44 };
+enum { REQUEST_LIMIT = 256 << 10, NOT_FOUND = 44, HANGUP_LIMIT_S = 2 };
 
 static int complain(int code, const char *reason) {
   fprintf(stderr, "%s\n", reason);
@@ -80,10 +80,15 @@ static const char *merge(json_t *request, struct program *program) {
 
 static volatile sig_atomic_t child_pid;
 
+// A signal goes to the program, as with docker; the end of the session to all that it started, which then has a moment to end by itself.
 static void pass_on(int number) {
-  if (child_pid > 0) kill(child_pid, number);
-  // The connection is gone: the program gets a moment to end by itself. With this process it ends for certain.
-  if (number == SIGHUP) alarm(2);
+  if (child_pid <= 0) return;
+  if (number == SIGALRM) kill(-child_pid, SIGKILL);
+  if (number == SIGHUP) {
+    kill(-child_pid, SIGHUP);
+    alarm(HANGUP_LIMIT_S);
+  }
+  if (number != SIGALRM && number != SIGHUP) kill(child_pid, number);
 }
 
 static void leave_terminal(void) {
@@ -92,14 +97,15 @@ static void leave_terminal(void) {
 }
 
 static void pass_signals_on(void) {
-  static const int passed[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
+  static const int passed[] = {SIGALRM, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
   struct sigaction action = {.sa_handler = pass_on, .sa_flags = SA_RESTART};
   for (size_t at = 0; at < sizeof passed / sizeof *passed; at++) sigaction(passed[at], &action, NULL);
   signal(SIGPIPE, SIG_IGN);
 }
 
-static void become(const struct program *program) {
+static void become(const struct program *program, bool input) {
   setsid();
+  if (!input) dup2(open("/dev/null", O_RDONLY | O_CLOEXEC), 0);
   if (program->tty) ioctl(0, TIOCSCTTY, 1);
   struct launch_failure failure = launch(program);
   _exit(complain(failure.code, failure.reason));
@@ -116,7 +122,7 @@ static int run_in_guest(json_t *request) {
   sigfillset(&all);
   sigprocmask(SIG_BLOCK, &all, &before);
   child_pid = fork();
-  if (child_pid == 0) become(&program);
+  if (child_pid == 0) become(&program, json_is_true(json_object_get(request, "input")));
   if (child_pid < 0) return complain(126, "the guest cannot start another process");
   pass_signals_on();
   sigprocmask(SIG_UNBLOCK, &all, NULL);

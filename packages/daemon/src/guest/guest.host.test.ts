@@ -1,0 +1,379 @@
+import { randomBytes } from "node:crypto";
+import { once } from "node:events";
+import { mkdir, readFile, symlink, truncate, writeFile } from "node:fs/promises";
+import { connect, type Socket } from "node:net";
+import { join } from "node:path";
+import { Readable } from "node:stream";
+import { buffer, text } from "node:stream/consumers";
+import { ExecRequest, type ExecRequestInput } from "@berth/api";
+import { extract, pack } from "tar-stream";
+import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
+import { scratchDirectory } from "../../../../test/support/scratch.ts";
+import { localHost } from "../host/local.ts";
+import { GuestChannel } from "./channel.ts";
+import type { GuestConfig, GuestProcess } from "./config.ts";
+import { stateFromLog } from "./facts.ts";
+import { GuestHub } from "./hub.ts";
+import { createKeys, type InstanceKeys } from "./keys.ts";
+import { findKit } from "./kit/find-kit.ts";
+
+const host = localHost();
+const id = "i-00000000000000001";
+/** Long enough for a busy machine. */
+const soon = () => AbortSignal.timeout(60_000);
+const applets =
+  "cat date df echo env false grep head httpd id kill ln ls mkdir nc ps pwd sh sleep stat stty touch tty wc yes";
+
+/** A root file system of busybox, in an ext4 much smaller than its disk. */
+async function makeDisk(folder: string): Promise<string> {
+  const tree = join(folder, "tree");
+  await mkdir(join(tree, "bin"), { recursive: true });
+  await mkdir(join(tree, "etc"));
+  const busybox = (await host.find("busybox")) ?? "";
+  await writeFile(join(tree, "bin/busybox"), await readFile(busybox), { mode: 0o755 });
+  for (const applet of applets.split(" ")) await symlink("busybox", join(tree, "bin", applet));
+  await writeFile(join(tree, "etc/passwd"), "root:x:0:0::/root:/bin/sh\napp:x:1000:1000::/home/app:/bin/sh\n");
+  await writeFile(join(tree, "etc/group"), "root:x:0:\napp:x:1000:\nextra:x:2000:app\n");
+  await writeFile(join(tree, "etc/hosts"), "the image's own\n");
+  await symlink("../run/resolver/resolv.conf", join(tree, "etc/resolv.conf"));
+  await symlink("/etc", join(tree, "settings"));
+  await writeFile(join(tree, "not-executable"), "");
+  const disk = join(folder, "disk.img");
+  await host.run("mke2fs", ["-q", "-t", "ext4", "-d", tree, disk, "16M"]);
+  await truncate(disk, 1024 ** 3);
+  return disk;
+}
+
+/** One booted machine. */
+class Machine {
+  readonly hub = new GuestHub();
+  readonly keys: InstanceKeys = createKeys();
+  readonly sockets: Socket[] = [];
+  readonly #folder: string;
+  #running: ReturnType<typeof host.start> | undefined;
+
+  constructor(folder: string) {
+    this.#folder = folder;
+  }
+
+  async boot(disk: string, process: GuestProcess, watchPorts: number[] = []): Promise<void> {
+    const kit = await findKit(
+      host,
+      globalThis.process.env.BERTH_KIT_DIR ?? join(import.meta.dirname, "../../../../.tools/kit"),
+    );
+    if (!kit) throw new Error("The guest kit is not built: run npm test, or node tools/build-kit.ts");
+    const socket = (name: string) =>
+      `socket,id=${name},path=${join(this.#folder, name)},server=on,wait=off,logfile=${join(this.#folder, name)}.log`;
+    const { architecture } = await host.facts();
+    this.#running = host.start(
+      architecture === "arm64" ? "qemu-system-aarch64" : "qemu-system-x86_64",
+      [
+        ...["-M", architecture === "arm64" ? "virt" : "q35", "-accel", "tcg", "-m", "256", "-nodefaults", "-no-reboot"],
+        ...["-display", "none", "-kernel", kit.kernelPath, "-initrd", kit.initrdPath],
+        ...["-append", "quiet loglevel=3 console=ttyS0 console=hvc0 panic=-1"],
+        ...["-drive", `file=${disk},format=raw,if=virtio`, "-device", "virtio-serial-pci"],
+        ...["-chardev", socket("console"), "-device", "virtconsole,chardev=console"],
+        ...["-chardev", socket("control"), "-device", "virtconsole,chardev=control,name=berth.control"],
+        ...["-chardev", socket("channel"), "-device", "virtserialport,chardev=channel,name=berth.channel"],
+        ...[
+          "-netdev",
+          "user,id=net,restrict=on",
+          "-device",
+          "virtio-net-pci,netdev=net,mac=52:54:00:00:00:01,romfile=",
+        ],
+      ],
+      { timeoutMs: 110_000 },
+    );
+    this.#running.done.catch(() => {});
+    this.hub.attach(id, {
+      openPort: (port) => this.open(port),
+      keys: this.keys,
+      config: () => this.#config(process, watchPorts),
+    });
+  }
+
+  #config(process: GuestProcess, watchPorts: number[]): GuestConfig {
+    return {
+      hostname: "web",
+      process,
+      watchPorts,
+      interfaces: [{ mac: "52:54:00:00:00:01", address: "10.0.2.15/24", gateway: "10.0.2.2", dns: ["10.0.2.3"] }],
+      channel: { hostKey: this.keys.hostKey, clientPublicKey: this.keys.clientPublicKey },
+      nowMs: Date.now(),
+      seed: randomBytes(64).toString("base64"),
+    };
+  }
+
+  async open(port: string): Promise<Socket> {
+    const socket = connect(join(this.#folder, port));
+    await once(socket, "connect");
+    this.sockets.push(socket);
+    return socket;
+  }
+
+  log(port: string): Promise<string> {
+    return readFile(join(this.#folder, `${port}.log`), "utf8");
+  }
+
+  /** Resolves when the machine has powered itself off. */
+  async off(): Promise<void> {
+    await this.#running?.done;
+  }
+
+  end(): void {
+    this.hub.close();
+    const pid = this.#running?.pid;
+    if (pid) {
+      try {
+        process.kill(pid, "SIGKILL");
+      } catch {
+        // It has ended by itself.
+      }
+    }
+  }
+}
+
+const base: GuestProcess = { argv: [], env: ["PATH=/bin", "COLOUR=blue"], user: "", workingDir: "/", tty: false };
+
+describe("a running guest", () => {
+  let machine: Machine;
+
+  /** Listens on loopback first and properly when told to; ends with 5 when asked to. */
+  const script = `
+    trap 'echo ended; exit 5' TERM
+    id; pwd; env; echo to-stderr > /dev/stderr
+    httpd -f -p 127.0.0.1:8080 & first=$!
+    while [ ! -e /work/go ]; do sleep 0.1; done
+    kill $first; wait $first
+    httpd -f -p 8080 &
+    while :; do sleep 0.1; done`;
+
+  beforeAll(async () => {
+    const folder = await scratchDirectory("guest");
+    machine = new Machine(folder);
+    await machine.boot(
+      await makeDisk(folder),
+      { ...base, argv: ["sh", "-c", script], user: "app", workingDir: "/work" },
+      [8080],
+    );
+    await machine.hub.waitFor(id, ({ reason }) => reason.includes("127.0.0.1"), soon());
+  });
+  afterAll(() => machine.end());
+
+  async function run(request: Partial<ExecRequestInput> & { command: string[] }, input = "") {
+    const channel = await machine.hub.channel(id, soon());
+    const session = await channel.exec(ExecRequest.parse({ ...request, stdin: input !== "" }), soon());
+    if (input) session.stdin.end(input);
+    const [stdout, stderr] = await Promise.all([text(session.stdout), session.stderr ? text(session.stderr) : ""]);
+    return { stdout, stderr, code: (await session.exit).code };
+  }
+
+  it("is not ready while its port is open on loopback only, and says so", () => {
+    const seen = machine.hub.latest(id);
+    expect(seen).toMatchObject({ phase: "running", ready: false, listening: [], exit: null, failure: null });
+    expect(seen?.reason).toBe("port 8080 is listened on at 127.0.0.1 only; it must listen on 0.0.0.0");
+  });
+
+  it("becomes ready by observation", async () => {
+    await run({ command: ["touch", "/work/go"], user: "root" });
+    const seen = await machine.hub.waitFor(id, ({ ready }) => ready, soon());
+    expect(seen).toMatchObject({ ready: true, reason: "", listening: [8080] });
+  });
+
+  it("runs the process as its user, in its folder, with its environment, its words on the console", async () => {
+    const words = (await machine.log("console")).split("\n");
+    expect(words).toEqual(
+      expect.arrayContaining(["uid=1000(app) gid=1000(app) groups=1000(app),2000(extra)", "/work", "COLOUR=blue"]),
+    );
+    expect(words).toEqual(expect.arrayContaining(["HOME=/home/app", "to-stderr"]));
+  });
+
+  it("runs programs beside it with streams, input and exit codes", async () => {
+    expect(await run({ command: ["sh", "-c", "cat; echo bad >&2; exit 7"] }, "in")).toEqual({
+      stdout: "in",
+      stderr: "bad\n",
+      code: 7,
+    });
+    expect(await run({ command: ["id", "-u"] })).toMatchObject({ stdout: "1000\n" });
+    expect(await run({ command: ["id"], user: "7:extra", workingDir: "/etc" })).toMatchObject({
+      stdout: "uid=7 gid=2000(extra) groups=2000(extra)\n",
+    });
+    expect(await run({ command: ["sh", "-c", "echo $COLOUR $SIZE; pwd"], env: { SIZE: "big" } })).toMatchObject({
+      stdout: "blue big\n/work\n",
+    });
+    expect(await run({ command: ["sh", "-c", "kill -9 $$"] })).toMatchObject({ code: 137 });
+  });
+
+  it("says in docker's words why a program cannot run", async () => {
+    expect(await run({ command: ["nothing"] })).toMatchObject({
+      code: 127,
+      stderr: 'exec: "nothing": executable file not found in $PATH\n',
+    });
+    expect(await run({ command: ["/not-executable"] })).toMatchObject({
+      code: 126,
+      stderr: 'exec: "/not-executable": permission denied\n',
+    });
+    expect(await run({ command: ["id"], user: "nobody" })).toMatchObject({
+      code: 126,
+      stderr: "unable to find user nobody: no matching entries in passwd file\n",
+    });
+  });
+
+  it("takes requests longer than an SSH command may be, and refuses those longer than it can hold", async () => {
+    const big = { command: ["sh", "-c", "printf %s $BIG | wc -c"], env: { BIG: "x".repeat(100_000) } };
+    expect(await run(big)).toMatchObject({ stdout: "100000\n", code: 0 });
+    const tooBig = { command: ["true"], env: { A: "x".repeat(140_000), B: "x".repeat(140_000) } };
+    await expect(run(tooBig)).rejects.toMatchObject({ code: "invalid_request" });
+  });
+
+  it("gives a terminal that has a name, a size and its signals", async () => {
+    const channel = await machine.hub.channel(id, soon());
+    const command = [
+      "sh",
+      "-c",
+      "tty; stty size; trap 'stty size; exit 4' WINCH; echo set; while :; do sleep 0.1; done",
+    ];
+    const session = await channel.exec(ExecRequest.parse({ command, tty: true, cols: 100, rows: 30 }), soon());
+    let seen = "";
+    for await (const chunk of session.stdout) {
+      seen += chunk;
+      if (seen.endsWith("set\r\n")) session.resize(120, 40);
+    }
+    expect(seen).toBe("/dev/pts/0\r\n30 100\r\nset\r\n40 120\r\n");
+    expect(await session.exit).toEqual({ code: 4 });
+  });
+
+  it("does not hold what nobody reads, and ends a program with its session", async () => {
+    const channel = await machine.hub.channel(id, soon());
+    const session = await channel.exec(ExecRequest.parse({ command: ["yes"] }), soon());
+    // Others go on meanwhile, long enough to fill every window on the way.
+    for (let time = 0; time < 5; time++) expect((await run({ command: ["echo", "on"] })).stdout).toBe("on\n");
+    expect(session.stdout.readableLength).toBeLessThan(4 * 1024 ** 2);
+    session.close();
+    let list: string;
+    do list = (await run({ command: ["ps"] })).stdout;
+    while (/\byes$/m.test(list));
+    expect(list).toContain("httpd");
+  });
+
+  it("moves files both ways with owners, and follows links within the image only", async () => {
+    const channel = await machine.hub.channel(id, soon());
+    const archive = pack();
+    archive.entry({ name: "in/a.txt", mode: 0o640, uid: 1000, gid: 2000 }, "hello");
+    archive.finalize();
+    await channel.writeTar("/work", Readable.from(archive), soon());
+    expect((await run({ command: ["stat", "-c", "%U %G %a", "/work/in/a.txt"] })).stdout).toBe("app extra 640\n");
+
+    const entries: [string, number | undefined, string][] = [];
+    const reader = (await channel.readTar("/work/in", soon())).pipe(extract());
+    for await (const entry of reader) entries.push([entry.header.name, entry.header.uid, await text(entry)]);
+    expect(entries).toEqual(expect.arrayContaining([["in/a.txt", 1000, "hello"]]));
+
+    // An absolute link leads to the image's /etc, not to that of the initramfs.
+    const passwd = await buffer(await channel.readTar("/settings/passwd", soon()));
+    expect(passwd.toString()).toContain("app:x:1000");
+    await expect(channel.readTar("/none", soon())).rejects.toMatchObject({ code: "not_found" });
+    await expect(channel.writeTar("/none", Readable.from([]), soon())).rejects.toMatchObject({ code: "not_found" });
+    await expect(channel.writeTar("/work", Readable.from([randomBytes(2000)]), soon())).rejects.toMatchObject({
+      code: "invalid_request",
+    });
+  });
+
+  it("lays its own files over the image's, which stay as they are", async () => {
+    const { stdout } = await run({ command: ["sh", "-c", "cat /etc/hosts /etc/resolv.conf /etc/hostname"] });
+    expect(stdout).toContain("10.0.2.15\tweb\nnameserver 10.0.2.3\nweb\n");
+    expect(stdout).not.toContain("the image's own");
+  });
+
+  it("has grown its file system to the disk and set its clock", async () => {
+    const { stdout } = await run({ command: ["sh", "-c", "df -m / | grep vda || df -m /; date +%s"] });
+    expect(Number(/ (\d+) +\d+ +\d+ +\d+% \/$/m.exec(stdout)?.[1])).toBeGreaterThan(900);
+    expect(Math.abs(Number(stdout.trim().split("\n").pop()) - Date.now() / 1000)).toBeLessThan(10);
+  });
+
+  it("survives a host that goes away in the middle, on both ports", async () => {
+    const channel = await machine.hub.channel(id, soon());
+    const session = await channel.exec(ExecRequest.parse({ command: ["yes"] }), soon());
+    await once(session.stdout, "readable");
+    for (const socket of machine.sockets.filter((socket) => !socket.destroyed)) {
+      socket.write('{"command":"stop","signal":9,"timeo');
+      socket.destroy();
+    }
+    await channel.closed;
+    await expect(session.exit).rejects.toMatchObject({ code: "guest_unreachable" });
+    await machine.hub.waitFor(id, ({ connected }) => connected, soon());
+    expect((await run({ command: ["echo", "again"] })).stdout).toBe("again\n");
+    // The whole state comes with the next hello.
+    const seen = await machine.hub.waitFor(id, ({ listening }) => listening.length > 0, soon());
+    expect(seen).toMatchObject({ phase: "running", ready: true });
+  });
+
+  it("lets in only who has the instance's key, and the host talks only to its own guest", async () => {
+    (await machine.hub.channel(id, soon())).close();
+    const others = createKeys();
+    const attempts = [
+      { ...machine.keys, clientKey: others.clientKey },
+      { ...machine.keys, hostPublicKey: others.hostPublicKey },
+    ];
+    for (const keys of attempts) {
+      await expect(GuestChannel.connect(await machine.open("channel"), keys, soon())).rejects.toMatchObject({
+        code: "guest_unreachable",
+      });
+    }
+    // The same attempt with the right keys succeeds.
+    (await GuestChannel.connect(await machine.open("channel"), machine.keys, soon())).close();
+  });
+
+  it("is stopped by the stop signal, tells the exit code on disk too, and powers off", async () => {
+    await machine.hub.waitFor(id, ({ connected }) => connected, soon());
+    expect(machine.hub.stop(id, { signal: 15, timeoutMs: 60_000 })).toBe(true);
+    await machine.off();
+    expect(stateFromLog((await machine.log("control")).split("\n"))).toMatchObject({
+      phase: "exited",
+      exit: { code: 5, signal: null },
+    });
+    expect(await machine.log("console")).toMatch(/ended\n$/);
+    await machine.hub.waitFor(id, ({ gone }) => gone, soon());
+  });
+});
+
+describe("a guest's end", () => {
+  let machine: Machine;
+  let folder: string;
+
+  const boot = async (process: Partial<GuestProcess>) => {
+    folder = await scratchDirectory("end");
+    machine = new Machine(folder);
+    await machine.boot(await makeDisk(folder), { ...base, ...process });
+  };
+  afterEach(() => machine.end());
+
+  it("comes at once when the entrypoint does not exist", async () => {
+    await boot({ argv: ["/app/server"] });
+    const seen = await machine.hub.waitFor(id, ({ failure }) => failure !== null, soon());
+    expect(seen.failure).toEqual({
+      code: 127,
+      reason: 'exec: "/app/server": stat /app/server: no such file or directory',
+    });
+    await machine.off();
+    expect(await machine.log("console")).toContain("no such file or directory");
+  });
+
+  it("comes with the exit code of a process on the console, and does not wait for a signal nobody hears", async () => {
+    await boot({ argv: ["sh", "-c", "tty; read line; echo got $line; exec sleep 1000"], tty: true });
+    await machine.hub.waitFor(id, ({ ready }) => ready, soon());
+    const console = await machine.open("console");
+    console.write("typed\n");
+    while (!(await machine.log("console")).includes("got typed")) await once(console, "data");
+    expect(await machine.log("console")).toContain("/dev/hvc0");
+    // sleep has no handler, so as number 1 of its namespace it would never notice: the time limit is far beyond this test's.
+    machine.hub.stop(id, { signal: 15, timeoutMs: 3_600_000 });
+    const { exit } = await machine.hub.waitFor(id, ({ exit }) => exit !== null, soon());
+    expect(exit).toEqual({ code: 137, signal: 9 });
+    await machine.off();
+    // The file system was left clean, and the image's own file was never touched.
+    const disk = join(folder, "disk.img");
+    await host.run("e2fsck", ["-fn", disk]);
+    expect((await host.run("debugfs", ["-R", "cat /etc/hosts", disk])).stdout).toBe("the image's own\n");
+  });
+});
