@@ -77,7 +77,7 @@ test("a lease and its fence: who holds it can write, nobody else can", async () 
       }
       await store.queries.deleteFrom("operation").where("id", "=", id).execute();
     }),
-    { numRuns: 150 },
+    { numRuns: 60 },
   );
 });
 
@@ -150,6 +150,6 @@ test("resources have one holder at a time, go by rank and age, and everything as
       for (const { id } of asked) expect((await readOperation(store.queries, id))?.endedAt).not.toBeNull();
       expect(await readClaims(store.queries, resources)).toEqual([]);
     }),
-    { numRuns: 60 },
+    { numRuns: 40 },
   );
 });
