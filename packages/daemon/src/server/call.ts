@@ -87,7 +87,7 @@ export function changeOptions(
 }
 
 /** The generations an If-Match header allows (RFC 9110, section 13.1.1); null for all. Weak and foreign tags match nothing. */
-export function readIfMatch(header: string | undefined): readonly number[] | null {
+function readIfMatch(header: string | undefined): readonly number[] | null {
   if (header === undefined || header.trim() === "*") return null;
   const tag = String.raw`(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"`;
   if (!new RegExp(`^\\s*${tag}(\\s*,\\s*${tag})*\\s*$`).test(header)) {

@@ -2,6 +2,8 @@ import { connect } from "node:net";
 import { type Route, routes } from "@berth/api";
 import { afterEach, expect, test } from "vitest";
 import { makeToken } from "../identity/tokens.ts";
+import { createServer } from "./create-server.ts";
+import { FakeServices } from "./fake-services.ts";
 import { joinHandlers } from "./routes/index.ts";
 import { listen, testServer } from "./testing.ts";
 
@@ -122,6 +124,9 @@ test("a name that is not this host's is refused, as DNS rebinding sends it", asy
     }
     for (const host of kind) expect((await send({ url, headers: { host } })).statusCode).not.toBe(421);
   }
+  const named = createServer({ services: new FakeServices(), hostNames: ["Box.example"] });
+  expect((await named.inject({ url: "/healthz", headers: { host: "box.example:80" } })).statusCode).toBe(200);
+  expect((await named.inject({ url: "/healthz", headers: { host: "box.example.evil" } })).statusCode).toBe(421);
   const off = serve({ without: ["host-check"] });
   for (const host of evil) expect((await off.send({ url: "/healthz", headers: { host } })).statusCode).toBe(200);
 });

@@ -95,12 +95,13 @@ export function createServer(options: ServerOptions): FastifyInstance {
   app.setNotFoundHandler((request, reply) => refuseUnknown(request, reply));
   parseBodies(app, tuning);
 
+  const hostNames = (options.hostNames ?? []).map((name) => name.toLowerCase());
   const checksHost = !tuning.without.includes("host-check");
   // Hooks that need not wait call back at once: a promise for each would be a good part of what a small request costs.
   app.addHook("onRequest", (request, reply, done) => {
     reply.headers(commonHeaders);
     reply.header("x-request-id", request.id);
-    if (checksHost) checkHost(request.headers.host, options.hostNames ?? []);
+    if (checksHost) checkHost(request.headers.host, hostNames);
     done(closing.signal.aborted ? closing.signal.reason : undefined);
   });
 

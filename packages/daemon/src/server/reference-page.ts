@@ -132,7 +132,7 @@ function contentWords(content: MediaContent | undefined): string {
 }
 
 /** A command that can be pasted into a shell where BERTH_URL and BERTH_TOKEN are set. */
-export function example(path: string, method: string, operation: OpenApiOperation, document: OpenApiDocument): string {
+function example(path: string, method: string, operation: OpenApiOperation, document: OpenApiDocument): string {
   const examples: Record<string, string> = {
     instance: "web",
     image: "img-0123456789abcdef0",
@@ -184,7 +184,7 @@ function typeSection(name: string, schema: JsonSchema): string {
 }
 
 /** A schema in words, with its limits; HTML. */
-export function typeWords(schema: JsonSchema): string {
+function typeWords(schema: JsonSchema): string {
   if (typeof schema.$ref === "string") {
     const name = schema.$ref.split("/").at(-1) ?? "";
     return `<a href="#type-${name}">${name}</a>`;

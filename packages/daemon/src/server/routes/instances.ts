@@ -18,7 +18,7 @@ type InstanceRoutes =
   | "writeFiles";
 
 /** `key=value` asks for that value, `key` for any; several must all fit. */
-export function labelFilters(labels: string | readonly string[] | undefined): LabelFilter[] {
+function labelFilters(labels: string | readonly string[] | undefined): LabelFilter[] {
   const texts = labels === undefined ? [] : typeof labels === "string" ? [labels] : labels;
   return texts.map((text) => {
     const equals = text.indexOf("=");
