@@ -142,6 +142,7 @@ async function tryBoot(options: ProbeOptions, kind: AcceleratorKind, timeoutMs: 
 
 async function firstWord(host: Host, machine: Machine, limit: AbortSignal): Promise<string | undefined> {
   const over = new AbortController();
+  const startedAt = (await machine.run())?.startedAt ?? 0;
   const hypervisor = await machine.hypervisor();
   const ended = hypervisor ? host.waitForExit(hypervisor, AbortSignal.any([limit, over.signal])) : Promise.resolve();
   ended.then(
@@ -153,7 +154,7 @@ async function firstWord(host: Host, machine: Machine, limit: AbortSignal): Prom
   try {
     for await (const text of log) if (String(text).trim() !== "") return undefined;
     limit.throwIfAborted();
-    return `QEMU ended before the guest spoke: ${(await machine.lastWords()) || "without a word"}`;
+    return `QEMU ended before the guest spoke: ${(await machine.lastWords(startedAt)) || "without a word"}`;
   } finally {
     over.abort();
     log.destroy();

@@ -148,7 +148,7 @@ async function inspectMachine(host: Host, machine: Machine): Promise<Observed> {
   const exists = record !== undefined;
   if (!exists || !run) return { exists, power: "stopped", reason: "", startedAt: null };
   const { bootId } = await host.facts();
-  const reason = run.bootId === bootId ? await machine.lastWords() : "the node was restarted";
+  const reason = run.bootId === bootId ? await machine.lastWords(run.startedAt) : "the node was restarted";
   return { exists, power: "stopped", reason, startedAt: null };
 }
 

@@ -107,6 +107,7 @@ export class Machine {
     const record = await this.record();
     if (!record) throw new BerthError("not_found", `The machine of ${this.owner.instanceId} does not exist.`);
     const { inputs } = record;
+    const startedAt = Date.now();
     await this.#removeSockets();
     for (const nic of inputs.nics) for (const forward of nic.forwards) await this.#requirePort(forward);
     try {
@@ -115,7 +116,7 @@ export class Machine {
     } catch (error) {
       await this.powerOff();
       signal.throwIfAborted();
-      throw await this.#startError(inputs, error);
+      throw await this.#startError(inputs, error, startedAt);
     }
   }
 
@@ -166,10 +167,10 @@ export class Machine {
     }
   }
 
-  /** QEMU's last own words, without what the guest's firmware wrote to the same log. */
-  async lastWords(): Promise<string> {
+  /** The last own words of the QEMU started then, without what the guest's firmware wrote to the same log. */
+  async lastWords(startedAt: number): Promise<string> {
     const lines = await readLines(this.#host, this.paths.vm, this.paths.logs.machine);
-    const words = lines.map(({ text }) => /(?:qemu-system-\w+|pasta|nft|setpriv|unshare|mount|if): .*/.exec(text)?.[0]);
+    const words = lines.filter(({ at }) => Date.parse(at) >= startedAt).map(({ text }) => ownWords.exec(text)?.[0]);
     return words
       .filter((word) => word !== undefined)
       .slice(-3)
@@ -255,9 +256,9 @@ export class Machine {
       throw portTaken(hostAddress, hostPort);
   }
 
-  async #startError(inputs: CreateInputs, error: unknown): Promise<Error> {
+  async #startError(inputs: CreateInputs, error: unknown, startedAt: number): Promise<Error> {
     if (error instanceof BerthError) return error;
-    const words = await this.lastWords();
+    const words = await this.lastWords(startedAt);
     if (/Could not set up host forwarding rule|Failed to bind/.test(words)) {
       const [forward] = inputs.nics.flatMap((nic) => nic.forwards);
       if (forward) return portTaken(forward.hostAddress, forward.hostPort);
@@ -273,6 +274,9 @@ export class Machine {
     for (const path of Object.values(this.paths.sockets)) await this.#host.files.remove(path);
   }
 }
+
+/** How QEMU and the programs of a launcher begin what they complain about. */
+const ownWords = /\b(?:qemu(?:-system-\w+)?|pasta|nft|setpriv|unshare|mount|if): .*|Failed to bind .*/;
 
 function portTaken(address: string, port: number): BerthError {
   return new BerthError("port_taken", `Port ${port} on ${address} is in use on this node.`);

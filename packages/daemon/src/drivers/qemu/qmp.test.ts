@@ -1,4 +1,4 @@
-import { duplexPair } from "node:stream";
+import { type Duplex, duplexPair } from "node:stream";
 import { describe, expect, test } from "vitest";
 import type { Host } from "../../host/host.ts";
 import { Qmp } from "./qmp.ts";
@@ -55,9 +55,9 @@ describe("QEMU's machine protocol", () => {
   });
 
   test.each([
-    ["its end", (far: { destroy(): void; write(text: string): void }) => far.destroy()],
-    ["something else than JSON", (far: { write(text: string): void }) => far.write("hello\n")],
-    ["a line without end", (far: { write(text: string): void }) => far.write("x".repeat(1024 * 1024 + 1))],
+    ["its end", (far: Duplex) => far.end()],
+    ["something else than JSON", (far: Duplex) => far.write("hello\n")],
+    ["a line without end", (far: Duplex) => far.write("x".repeat(1024 * 1024 + 1))],
   ])("%s fails what waits, and what comes after", async (_, act) => {
     const { host, far } = fakeQemu(() => "");
     far.write(greeting);

@@ -45,7 +45,8 @@ export class Qmp {
     this.#greeted.promise.catch(() => {});
     stream.on("data", (chunk: Buffer) => this.#take(chunk));
     stream.on("error", (error) => this.#end(error));
-    stream.on("close", () => this.#end(new Error("QEMU closed its control socket")));
+    for (const event of ["end", "close"])
+      stream.on(event, () => this.#end(new Error("QEMU closed its control socket")));
   }
 
   /** Connects, waits for the greeting and leaves negotiation mode. */
