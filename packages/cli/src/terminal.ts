@@ -92,9 +92,13 @@ interface Collected {
 
 async function collect(session: GuestSession): Promise<Collected> {
   const chunks: Record<"stdout" | "stderr", Uint8Array[]> = { stdout: [], stderr: [] };
-  for await (const { stream, data } of session.output) chunks[stream].push(data);
   const text = (stream: "stdout" | "stderr") => Buffer.concat(chunks[stream]).toString("utf8");
-  return { exitCode: await exitOf(session), stdout: text("stdout"), stderr: text("stderr") };
+  try {
+    for await (const { stream, data } of session.output) chunks[stream].push(data);
+    return { exitCode: await exitOf(session), stdout: text("stdout"), stderr: text("stderr") };
+  } finally {
+    session.close();
+  }
 }
 
 /** Writes what the guest writes, as fast as it is taken. Only a terminal of its own may say what it likes to our terminal. */

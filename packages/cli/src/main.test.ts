@@ -1,0 +1,526 @@
+import type { RouteName } from "@berth/api";
+import { afterEach, describe, expect, test } from "vitest";
+import {
+  Events,
+  FakeBerthd,
+  frame,
+  type Handler,
+  ids,
+  image,
+  instance,
+  node,
+  operation,
+  Refusal,
+  type SocketHandler,
+} from "./testing/fake-berthd.ts";
+import { type RunOptions, runBerth } from "./testing/run-berth.ts";
+
+let berthd: FakeBerthd | undefined;
+afterEach(async () => {
+  await berthd?.stop();
+  berthd = undefined;
+});
+
+/** Runs a command line, split at blanks, against a berthd with these answers. */
+async function berth(
+  line: string,
+  handlers: Partial<Record<RouteName, Handler>> = {},
+  options: RunOptions & { socket?: SocketHandler } = {},
+) {
+  berthd = await FakeBerthd.start(handlers, options.socket);
+  return runBerth(line.split(" "), { url: berthd.url, ...options });
+}
+
+describe("launch", () => {
+  test("asks for what docker run would, waits and prints only the name", async () => {
+    const ran = await berth(
+      "launch nginx --name web -p 8080:80 -p[::1]:53:53/udp -e A=b -e HERE --cpus 2 -m 1.5G --disk 4G -l team=a -t -- nginx -g x",
+      {},
+      { env: { HERE: "there" } },
+    );
+    expect(ran).toEqual({ code: 0, stdout: "web\n", stderr: "create-disks\ncreate-disks: done in 1.5 s\n" });
+    expect(berthd?.callsOf("createInstance")[0]?.json).toEqual({
+      image: "nginx",
+      name: "web",
+      ports: [
+        { hostPort: 8080, guestPort: 80 },
+        { hostAddress: "::1", hostPort: 53, guestPort: 53, protocol: "udp" },
+      ],
+      env: { A: "b", HERE: "there" },
+      cpus: 2,
+      memoryMib: 1536,
+      diskMib: 4096,
+      labels: { team: "a" },
+      tty: true,
+      command: ["nginx", "-g", "x"],
+    });
+    expect(berthd?.callsOf("createInstance")[0]?.headers["idempotency-key"]).toMatch(/^[0-9a-f-]{36}$/);
+  });
+
+  test("what follows the image is its command, and another entrypoint leaves CMD out", async () => {
+    await berth("launch alpine ls -l");
+    expect(berthd?.callsOf("createInstance")[0]?.json).toMatchObject({ command: ["ls", "-l"] });
+    await berthd?.stop();
+    await berth("launch --entrypoint /bin/sh alpine");
+    expect(berthd?.callsOf("createInstance")[0]?.json).toMatchObject({ entrypoint: ["/bin/sh"], command: [] });
+  });
+
+  test("--detach returns at once, --json prints the instance", async () => {
+    const ran = await berth("launch nginx --detach --json");
+    expect(JSON.parse(ran.stdout)).toEqual(instance);
+    expect(berthd?.callsOf("watchOperation")).toEqual([]);
+  });
+
+  test("builds a folder or Git URL first", async () => {
+    await berth("launch https://example.com/shop.git#v1:web");
+    expect(berthd?.callsOf("buildImage")[0]?.json).toEqual({
+      reference: "localhost/web:latest",
+      source: { type: "git", url: "https://example.com/shop.git", ref: "v1", subdirectory: "web" },
+    });
+    expect(berthd?.callsOf("createInstance")[0]?.json).toMatchObject({ image: ids.image });
+  });
+
+  test("shows a pull that comes first", async () => {
+    const pull = { ...operation, type: "image.pull", steps: [{ ...operation.steps[0], name: "fetch-layers" }] };
+    let watched = 0;
+    const ran = await berth("launch nginx", {
+      getImage: () => ({ ...image, state: "building" }),
+      watchOperation: () => new Events([watched++ === 0 ? pull : operation]),
+    });
+    expect(ran.stderr.split("\n")[0]).toBe("fetch-layers");
+    expect(ran.code).toBe(0);
+  });
+
+  test("tells a failed operation with its hint", async () => {
+    const error = {
+      type: "",
+      title: "The host port is in use",
+      status: 409,
+      code: "port_taken",
+      detail: "Port 8080 \u001b[2Jis taken.",
+      hint: "Publish another.",
+    };
+    const ran = await berth("launch nginx", {
+      watchOperation: () => new Events([{ ...operation, steps: [], status: "failed", error }]),
+    });
+    expect(ran).toEqual({
+      code: 1,
+      stdout: "",
+      stderr: "berth: The host port is in use\nPort 8080 is taken.\nHint: Publish another.\n",
+    });
+  });
+
+  test.each([
+    ["launch", "Expected at least 1"],
+    ["launch nginx --memory 512", "512 bytes"],
+    ["launch nginx -p 99999", "not a port"],
+    ["launch nginx -p x", "must look like"],
+    ["launch nginx --cpus 1.5", "whole number"],
+    ["launch ./nowhere", "is not a folder"],
+    ["launch nginx --env-file /nowhere", "cannot be read"],
+    ["launch nginx --name", "needs a value"],
+  ])("%s is a usage error", async (line, words) => {
+    const ran = await berth(line);
+    expect(ran.stderr).toContain(words);
+    expect(ran.code).toBe(2);
+  });
+});
+
+describe("Ctrl-C", () => {
+  const running = { ...operation, status: "running" as const, steps: [] };
+
+  test("where nobody can be asked: leaves it and says how to go on", async () => {
+    const ran = await berth(
+      "launch nginx",
+      { watchOperation: () => new Events([running]) },
+      { during: pressOnceWatched },
+    );
+    expect(ran.code).toBe(130);
+    expect(ran.stderr).toContain(`berth op wait ${ids.operation}`);
+    expect(berthd?.callsOf("cancelOperation")).toEqual([]);
+  });
+
+  test("on a terminal: asks, and cancels when told so", async () => {
+    let cancelled = false;
+    const ran = await berth(
+      "launch nginx",
+      {
+        watchOperation: () => new Events([cancelled ? { ...running, status: "cancelled" } : running]),
+        cancelOperation: () => {
+          cancelled = true;
+          return { ...running, status: "cancelling" };
+        },
+      },
+      {
+        terminal: true,
+        during: (keys) => {
+          pressOnceWatched(keys);
+          void until(() => keys.stderr().includes("[c]")).then(() => keys.type("c\n"));
+        },
+      },
+    );
+    expect(cancelled).toBe(true);
+    expect(ran.code).toBe(1);
+  });
+
+  test("a second one leaves it running", async () => {
+    const ran = await berth(
+      "launch nginx",
+      { watchOperation: () => new Events([running]) },
+      {
+        terminal: true,
+        during: (keys) => {
+          pressOnceWatched(keys);
+          void until(() => keys.stderr().includes("[c]")).then(() => keys.interrupt());
+        },
+      },
+    );
+    expect(ran.code).toBe(130);
+  });
+
+  function pressOnceWatched(keys: { interrupt(): void }): void {
+    void until(() => (berthd?.callsOf("watchOperation").length ?? 0) > 0).then(() => keys.interrupt());
+  }
+});
+
+/** Resolves once something is so. */
+async function until(holds: () => boolean): Promise<void> {
+  while (!holds()) await new Promise((resolve) => setTimeout(resolve, 5));
+}
+
+describe("instances", () => {
+  test("ls", async () => {
+    const ran = await berth("ls -l team=a --phase running");
+    expect(ran.stdout).toMatch(
+      /^NAME {2}IMAGE +PHASE +READY {2}PORTS +AGE +CPUS {2}MEMORY\nweb {3}docker.io\/library\/nginx:latest {2}running {2}yes +127.0.0.1:8080->80\/tcp +\d+d +1 +512 MiB\n$/,
+    );
+    expect(berthd?.calls[0]?.query.getAll("label")).toEqual(["team=a"]);
+    expect(berthd?.calls[0]?.headers.authorization).toBe("Bearer berth_test");
+  });
+
+  test("ls goes on to the last page, -q prints names", async () => {
+    const pages: Handler = ({ query }) => ({ items: [instance], nextCursor: query.get("cursor") ? null : "next" });
+    expect((await berth("ls -q", { listInstances: pages })).stdout).toBe("web\nweb\n");
+  });
+
+  test("show", async () => {
+    const { stdout } = await berth("show web");
+    expect(stdout).toContain("Ports:        127.0.0.1:8080->80/tcp\n");
+    expect(berthd?.calls[0]?.params).toEqual({ instance: "web" });
+  });
+
+  test.each([
+    ["start web", "startInstance", {}],
+    ["stop web", "stopInstance", {}],
+    ["stop -f web", "stopInstance", { force: "true" }],
+    ["restart web", "restartInstance", {}],
+    ["rm web", "deleteInstance", {}],
+    ["rm --force web", "deleteInstance", { force: "true" }],
+  ] as const)("%s", async (line, route, query) => {
+    const ran = await berth(line);
+    expect(ran).toMatchObject({ code: 0, stdout: "web\n" });
+    expect(Object.fromEntries(berthd?.callsOf(route)[0]?.query ?? [])).toEqual(query);
+  });
+
+  test("several names: one that fails does not keep the others", async () => {
+    const ran = await berth("rm gone web", {
+      deleteInstance: ({ params }) => {
+        if (params.instance === "gone") throw new Refusal(404, "not_found", "There is no instance gone.");
+        return { instance, operation };
+      },
+    });
+    expect(ran).toMatchObject({ code: 1, stdout: "web\n" });
+    expect(ran.stderr).toContain("There is no instance gone.\nHint: What to do next.");
+  });
+
+  test("logs: everything into a pipe, nothing that a terminal would obey onto one", async () => {
+    const instanceLogs = () => "a\u001b]0;title\u0007b\u001b[31mred\u001b[0m\u001b[2Jc\r\nd\u0008e\n";
+    expect((await berth("logs --tail 5 -t web", { instanceLogs })).stdout).toBe(instanceLogs());
+    expect(Object.fromEntries(berthd?.calls[0]?.query ?? [])).toEqual({ tail: "5", timestamps: "true" });
+    await berthd?.stop();
+    expect((await berth("logs web", { instanceLogs }, { terminal: true })).stdout).toBe(
+      "ab\u001b[31mred\u001b[0mc\nde\n",
+    );
+  });
+
+  test("logs --json", async () => {
+    const ran = await berth("logs --json web", { instanceLogs: () => "2026-01-01T00:00:00Z hello there\n" });
+    expect(JSON.parse(ran.stdout)).toEqual({ at: "2026-01-01T00:00:00Z", line: "hello there" });
+  });
+});
+
+describe("in the guest", () => {
+  const program =
+    (code: number): SocketHandler =>
+    (socket, request) => {
+      socket.send(frame("stdout", `${JSON.stringify(request)}\n`));
+      socket.send(frame("stderr", "oops\n"));
+      socket.send(frame("control", JSON.stringify({ exit: { code } })));
+    };
+
+  test("exec: the program's output and exit code", async () => {
+    const ran = await berth("exec -u www -w /srv -e A=b web ls -l", {}, { socket: program(7) });
+    expect(ran).toMatchObject({ code: 7, stderr: "oops\n" });
+    expect(JSON.parse(ran.stdout)).toMatchObject({
+      command: ["ls", "-l"],
+      user: "www",
+      workingDir: "/srv",
+      env: { A: "b" },
+      stdin: false,
+      tty: false,
+    });
+  });
+
+  test("exec -i sends standard input and its end", async () => {
+    const echo: SocketHandler = (socket) => {
+      socket.on("message", (data: Buffer) => {
+        if (data[0] !== 0) return;
+        socket.send(
+          data.length > 1
+            ? Buffer.concat([Buffer.from([1]), data.subarray(1)])
+            : frame("control", '{"exit":{"code":0}}'),
+        );
+      });
+    };
+    expect(await berth("exec -i web -- cat", {}, { socket: echo, input: "abc" })).toEqual({
+      code: 0,
+      stdout: "abc",
+      stderr: "",
+    });
+  });
+
+  test("exec -it: a terminal with its size, raw", async () => {
+    const ran = await berth("exec -it web -- vi", {}, { socket: program(0), terminal: true });
+    expect(JSON.parse(ran.stdout)).toMatchObject({ tty: true, stdin: true, cols: 100, rows: 30 });
+  });
+
+  test("exec: what Berth cannot do is 125", async () => {
+    const error = {
+      type: "",
+      title: "The instance is not running",
+      status: 409,
+      code: "instance_not_running",
+      detail: "web is off.",
+      hint: "Start it.",
+    };
+    const ran = await berth(
+      "exec web true",
+      {},
+      { socket: (socket) => socket.send(frame("control", JSON.stringify({ error }))) },
+    );
+    expect(ran).toEqual({
+      code: 125,
+      stdout: "",
+      stderr: "berth: The instance is not running\nweb is off.\nHint: Start it.\n",
+    });
+  });
+
+  test("exec --json", async () => {
+    const ran = await berth("exec --json web true", {}, { socket: program(3) });
+    expect(JSON.parse(ran.stdout)).toMatchObject({ exitCode: 3, stderr: "oops\n" });
+    expect(ran.code).toBe(3);
+  });
+
+  test("shell: bash where there is one", async () => {
+    const seen: string[][] = [];
+    const guest: SocketHandler = (socket, request) => {
+      seen.push((request as { command: string[] }).command);
+      if (seen.length === 1) socket.send(frame("stdout", "bash\n"));
+      socket.send(frame("control", JSON.stringify({ exit: { code: 0 } })));
+    };
+    expect((await berth("shell web", {}, { socket: guest, terminal: true })).code).toBe(0);
+    expect(seen[1]).toEqual(["bash"]);
+  });
+
+  test("shell: none", async () => {
+    const ran = await berth("shell web", {}, { socket: program(127), terminal: true });
+    expect(ran.code).toBe(125);
+    expect(ran.stderr).toContain("The image of web has no shell.");
+  });
+
+  test("console: Ctrl-] leaves", async () => {
+    const echo: SocketHandler = (socket) => {
+      socket.send(frame("stdout", "login: "));
+      socket.on("message", (data: Buffer) => socket.send(Buffer.concat([Buffer.from([1]), data.subarray(1)])));
+    };
+    const ran = await berth(
+      "console web",
+      {},
+      {
+        socket: echo,
+        terminal: true,
+        during: (keys) => {
+          void until(() => keys.stderr().includes("Ctrl-]")).then(async () => {
+            keys.type("root");
+            await new Promise((resolve) => setTimeout(resolve, 100));
+            keys.type("\u001d");
+          });
+        },
+      },
+    );
+    expect(ran).toMatchObject({ code: 0, stdout: "login: root" });
+  });
+});
+
+describe("images", () => {
+  test("pull", async () => {
+    expect(await berth("image pull nginx --refresh")).toMatchObject({ code: 0, stdout: `${ids.image}\n` });
+    expect(berthd?.callsOf("pullImage")[0]?.json).toEqual({ reference: "nginx", refresh: true });
+  });
+
+  test("build shows the end of its log when it fails", async () => {
+    const ran = await berth("image build https://example.com/a.git -t me/a:1 --build-arg V=1", {
+      watchOperation: () => new Events([{ ...operation, steps: [], status: "failed", error: null }]),
+    });
+    expect(ran.code).toBe(1);
+    expect(ran.stderr).toContain("STEP 1\nSTEP 2\n");
+    expect(berthd?.callsOf("buildImage")[0]?.json).toMatchObject({ reference: "me/a:1", buildArgs: { V: "1" } });
+  });
+
+  test("ls, show and rm", async () => {
+    expect((await berth("image ls")).stdout).toContain(`docker.io/library/nginx:latest  ${ids.image}  ready  12.3 MB`);
+    await berthd?.stop();
+    expect((await berth("image show nginx")).stdout).toContain("Platform:    linux/amd64");
+    expect(berthd?.calls[0]?.query.get("reference")).toBe("nginx");
+    await berthd?.stop();
+    expect((await berth("image rm nginx")).stdout).toBe(`${ids.image}\n`);
+    await berthd?.stop();
+    expect(await berth("image rm nope", { listImages: () => ({ items: [], nextCursor: null }) })).toMatchObject({
+      code: 1,
+    });
+  });
+});
+
+describe("operations, events, nodes", () => {
+  test("op ls, show, cancel, wait, log", async () => {
+    const cases = [
+      ["op ls --unfinished", `${ids.operation}  instance.create  web     succeeded  2.0 s`],
+      [`op show ${ids.operation} --log`, "create-disks  succeeded  1.5 s  root\nSTEP 1"],
+      [`op cancel ${ids.operation}`, `${ids.operation}\n`],
+      [`op wait ${ids.operation}`, "succeeded\n"],
+      [`op log ${ids.operation}`, "STEP 1\nSTEP 2\n"],
+    ] as const;
+    for (const [line, words] of cases) {
+      const ran = await berth(line);
+      expect(ran.stdout).toContain(words);
+      expect(ran.code).toBe(0);
+      await berthd?.stop();
+    }
+  });
+
+  test("op wait ends with 1 when it failed", async () => {
+    const watchOperation = () => new Events([{ ...operation, status: "failed" }]);
+    expect(await berth(`op wait ${ids.operation}`, { watchOperation })).toMatchObject({ code: 1, stdout: "failed\n" });
+  });
+
+  const event = {
+    seq: 7,
+    type: "instance.created",
+    project: "default",
+    subject: { kind: "instance", id: ids.instance, name: "web" },
+    operationId: null,
+    data: { phase: "running", reason: "" },
+    at: instance.createdAt,
+  };
+
+  test("events --list", async () => {
+    const listEvents: Handler = ({ query }) =>
+      query.get("after") === "0" ? { items: [event], next: 7 } : { items: [], next: 7 };
+    expect((await berth("events --list", { listEvents })).stdout).toBe(
+      `7  ${instance.createdAt}  instance.created  web  phase=running\n`,
+    );
+  });
+
+  test("events follows until Ctrl-C", async () => {
+    const ran = await berth(
+      "events --json",
+      { streamEvents: () => new Events([event]) },
+      {
+        during: (keys) =>
+          void until(() => (berthd?.callsOf("streamEvents").length ?? 0) > 1).then(() => keys.interrupt()),
+      },
+    );
+    expect(ran.code).toBe(0);
+    expect(JSON.parse(ran.stdout.split("\n")[0] ?? "")).toEqual(event);
+  });
+
+  test("node ls and show", async () => {
+    expect((await berth("node ls")).stdout).toContain("node1  n-00000000000000001  0.1.0    2     24 GiB  tcg");
+    await berthd?.stop();
+    expect((await berth("node show node1")).stdout).toContain("ok    mke2fs: 1.47.0");
+  });
+
+  test("doctor: well, unwell and unreachable", async () => {
+    expect(await berth("doctor")).toMatchObject({ code: 0 });
+    await berthd?.stop();
+    const checks = [{ name: "passt", ok: false, detail: "not installed", hint: "apt install passt" }];
+    const unwell = await berth("doctor", { listNodes: () => ({ items: [{ ...node, checks }], nextCursor: null }) });
+    expect(unwell.code).toBe(1);
+    expect(unwell.stdout).toContain("FAIL  passt: not installed\n  Hint: apt install passt");
+    const away = await runBerth(["doctor", "--json"]);
+    expect(away.code).toBe(1);
+    expect(JSON.parse(away.stdout)).toMatchObject({ ok: false, client: { ok: false } });
+  });
+});
+
+describe("down and purge", () => {
+  test("down needs --all and an answer", async () => {
+    expect(await berth("down")).toMatchObject({ code: 2 });
+    await berthd?.stop();
+    expect(await berth("down --all")).toMatchObject({ code: 2, stderr: expect.stringContaining("--yes") });
+    await berthd?.stop();
+    expect(await berth("down --all --yes")).toMatchObject({ code: 0, stdout: "web\n" });
+    await berthd?.stop();
+    const asked = await berth(
+      "down --all",
+      {},
+      {
+        terminal: true,
+        during: (keys) => void until(() => keys.stderr().includes("Type yes")).then(() => keys.type("no\n")),
+      },
+    );
+    expect(asked.code).toBe(2);
+    expect(berthd?.callsOf("stopInstance")).toEqual([]);
+  });
+
+  test("purge does nothing where there is nothing", async () => {
+    const ran = await berth("purge --yes", {}, { env: { BERTH_DATA_DIR: "/nonexistent/berth" } });
+    expect(ran).toMatchObject({ code: 0, stdout: "There is nothing at /nonexistent/berth.\n" });
+    expect(berthd?.calls).toEqual([]);
+  });
+});
+
+describe("the rest", () => {
+  test("version", async () => {
+    expect((await runBerth(["version"])).stdout).toMatch(/^berth \d+\.\d+\.\d+\n$/);
+  });
+
+  test("no berthd: says how to start it", async () => {
+    const ran = await runBerth(["ls"]);
+    expect(ran.code).toBe(1);
+    expect(ran.stderr).toContain("npm start");
+  });
+
+  test("--json tells errors as problems", async () => {
+    const ran = await berth("show gone --json", {
+      getInstance: () => {
+        throw new Refusal(404, "not_found", "gone");
+      },
+    });
+    expect(JSON.parse(ran.stderr)).toMatchObject({ code: "not_found", detail: "gone" });
+    expect(ran.stdout).toBe("");
+  });
+
+  test.each([["lss"], ["image nope"], ["ls --nope"], ["exec web"], ["completion tcsh"]])(
+    "%s is a usage error",
+    async (line) => {
+      expect(await runBerth(line.split(" "))).toMatchObject({ code: 2, stdout: "" });
+    },
+  );
+
+  test("help without a command", async () => {
+    const ran = await runBerth([]);
+    expect(ran.code).toBe(0);
+    expect(ran.stdout).toContain("launch      Make an instance from an image");
+  });
+});

@@ -1,0 +1,278 @@
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import {
+  execFrames,
+  type Image,
+  type Instance,
+  type Node,
+  type Operation,
+  type Route,
+  type RouteName,
+  routes,
+} from "@berth/api";
+import { type WebSocket, WebSocketServer } from "ws";
+
+export const ids = {
+  instance: "i-00000000000000001",
+  image: "img-00000000000000001",
+  operation: "op-00000000000000001",
+  node: "n-00000000000000001",
+};
+const at = "2026-01-01T00:00:00.000Z";
+
+export const operation: Operation = {
+  id: ids.operation,
+  type: "instance.create",
+  project: "default",
+  status: "succeeded",
+  target: { kind: "instance", id: ids.instance, name: "web" },
+  steps: [
+    {
+      name: "create-disks",
+      status: "succeeded",
+      startedAt: at,
+      endedAt: "2026-01-01T00:00:01.500Z",
+      percent: 100,
+      detail: "root",
+    },
+  ],
+  reason: "",
+  error: null,
+  attempt: 1,
+  createdAt: at,
+  startedAt: at,
+  endedAt: "2026-01-01T00:00:02.000Z",
+};
+
+export const instance: Instance = {
+  id: ids.instance,
+  name: "web",
+  project: "default",
+  labels: { team: "a" },
+  imageId: ids.image,
+  image: "docker.io/library/nginx:latest",
+  location: "node1/fake",
+  nodeId: ids.node,
+  generation: 1,
+  spec: {
+    cpus: 1,
+    memoryMib: 512,
+    disks: [{ name: "root", sizeMib: 1024 }],
+    interfaces: [{ name: "eth0", network: "user" }],
+    ports: [{ hostAddress: "127.0.0.1", hostPort: 8080, guestPort: 80, protocol: "tcp" }],
+    env: { A: "b" },
+    entrypoint: null,
+    command: null,
+    tty: false,
+    stopTimeoutMs: 10_000,
+    power: "running",
+    restartGeneration: 0,
+  },
+  status: {
+    phase: "running",
+    ready: true,
+    health: "healthy",
+    reason: "",
+    observedAt: at,
+    exitCode: null,
+    startedAt: at,
+    restartGeneration: 0,
+    ports: [{ hostAddress: "127.0.0.1", hostPort: 8080, guestPort: 80, protocol: "tcp" }],
+  },
+  operationId: null,
+  createdAt: at,
+  updatedAt: at,
+};
+
+export const image: Image = {
+  id: ids.image,
+  project: "default",
+  references: ["docker.io/library/nginx:latest"],
+  source: { type: "registry", reference: "docker.io/library/nginx:latest" },
+  state: "ready",
+  reason: "",
+  contentDigest: `sha256:${"0".repeat(64)}`,
+  kind: "rootfs",
+  os: "linux",
+  architecture: "amd64",
+  firmware: "kernel",
+  sizeBytes: 12_345_678,
+  startConfig: null,
+  operationId: ids.operation,
+  createdAt: at,
+};
+
+export const node: Node = {
+  id: ids.node,
+  name: "node1",
+  version: "0.1.0",
+  architecture: "amd64",
+  kernel: "6.1.0",
+  cpus: 2,
+  memoryMib: 24_576,
+  diskFreeMib: 10_240,
+  accelerator: { kind: "tcg", reason: "no /dev/kvm", probedAt: at },
+  locations: [
+    {
+      name: "node1/fake",
+      driver: "fake",
+      healthy: true,
+      reason: "",
+      abilities: {
+        boots: ["rootfs"],
+        console: true,
+        channel: true,
+        snapshots: false,
+        templates: false,
+        hotplug: false,
+        networks: ["user"],
+      },
+    },
+  ],
+  checks: [{ name: "mke2fs", ok: true, detail: "1.47.0", hint: "" }],
+  startedAt: at,
+};
+
+/** A request as it arrived. */
+export interface Call {
+  readonly route: RouteName;
+  readonly params: Readonly<Record<string, string>>;
+  readonly query: URLSearchParams;
+  readonly headers: IncomingMessage["headers"];
+  readonly body: Buffer;
+  readonly json: unknown;
+}
+
+/** Answers one route: an object is JSON, a text or bytes a body, a list of objects a stream of events. Throws a Refusal for a problem. */
+export type Handler = (call: Call) => unknown;
+export type SocketHandler = (socket: WebSocket, first: unknown) => void;
+
+export class Refusal extends Error {
+  readonly status: number;
+  readonly code: string;
+  constructor(status: number, code: string, detail: string) {
+    super(detail);
+    this.status = status;
+    this.code = code;
+  }
+}
+
+/** Answers a stream of server-sent events. */
+export class Events {
+  readonly messages: readonly object[];
+  constructor(messages: readonly object[]) {
+    this.messages = messages;
+  }
+}
+
+const page = (items: readonly object[]) => ({ items, nextCursor: null });
+const changed = () => ({ instance, operation });
+
+const defaults: Partial<Record<RouteName, Handler>> = {
+  listInstances: () => page([instance]),
+  createInstance: changed,
+  getInstance: () => instance,
+  startInstance: changed,
+  stopInstance: changed,
+  restartInstance: changed,
+  deleteInstance: changed,
+  instanceLogs: () => "hello\nthere\n",
+  listImages: () => page([image]),
+  pullImage: () => ({ image, operation }),
+  buildImage: () => ({ image, operation }),
+  getImage: () => image,
+  deleteImage: () => ({ image, operation }),
+  listOperations: () => page([operation]),
+  getOperation: () => operation,
+  watchOperation: () => new Events([operation]),
+  cancelOperation: () => ({ ...operation, status: "cancelling" }),
+  operationLog: () => "STEP 1\nSTEP 2\n",
+  listNodes: () => page([node]),
+  getNode: () => node,
+};
+
+/** An HTTP server that answers the routes of the API with made-up objects, for tests of the client alone. */
+export class FakeBerthd {
+  readonly calls: Call[] = [];
+  readonly #handlers: Partial<Record<RouteName, Handler>>;
+  readonly #socket: SocketHandler | undefined;
+  readonly #server: Server;
+
+  private constructor(handlers: Partial<Record<RouteName, Handler>>, socket: SocketHandler | undefined) {
+    this.#handlers = { ...defaults, ...handlers };
+    this.#socket = socket;
+    this.#server = createServer((request, response) => void this.#answer(request, response));
+    const sockets = new WebSocketServer({ noServer: true });
+    this.#server.on("upgrade", (request, stream, head) => {
+      sockets.handleUpgrade(request, stream, head, (connection) => {
+        if (!request.url?.includes("/exec")) return this.#socket?.(connection, undefined);
+        connection.once("message", (data) => this.#socket?.(connection, JSON.parse(String(data))));
+      });
+    });
+  }
+
+  static async start(handlers: Partial<Record<RouteName, Handler>> = {}, socket?: SocketHandler): Promise<FakeBerthd> {
+    const berthd = new FakeBerthd(handlers, socket);
+    await new Promise<void>((resolve) => berthd.#server.listen(0, "127.0.0.1", resolve));
+    return berthd;
+  }
+
+  get url(): string {
+    const address = this.#server.address();
+    return `http://127.0.0.1:${typeof address === "object" ? address?.port : ""}`;
+  }
+
+  async stop(): Promise<void> {
+    this.#server.closeAllConnections();
+    await new Promise((resolve) => this.#server.close(resolve));
+  }
+
+  /** The calls of one route, in order. */
+  callsOf(route: RouteName): Call[] {
+    return this.calls.filter((call) => call.route === route);
+  }
+
+  async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const url = new URL(request.url ?? "", this.url);
+    const found = findRoute(request.method ?? "", url.pathname);
+    const body = Buffer.concat(await request.toArray());
+    try {
+      const handler = found && this.#handlers[found.route];
+      if (!found || !handler) throw new Refusal(404, "not_found", `Nothing answers ${request.method} ${url.pathname}.`);
+      const json =
+        body.length > 0 && request.headers["content-type"] === "application/json"
+          ? JSON.parse(String(body))
+          : undefined;
+      const call: Call = { ...found, query: url.searchParams, headers: request.headers, body, json };
+      this.calls.push(call);
+      const answer = handler(call);
+      if (answer instanceof Events) {
+        response.writeHead(200, { "content-type": "text/event-stream" });
+        for (const message of answer.messages) response.write(`data: ${JSON.stringify(message)}\n\n`);
+        response.end();
+        return;
+      }
+      const status = (routes[found.route] as Route).status;
+      if (answer === undefined) response.writeHead(status).end();
+      else if (typeof answer === "string" || answer instanceof Uint8Array) response.writeHead(status).end(answer);
+      else response.writeHead(status, { "content-type": "application/json" }).end(JSON.stringify(answer));
+    } catch (error) {
+      const { status = 500, code = "internal", message } = error as Refusal;
+      const problem = { type: "", title: `The ${code} title`, status, code, detail: message, hint: "What to do next." };
+      response.writeHead(status, { "content-type": "application/problem+json" }).end(JSON.stringify(problem));
+    }
+  }
+}
+
+function findRoute(method: string, path: string): { route: RouteName; params: Record<string, string> } | undefined {
+  for (const [name, route] of Object.entries<Route>(routes)) {
+    if (route.method !== method) continue;
+    const match = new RegExp(`^${route.path.replace(/:(\w+)/g, "(?<$1>[^/]+)")}$`).exec(path);
+    if (match) return { route: name as RouteName, params: { ...match.groups } };
+  }
+  return undefined;
+}
+
+/** A frame of an exec or console connection. */
+export function frame(stream: keyof typeof execFrames, data: string | Buffer): Buffer {
+  return Buffer.concat([Buffer.from([execFrames[stream]]), Buffer.from(data)]);
+}
