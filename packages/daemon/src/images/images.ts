@@ -1,9 +1,10 @@
+import { readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { BerthError, type StartConfig } from "@berth/api";
 import type { Host } from "../host/host.ts";
 import { type Artifact, createArtifactStore } from "./artifact.ts";
 import { type BlobCache, type BlobDescriptor, createBlobCache } from "./blobs.ts";
-import { createBuildahBuilder } from "./builder/buildah.ts";
+import { createBuildahBuilder, removeBuild } from "./builder/buildah.ts";
 import type { BuildRequest } from "./builder/builder.ts";
 import { readDirectoryLayout } from "./builder/directory-layout.ts";
 import { checkoutGit, type GitCheckout, type GitOptions, type GitRequest } from "./git.ts";
@@ -80,6 +81,8 @@ export interface Images {
   findArtifact(contentDigest: string): Promise<Artifact | undefined>;
   removeArtifact(contentDigest: string): Promise<void>;
   listArtifacts(): Promise<readonly string[]>;
+  /** Removes what a killed berthd left half-made in `tmp/`; for its start, before any work. */
+  removeLeftovers(): Promise<void>;
   /** Removes the blobs of no image given; gives the bytes freed. */
   collectBlobs(inUse: readonly ResolvedImage[]): Promise<number>;
 }
@@ -185,6 +188,13 @@ export async function createImages(options: ImagesOptions): Promise<Images> {
     findArtifact: (contentDigest) => artifacts.find(contentDigest),
     removeArtifact: (contentDigest) => artifacts.remove(contentDigest),
     listArtifacts: () => artifacts.list(),
+    async removeLeftovers() {
+      for (const name of await readdir(temporaryDirectory).catch(() => [])) {
+        const path = join(temporaryDirectory, name);
+        if (name.startsWith("build-")) await removeBuild(host, path);
+        else if (/^(?:artifact|blob|git)-/.test(name)) await rm(path, { recursive: true, force: true });
+      }
+    },
     async collectBlobs(images) {
       const blobsOf = ({ manifest, config, layers }: ResolvedImage) => [manifest, config, ...layers];
       return await blobs.collect(new Set(images.flatMap(blobsOf).map(({ digest }) => digest)));

@@ -163,6 +163,7 @@ describe("a build", () => {
   });
 
   test("leaves no process when berthd is killed", async () => {
+    const killed = await scratchDirectory("kil");
     const seconds = `${100_000 + Math.floor(Math.random() * 100_000)}`;
     const directory = await context({
       Dockerfile: `FROM scratch\nCOPY busybox /bin/sh\nRUN echo started; exec /bin/sh -c 'sleep ${seconds}'\n`,
@@ -175,13 +176,16 @@ describe("a build", () => {
       }
       return found;
     };
-    const child = host.start(process.execPath, [buildImage, "--build", await scratchDirectory("kil"), directory]);
+    const child = host.start(process.execPath, [buildImage, "--build", killed, directory]);
     const ended = child.done.catch(() => {});
     for await (const chunk of child.stdout) if (String(chunk).includes("started")) break;
     while ((await sleepers()).length === 0);
     process.kill(child.pid, "SIGKILL");
     await ended;
     while ((await sleepers()).length > 0);
-    expect(await sleepers()).toEqual([]);
+    expect(await readdir(join(killed, "tmp"))).toHaveLength(1);
+    const restarted = await createImages({ host, dataDirectory: killed, outbound: { allowHosts: [] } });
+    await restarted.removeLeftovers();
+    expect(await readdir(join(killed, "tmp"))).toEqual([]);
   });
 });

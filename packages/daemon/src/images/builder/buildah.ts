@@ -107,6 +107,16 @@ export function createBuildahBuilder(options: BuildahOptions): Builder {
   return { build };
 }
 
+/** Removes what a killed build left: some of it belongs to ids that only a namespace reaches. */
+export async function removeBuild(host: Host, folder: string): Promise<void> {
+  const { uid } = await host.facts();
+  if (uid !== 0 && (await stat(join(folder, "run")).catch(() => undefined))) {
+    await using namespace = await openUserNamespace(host, folder);
+    await namespace.run("rm", ["-rf", "--", join(folder, "run")], { timeoutMs: 10 * 60_000 });
+  }
+  await rm(folder, { recursive: true, force: true });
+}
+
 /** The Dockerfile's text and the context's real path. A Dockerfile outside the context, by a link too, is refused. */
 async function readContext(request: BuildRequest): Promise<{ context: string; text: string }> {
   const missing = (what: string) => (error: unknown) => {

@@ -1,4 +1,6 @@
 import { spawnSync } from "node:child_process";
+import { readdir } from "node:fs/promises";
+import { join } from "node:path";
 import { localHost } from "../../host/local.ts";
 import { createImages } from "../images.ts";
 
@@ -19,6 +21,8 @@ if (mode === "--as") {
   const images = await createImages({ host: localHost(), dataDirectory, outbound: { allowHosts: [] } });
   const say = (line: string) => void process.stdout.write(`${line}\n`);
   const work = { signal: new AbortController().signal, log: say, progress: () => {} };
+  await images.removeLeftovers();
+  say(`left in tmp: ${(await readdir(join(dataDirectory, "tmp")).catch(() => [])).length}`);
   const image = await images.build({ directory, dockerfile: "Dockerfile", buildArgs: {} }, work);
   const artifact = await images.buildArtifact(image, work);
   say(`artifact ${artifact.path}`);
