@@ -31,7 +31,8 @@ export class ExecSession {
     channel.on("error", () => {});
     // ssh2 would close its end while output is under way and then still acknowledge it, at which dropbear ends the whole connection.
     channel.destroy = () => {
-      this.close();
+      // Node calls it too when both directions have ended, which is no reason to end the program.
+      if (!channel.readableEnded) this.close();
       return channel;
     };
     this.exit = new Promise((resolve, reject) => {
@@ -61,10 +62,9 @@ export class ExecSession {
     if (this.#closed) return;
     this.#closed = true;
     this.#signal("HUP");
-    // What is still under way is read and dropped, so that the guest sees its end.
+    // What is still under way is read and dropped; the guest closes its end when the program and all it started are gone.
     this.#channel.resume();
     this.#channel.stderr.resume();
-    this.exit.then(() => this.#channel.close()).catch(() => {});
   }
 
   #signal(name: string): void {
