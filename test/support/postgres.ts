@@ -4,19 +4,15 @@ import { chownSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, 
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { promisify } from "node:util";
-import pg from "pg";
 import { inject } from "vitest";
+import { openPool } from "../../packages/daemon/src/store/postgres.ts";
 import { openStore } from "../../packages/daemon/src/store/store.ts";
+import { postgresFolder } from "./stop-postgres.ts";
 
 /** Where Debian keeps PostgreSQL's programs, a folder per major version. */
 const versionsFolder = "/usr/lib/postgresql";
 const superuser = "berth";
 const template = "berth_template";
-
-/** The server of a test run: a folder with its data, its socket and its log. Nothing listens on TCP. */
-export function postgresFolder(runFolder: string): string {
-  return join(runFolder, "pg");
-}
 
 /** A new database on the run's own PostgreSQL, which the first caller starts; the address to open it by. With `empty`, without Berth's tables. */
 export async function createDatabase({ empty = false } = {}): Promise<string> {
@@ -32,12 +28,11 @@ function address(folder: string, database: string): string {
 }
 
 async function execute(folder: string, statement: string): Promise<void> {
-  const client = new pg.Client({ connectionString: address(folder, "postgres") });
-  await client.connect();
+  const pool = openPool(address(folder, "postgres"), () => undefined);
   try {
-    await client.query(statement);
+    await pool.query(statement);
   } finally {
-    await client.end();
+    await pool.end();
   }
 }
 

@@ -35,7 +35,7 @@ export interface OperationState {
   readonly now: number;
 }
 
-export function toClaimed(row: OperationRow): Claimed {
+function toClaimed(row: OperationRow): Claimed {
   return {
     id: row.id,
     type: row.type,

@@ -207,7 +207,9 @@ export function describeStore(name: string, open: () => Promise<Store>): void {
           await touch(tx, second);
         });
       await Promise.all([both("a", "b"), both("b", "a")]);
-      expect(runs).toBe(store.dialect === "postgres" ? 3 : 2);
+      // On PostgreSQL one of the two is chosen to give way, at least once.
+      if (store.dialect === "postgres") expect(runs).toBeGreaterThan(2);
+      else expect(runs).toBe(2);
     });
 
     test("answers a repeated request with the same answer, made once", async () => {

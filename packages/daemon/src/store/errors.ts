@@ -13,7 +13,7 @@ export function sqliteCode(error: unknown): number | undefined {
 }
 
 /** The five characters PostgreSQL gives an error (its manual, appendix A); undefined when it is none of its. */
-export function postgresCode(error: unknown): string | undefined {
+function postgresCode(error: unknown): string | undefined {
   const code = (error as { code?: unknown } | null)?.code;
   return typeof code === "string" && /^[0-9A-Z]{5}$/.test(code) ? code : undefined;
 }

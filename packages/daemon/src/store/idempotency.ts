@@ -5,7 +5,7 @@ import { readJson } from "./json.ts";
 import type { Queries, Transaction } from "./store.ts";
 
 /** How long an answer is kept for a repeated request, in milliseconds: a day. */
-export const idempotencyMs = 24 * 3600 * 1000;
+const idempotencyMs = 24 * 3600 * 1000;
 
 /** A client's promise that requests with this key are one and the same. */
 export interface IdempotencyKey {
