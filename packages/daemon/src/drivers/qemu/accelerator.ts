@@ -4,10 +4,10 @@ import { BerthError } from "@berth/api";
 import { z } from "zod";
 import type { HostUser, KitDescription } from "../../core/descriptions.ts";
 import type { Host } from "../../host/host.ts";
-import { type AcceleratorKind, markOf } from "./command-line.ts";
+import type { AcceleratorKind } from "./command-line.ts";
 import { machinePaths } from "./handle.ts";
 import { readLog } from "./log.ts";
-import { findMachines, Machine } from "./machine.ts";
+import { Machine } from "./machine.ts";
 
 /** How guests are run on this node, and how that was found out. */
 const VerdictV1 = z.object({
@@ -106,14 +106,10 @@ async function kvmGroup(): Promise<number | undefined> {
 
 /** Boots the kit once; resolves to why it failed, or to undefined when it spoke. Nothing of it is left, nor of a trial that a crash cut off. */
 async function tryBoot(options: ProbeOptions, kind: AcceleratorKind, timeoutMs: number): Promise<string | undefined> {
-  const { host, kit, user, qemu, signal } = options;
+  const { host, kit, user, qemu, signal, isOurs } = options;
   const owner = { installationId: options.installationId, instanceId: "probe" };
   const paths = machinePaths(options.scratchDir, owner.instanceId);
-  const find = async () => {
-    const machines = await findMachines(host, options.isOurs);
-    return machines.find((found) => markOf(found.owner) === markOf(owner))?.process;
-  };
-  const machine = new Machine({ host, owner, paths, find });
+  const machine = new Machine({ host, owner, paths, isOurs });
   const limit = AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]);
   try {
     await machine.destroy();

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import type { CreateInputs } from "../driver.ts";
-import { commandLine, markOf, ownerOf } from "./command-line.ts";
+import { commandLine, markOf, readMark } from "./command-line.ts";
 
 const owner = { installationId: "b-1", instanceId: "i-00000000000000001" };
 const sockets = {
@@ -83,8 +83,18 @@ describe("QEMU's command line", () => {
 
 describe("the owner's mark", () => {
   test("is read back from a command line", () => {
-    expect(ownerOf(["/usr/bin/qemu-system-x86_64", ...commandLine(inputs, sockets, "tcg")])).toEqual(owner);
+    expect(readMark(["/usr/bin/qemu-system-x86_64", ...commandLine(inputs, sockets, "tcg")])).toEqual({
+      owner,
+      isHypervisor: true,
+    });
     expect(markOf(owner)).toBe("berth/b-1/i-00000000000000001");
+  });
+
+  test("is read from a launcher too, which is not the hypervisor yet", () => {
+    expect(readMark(["pasta", "--", "/usr/bin/qemu-system-x86_64", "-name", markOf(owner)])).toEqual({
+      owner,
+      isHypervisor: false,
+    });
   });
 
   test.each([
@@ -94,8 +104,9 @@ describe("the owner's mark", () => {
     ["no name at all", ["qemu-system-x86_64", "-m", "1"]],
     ["more than a mark", ["qemu-system-x86_64", "-name", "berth/b-1/i-1/more"]],
     ["less than a mark", ["qemu-system-x86_64", "-name", "berth/b-1/"]],
+    ["a name that belongs to something else", ["qemu-system-x86_64", "-m", "1", "-name", "berth/b-1/i-1"]],
     ["nothing", []],
   ])("is not seen in %s", (_, args) => {
-    expect(ownerOf(args)).toBeUndefined();
+    expect(readMark(args)).toBeUndefined();
   });
 });

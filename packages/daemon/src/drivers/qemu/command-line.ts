@@ -31,12 +31,18 @@ export function markOf(owner: OwnerMark): string {
   return `berth/${owner.installationId}/${owner.instanceId}`;
 }
 
-/** The owner whose mark these arguments of a process carry, if they are a QEMU's. */
-export function ownerOf(args: readonly string[]): OwnerMark | undefined {
-  if (!/(^|\/)qemu-system-[a-z0-9_]+$/.test(args[0] ?? "")) return undefined;
-  const [kind, installationId, instanceId, ...rest] = (args[args.indexOf("-name") + 1] ?? "").split("/");
+/** A process that carries an owner's mark: the hypervisor itself, or a launcher that is about to become it. */
+export interface Marked {
+  readonly owner: OwnerMark;
+  readonly isHypervisor: boolean;
+}
+
+/** Whose mark these arguments of a process carry: exactly a QEMU's program, `-name` and the mark, as `commandLine` puts them. */
+export function readMark(args: readonly string[]): Marked | undefined {
+  const at = args.findIndex((arg, index) => /(^|\/)qemu-system-[a-z0-9_]+$/.test(arg) && args[index + 1] === "-name");
+  const [kind, installationId, instanceId, ...rest] = (at < 0 ? "" : (args[at + 2] ?? "")).split("/");
   if (kind !== "berth" || !installationId || !instanceId || rest.length > 0) return undefined;
-  return { installationId, instanceId };
+  return { owner: { installationId, instanceId }, isHypervisor: at === 0 };
 }
 
 /** QEMU's arguments for an instance; pure. Everything it has is named here (`-nodefaults`), so nothing appears by QEMU's own choice. */

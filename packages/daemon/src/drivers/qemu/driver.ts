@@ -1,12 +1,11 @@
 import type { Duplex } from "node:stream";
 import { BerthError } from "@berth/api";
-import type { Host, ProcessIdentity } from "../../host/host.ts";
+import type { Host } from "../../host/host.ts";
 import type { Driver, GuestPort, Handle, Observed, OwnerMark } from "../driver.ts";
 import { acceleratorOf, type Verdict } from "./accelerator.ts";
-import { markOf } from "./command-line.ts";
 import { machinePaths, makeHandle, readHandle } from "./handle.ts";
 import { readLines, readLog } from "./log.ts";
-import { findMachines, Machine } from "./machine.ts";
+import { findMarked, Machine } from "./machine.ts";
 
 export interface QemuDriverOptions {
   readonly host: Host;
@@ -31,12 +30,9 @@ export function qemuDriver(options: QemuDriverOptions): Driver {
   const qemu = options.qemu ?? defaultQemu;
   const queue = new Queue();
 
-  const findProcess = async (owner: OwnerMark): Promise<ProcessIdentity | undefined> => {
-    const machines = await findMachines(host, options.isOurs);
-    return machines.find((found) => markOf(found.owner) === markOf(owner))?.process;
-  };
+  const { isOurs } = options;
   const machineOf = (owner: OwnerMark) =>
-    new Machine({ host, owner, paths: machinePaths(options.instancesDir, owner.instanceId), find: findProcess });
+    new Machine({ host, owner, paths: machinePaths(options.instancesDir, owner.instanceId), isOurs });
   /** One thing at a time per machine: its QEMU talks to one client at a time. */
   const withMachine = <T>(handle: Handle, act: (machine: Machine) => Promise<T>): Promise<T> => {
     const owner = readHandle(handle);
@@ -98,7 +94,8 @@ export function qemuDriver(options: QemuDriverOptions): Driver {
 
     async find(owner) {
       if (owner.installationId !== options.installationId) return undefined;
-      const made = (await machineOf(owner).record()) ?? (await findProcess(owner));
+      const machine = machineOf(owner);
+      const made = (await machine.record()) !== undefined || (await machine.marked()).length > 0;
       return made ? makeHandle(owner) : undefined;
     },
 
@@ -110,7 +107,7 @@ export function qemuDriver(options: QemuDriverOptions): Driver {
           if (await machineOf(owner).record()) owners.set(instanceId, owner);
         }
       }
-      for (const { owner } of await findMachines(host, options.isOurs)) {
+      for (const { owner } of await findMarked(host, isOurs)) {
         if (owner.installationId === installationId) owners.set(owner.instanceId, owner);
       }
       return [...owners.values()].map((owner) => ({ owner, handle: makeHandle(owner) }));

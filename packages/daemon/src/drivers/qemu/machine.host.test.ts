@@ -68,7 +68,11 @@ describe("a running machine", () => {
   let kit: KitDescription;
 
   beforeAll(async () => {
-    kit = await tinyGuest(host, folder, 'say here\nread -r line < /dev/hvc1\nsay "heard $line"\nsay last\noff\n');
+    kit = await tinyGuest(
+      host,
+      folder,
+      'exec 3<> /dev/hvc1\nsay here\nread -r line <&3\nsay "heard $line"\nsay last\noff\n',
+    );
   });
 
   test("is found, read and ended by its mark when the daemon died before it wrote down its process", async () => {

@@ -2,7 +2,7 @@ import { BerthError } from "@berth/api";
 import type { PortForward } from "../../core/descriptions.ts";
 import type { Host, ProcessIdentity } from "../../host/host.ts";
 import type { CreateInputs, OwnerMark } from "../driver.ts";
-import { type AcceleratorKind, commandLine, markOf, ownerOf } from "./command-line.ts";
+import { type AcceleratorKind, commandLine, type Marked, markOf, readMark } from "./command-line.ts";
 import { type MachinePaths, MachineRecord, RunRecord } from "./handle.ts";
 import { keepLog, type LogBounds, readLines } from "./log.ts";
 import { Qmp } from "./qmp.ts";
@@ -19,18 +19,17 @@ const startTimeoutMs = 30_000;
 const quitTimeoutMs = 3_000;
 const answerTimeoutMs = 3_000;
 
-/** How QEMU is found in what the kernel shows of its processes. */
-export interface FoundMachine {
-  readonly owner: OwnerMark;
+/** A process that carries a mark of Berth's. */
+export interface FoundProcess extends Marked {
   readonly process: ProcessIdentity;
 }
 
-/** All hypervisors that carry a mark of Berth's. One that somebody else started under our mark has another user and does not count. */
-export async function findMachines(host: Host, isOurs: (uid: number) => boolean): Promise<readonly FoundMachine[]> {
-  const found: FoundMachine[] = [];
+/** All hypervisors, and launchers about to become one, that carry a mark. What somebody else started under our mark has another user and does not count. */
+export async function findMarked(host: Host, isOurs: (uid: number) => boolean): Promise<readonly FoundProcess[]> {
+  const found: FoundProcess[] = [];
   for (const { identity, uid, args } of await host.processes()) {
-    const owner = ownerOf(args);
-    if (owner && isOurs(uid)) found.push({ owner, process: identity });
+    const marked = readMark(args);
+    if (marked && isOurs(uid)) found.push({ ...marked, process: identity });
   }
   return found;
 }
@@ -53,19 +52,19 @@ export class Machine {
   readonly owner: OwnerMark;
   readonly paths: MachinePaths;
   readonly #host: Host;
-  readonly #find: (owner: OwnerMark) => Promise<ProcessIdentity | undefined>;
+  readonly #isOurs: (uid: number) => boolean;
 
   constructor(options: {
     readonly host: Host;
     readonly owner: OwnerMark;
     readonly paths: MachinePaths;
-    /** Finds its hypervisor by its mark. */
-    readonly find: (owner: OwnerMark) => Promise<ProcessIdentity | undefined>;
+    /** Whether a process of this uid may be this daemon's. */
+    readonly isOurs: (uid: number) => boolean;
   }) {
     this.owner = options.owner;
     this.paths = options.paths;
     this.#host = options.host;
-    this.#find = options.find;
+    this.#isOurs = options.isOurs;
   }
 
   /** What it is made of; undefined when it was never made, or the folder holds another's. */
@@ -99,7 +98,13 @@ export class Machine {
     if (run?.hypervisor && (await this.#host.isAlive(run.hypervisor))) return run.hypervisor;
     const facts = await this.#host.facts();
     if (run && (run.hypervisor || run.bootId !== facts.bootId)) return undefined;
-    return this.#find(this.owner);
+    return (await this.marked()).find(({ isHypervisor }) => isHypervisor)?.process;
+  }
+
+  /** The processes that carry its mark. */
+  async marked(): Promise<readonly FoundProcess[]> {
+    const found = await findMarked(this.#host, this.#isOurs);
+    return found.filter(({ owner }) => markOf(owner) === markOf(this.owner));
   }
 
   /** Starts QEMU; resolves when it answers, rejects with its own words, and then nothing of it is left. */
@@ -148,10 +153,12 @@ export class Machine {
     const hypervisor = await this.hypervisor();
     if (hypervisor) {
       await this.command("quit").catch(() => {}); // one that does not listen is killed
-      await this.#end(hypervisor, "SIGKILL");
+      await this.#end(hypervisor);
     }
     // They end by themselves once QEMU is gone and what it wrote is on disk.
-    for (const helper of run?.helpers ?? []) await this.#end(helper, "SIGKILL");
+    for (const helper of run?.helpers ?? []) await this.#end(helper);
+    // A crash may have come between a launcher's start and its being written down, or QEMU's own.
+    if (!run?.hypervisor) for (const { process } of await this.marked()) await this.#kill(process);
     await this.#removeSockets();
     await this.#host.files.remove(this.paths.runRecord);
   }
@@ -203,7 +210,7 @@ export class Machine {
     if (inputs.launcher.length === 0) await note({ hypervisor: started });
     else await note({ helpers: [started, ...run.helpers] });
     await this.#untilAnswers(started, signal);
-    if (!run.hypervisor) await note({ hypervisor: (await this.#find(this.owner)) ?? null });
+    if (!run.hypervisor) await note({ hypervisor: (await this.hypervisor()) ?? null });
   }
 
   async #log(name: keyof typeof logBounds, inputs: CreateInputs) {
@@ -242,13 +249,18 @@ export class Machine {
     }
   }
 
-  async #end(process: ProcessIdentity, signal: NodeJS.Signals): Promise<void> {
+  /** Waits for the end of a process that is about to end, and kills one that does not. */
+  async #end(process: ProcessIdentity): Promise<void> {
     try {
       await this.#host.waitForExit(process, AbortSignal.timeout(quitTimeoutMs));
     } catch {
-      await this.#host.signal(process, signal);
-      await this.#host.waitForExit(process, AbortSignal.timeout(quitTimeoutMs));
+      await this.#kill(process);
     }
+  }
+
+  async #kill(process: ProcessIdentity): Promise<void> {
+    await this.#host.signal(process, "SIGKILL");
+    await this.#host.waitForExit(process, AbortSignal.timeout(quitTimeoutMs));
   }
 
   async #requirePort({ protocol, hostAddress, hostPort }: PortForward): Promise<void> {
