@@ -147,10 +147,13 @@ async function removeFile(path: string): Promise<void> {
 async function writeFile(path: string, entry: Entry, care: Care): Promise<void> {
   const own = care.checkLinks ? constants.O_EXCL | constants.O_NOFOLLOW : 0;
   const file = await open(path, constants.O_WRONLY | constants.O_CREAT | own, 0o600);
-  await pipeline(entry, file.createWriteStream({ autoClose: false }));
-  await file.chmod(modeOf(entry.header.mode, 0o644));
-  if (entry.header.mtime) await file.utimes(entry.header.mtime, entry.header.mtime);
-  await file.close();
+  try {
+    await file.writeFile(entry);
+    await file.chmod(modeOf(entry.header.mode, 0o644));
+    if (entry.header.mtime) await file.utimes(entry.header.mtime, entry.header.mtime);
+  } finally {
+    await file.close();
+  }
 }
 
 /** The permission bits, never the set-id and sticky ones. */
