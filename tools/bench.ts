@@ -24,7 +24,8 @@ for (const file of files) {
   const { default: benchmark } = (await import(join(folder, file))) as { default: Benchmark };
   console.log(`\n${benchmark.name}`);
   const findings = await measure(benchmark);
-  for (const finding of findings) console.log(`  ${describeFinding(finding)}`);
+  for (const finding of findings)
+    console.log([describeFinding(finding), ...finding.details].join("\n").replace(/^/gm, "  "));
   results.push({ benchmark, findings });
 }
 

@@ -20,7 +20,8 @@ export async function launchFake(client: Client, scratch: string, count: number)
   return made;
 }
 
-async function finish(client: Client, { id, type }: Operation): Promise<void> {
+/** Waits for an operation to succeed. */
+export async function finish(client: Client, { id, type }: Operation): Promise<void> {
   const ended = await client.waitForOperation(id);
   if (ended.status !== "succeeded") throw new Error(`${type} ${ended.status}: ${ended.error?.detail}`);
 }
