@@ -15,7 +15,7 @@ function cut(bytes: Uint8Array, lengths: number[]): Uint8Array[] {
 
 it("finds the same lines wherever the stream is cut", () => {
   const lengths = array(string().map((text) => text.length % 7));
-  assert(
+  void assert(
     property(array(string()), lengths, (lines, cuts) => {
       const bytes = Buffer.from(lines.map((line) => `${line}\n`).join(""));
       const expected = bytes
@@ -30,7 +30,7 @@ it("finds the same lines wherever the stream is cut", () => {
 });
 
 it("never gives a line longer than the limit, whatever comes", () => {
-  assert(
+  void assert(
     property(array(uint8Array()), (parts) => {
       const splitter = new LineSplitter(8);
       for (const line of parts.flatMap((part) => splitter.push(part))) {
