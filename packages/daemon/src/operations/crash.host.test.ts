@@ -164,7 +164,7 @@ async function killUntilDone(store: Store, settings: ToyDaemonSettings): Promise
     const daemon = await start(settings);
     restarts += 1;
     // The first few die when they have hardly begun.
-    await delay(Math.random() * (restarts <= 5 ? 40 : restarts * 50));
+    await delay(Math.random() * (restarts <= 5 ? 40 : restarts * 150));
     await kill(daemon);
   }
   return restarts;
