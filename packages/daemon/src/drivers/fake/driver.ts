@@ -130,14 +130,18 @@ export function fakeDriver(options: FakeDriverOptions): Driver {
       const block = numberOf(found.knobs, "start-block");
       if (block !== undefined) await delay(Math.min(block, 2 ** 31 - 1), undefined, { signal });
       signal.throwIfAborted();
+      let started = false;
       await world.change(found.record.id, async (record) => {
         if (!record || runState(record, Date.now())?.power === "running") return record;
         await refuseTakenPorts(record);
+        started = true;
         return {
           ...record,
           run: { bootId: randomUUID(), startedAt: Date.now(), cutAt: null, config: null, stop: null },
         };
       });
+      const message = found.knobs["boot-message"];
+      if (started && message !== undefined) await world.appendLog(found.record.id, message);
       await settle();
     },
 

@@ -20,6 +20,8 @@ export const knobNames = [
   "power-flaps",
   /** The machine loses its power this long after its start. */
   "crash-after",
+  /** The guest writes this to its console as it boots. */
+  "boot-message",
   /** G: the guest never says a word on its control port. */
   "silent",
   /** G: how long after its start the process listens on its ports; `never`. */
