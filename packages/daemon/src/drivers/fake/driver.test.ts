@@ -8,6 +8,7 @@ import { scratchDirectory } from "../../../../../test/support/scratch.ts";
 import { localFiles } from "../../host/files.ts";
 import type { CreateInputs, Driver } from "../driver.ts";
 import { type FakeDriverOptions, fakeDriver } from "./driver.ts";
+import { knobNames } from "./knobs.ts";
 
 const owner = { installationId: "b-1", instanceId: "i-00000000000000001" };
 const signal = AbortSignal.timeout(20_000);
@@ -279,4 +280,10 @@ describe("the shapes", () => {
     await expect((await makeDriver()).create(inputs({ disks }))).rejects.toMatchObject({ code: "host_program_failed" });
     expect(await (await makeDriver({ shape: "remote" })).create(inputs({ disks }))).toMatchObject({ version: 1 });
   });
+});
+
+test("docs/adding-a-driver.md has every knob", async () => {
+  const document =
+    (await localFiles.readText(join(import.meta.dirname, "../../../../../docs/adding-a-driver.md"))) ?? "";
+  expect(knobNames.filter((name) => !document.includes(`\`${name}\``))).toEqual([]);
 });
