@@ -16,7 +16,7 @@ export function readPage(path: string): string {
 }
 
 /** Everything but what stands between fences. */
-export function prose(page: string): string {
+function prose(page: string): string {
   return page.replace(/^```[\s\S]*?^```$/gm, "");
 }
 
