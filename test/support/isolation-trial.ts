@@ -43,8 +43,9 @@ const script = `
 ifconfig eth0 10.0.2.15 netmask 255.255.255.0 up
 route add default gw 10.0.2.2
 nc -ll -p 80 -e echo "the guest" &
+reaches() { for time in 1 2 3; do echo | timeout 8 nc -w 5 "$1" ${trial.port} | grep -q "the host" && return 0; done; return 1; }
 for address in ${trial.targets.join(" ")}; do
-  if echo | nc -w 3 "$address" ${trial.port} | grep -q "the host"; then say "reached $address"; else say "refused $address"; fi
+  if reaches "$address"; then say "reached $address"; else say "refused $address"; fi
 done
 say tried
 wait
@@ -104,12 +105,13 @@ console.log(
 );
 
 async function untilTried(): Promise<readonly string[]> {
-  const changed = host.files.watch(join(instancesDir, owner.instanceId, "vm/log/control"), AbortSignal.timeout(90_000));
+  const changed = host.files.watch(join(instancesDir, owner.instanceId, "vm/log/control"), AbortSignal.timeout(80_000));
   for await (const _ of changed) {
     const said = (await driver.readControlLog?.(handle)) ?? [];
     if (said.includes("tried")) return said;
   }
-  throw new Error("the guest did not finish");
+  const said = await driver.readControlLog?.(handle);
+  throw new Error(`the guest did not finish: ${said?.join(", ")}`);
 }
 
 async function askPublished(): Promise<string> {

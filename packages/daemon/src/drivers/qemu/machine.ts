@@ -14,9 +14,10 @@ const logBounds: Readonly<Record<"console" | "control" | "machine", LogBounds>> 
   machine: { files: 1, bytes: 256 * 1024 },
 };
 
-/** How long QEMU may take from its start until it answers, and to end once told to. */
+/** How long QEMU may take from its start until it answers; to end once told to, with those who write its last words; and once killed. Ample: a busy node is slow. */
 const startTimeoutMs = 30_000;
-const quitTimeoutMs = 3_000;
+const quitTimeoutMs = 10_000;
+const killTimeoutMs = 30_000;
 const answerTimeoutMs = 3_000;
 
 /** A process that carries a mark of Berth's. */
@@ -152,8 +153,11 @@ export class Machine {
     const run = await this.run();
     const hypervisor = await this.hypervisor();
     if (hypervisor) {
-      await this.command("quit").catch(() => {}); // one that does not listen is killed
-      await this.#end(hypervisor);
+      const listens = await this.command("quit").then(
+        () => true,
+        () => false,
+      );
+      await (listens ? this.#end(hypervisor) : this.#kill(hypervisor));
     }
     // They end by themselves once QEMU is gone and what it wrote is on disk.
     for (const helper of run?.helpers ?? []) await this.#end(helper);
@@ -260,7 +264,7 @@ export class Machine {
 
   async #kill(process: ProcessIdentity): Promise<void> {
     await this.#host.signal(process, "SIGKILL");
-    await this.#host.waitForExit(process, AbortSignal.timeout(quitTimeoutMs));
+    await this.#host.waitForExit(process, AbortSignal.timeout(killTimeoutMs));
   }
 
   async #requirePort({ protocol, hostAddress, hostPort }: PortForward): Promise<void> {
