@@ -32,6 +32,8 @@ export interface Berthd extends AsyncDisposable {
   stop(): Promise<void>;
   /** Ends it without a word (SIGKILL) and waits. */
   kill(): Promise<void>;
+  /** Resolves with the signal that ended it, null when it ended by itself. */
+  readonly ended: Promise<NodeJS.Signals | null>;
 }
 
 /** Starts berthd and waits for its first answer. Rejects with its last words when it ends instead. */
@@ -62,6 +64,7 @@ export async function startBerthd(options: BerthdOptions): Promise<Berthd> {
     log,
     stop,
     kill: () => end("SIGKILL"),
+    ended: ended.then(() => child.signalCode),
     [Symbol.asyncDispose]: stop,
   };
 }

@@ -52,7 +52,7 @@ export function instanceWorkflows(services: Services): readonly Workflow<Seen>[]
     workflow(services, "start", start),
     workflow(services, "stop", off),
     workflow(services, "restart", [...off, ...start]),
-    workflow(services, "delete", [...off, destroyMachine(services), deleteDisks(services)]),
+    workflow(services, "delete", [powerOff(services), destroyMachine(services), deleteDisks(services)]),
   ];
 }
 
@@ -83,7 +83,8 @@ function wishOf(verb: Verb, operation: Claimed, instance: Instance): InstanceWis
     power: verb === "stop" || verb === "delete" ? "stopped" : instance.spec.power,
     isNew: verb === "create",
     restartGeneration: instance.spec.restartGeneration,
-    force: InstanceInput.parse(operation.input).force,
+    // What is being deleted need not be asked to end well.
+    force: verb === "delete" || InstanceInput.parse(operation.input).force,
   };
 }
 
@@ -120,8 +121,12 @@ async function settle(tx: Transaction, verb: Verb, operation: Claimed, outcome: 
 function settledStatus(verb: Verb, instance: Instance, outcome: Outcome): InstanceStatus {
   const now = new Date().toISOString();
   const status = { ...instance.status, observedAt: now };
-  if (outcome.status === "succeeded")
-    return observedStatus(status, outcome.result as unknown as SeenState, instance.spec.power, now);
+  if (outcome.status === "succeeded") {
+    const settled = observedStatus(status, outcome.result as unknown as SeenState, instance.spec.power, now);
+    // A daemon that was killed right after the start could not note what it was for.
+    const started = settled.phase === "running" ? instance.spec.restartGeneration : null;
+    return { ...settled, restartGeneration: settled.restartGeneration ?? started };
+  }
   const off = { ...status, ready: false, health: "unknown" as const };
   if (outcome.status === "cancelled") {
     // A cancelled start was undone; after any other the controller looks at once how things stand.

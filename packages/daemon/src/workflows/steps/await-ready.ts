@@ -1,5 +1,6 @@
+import { attachGuest } from "../guest-access.ts";
 import type { Services } from "../services.ts";
-import { type InstanceStep, targetInstance } from "./step.ts";
+import { type InstanceStep, requireHandle, targetInstance } from "./step.ts";
 
 /**
  * Waits until the guest says that it is ready, or that its process ended or could not start, or is gone; at the latest until the time limit.
@@ -11,6 +12,9 @@ export function awaitReady(services: Services): InstanceStep {
     name: "await-ready",
     async run(context) {
       const instance = await targetInstance(services, context);
+      const handle = await requireHandle(services, instance);
+      // After a restart of the daemon nobody listens yet.
+      await attachGuest(services, instance, services.driver(instance.location), handle);
       const limit = AbortSignal.timeout(readyTimeoutMs);
       const signal = AbortSignal.any([context.signal, limit]);
       try {

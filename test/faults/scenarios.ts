@@ -1,0 +1,198 @@
+import { rmSync } from "node:fs";
+import { join } from "node:path";
+import type { Client, CreateInstanceInput, Instance } from "@berth/api";
+import { expect } from "vitest";
+import { World } from "../../packages/daemon/src/drivers/fake/world.ts";
+import { localFiles } from "../../packages/daemon/src/host/files.ts";
+
+/** How one fault point is reached, and what must be so in the end. */
+export interface Scenario {
+  arrange(client: Client): Promise<void>;
+  act(client: Client): Promise<unknown>;
+  check(client: Client): Promise<void>;
+  cleanUp(client: Client): Promise<void>;
+}
+
+/** What scenarios work with. */
+export interface Surroundings {
+  /** A reference that is already pulled. */
+  readonly image: string;
+  /** A folder with a Dockerfile. */
+  readonly context: string;
+  readonly dataDir: string;
+}
+
+const name = "victim";
+const instance = { instance: name };
+const built = "localhost/built:latest";
+const long = { wait: 60 } as const;
+
+/** The scenario in which a point is passed: by its operation, its step, and whether the step is undone. */
+export function scenarioOf(point: string, surroundings: Surroundings): Scenario {
+  const [type = "", step = "", side] = point.split("/");
+  const undo = side === "undo";
+  const scenarios: Record<string, () => Scenario> = {
+    "image.pull": () => pulling(surroundings),
+    "image.build": () => building(surroundings),
+    "image.delete": () => deletingImage(surroundings),
+    "instance.create": () => creating(surroundings, step, undo),
+    "instance.start": () => starting(surroundings, "start", step, undo),
+    "instance.stop": () => stopping(surroundings, step),
+    "instance.restart": () =>
+      isOfStop(step) ? restarting(surroundings, step) : starting(surroundings, "restart", step, undo),
+    "instance.delete": () => deleting(surroundings),
+  };
+  const scenario = scenarios[type];
+  if (!scenario) throw new Error(`There is no scenario for ${point}: write one.`);
+  return scenario();
+}
+
+const isOfStop = (step: string) => step === "stop-guest" || step === "power-off" || step === "settle";
+
+function pulling({ image }: Surroundings): Scenario {
+  return {
+    arrange: async () => undefined,
+    act: (client) => client.pullImage({ query: long, body: { reference: image, refresh: true } }),
+    check: async (client) => expectReady(client, image),
+    cleanUp: async () => undefined,
+  };
+}
+
+function building({ context }: Surroundings): Scenario {
+  return {
+    arrange: async () => undefined,
+    act: (client) => build(client, context),
+    check: async (client) => expectReady(client, built),
+    cleanUp: (client) => removeBuilt(client),
+  };
+}
+
+function deletingImage({ context }: Surroundings): Scenario {
+  return {
+    arrange: (client) => build(client, context),
+    act: (client) => removeBuilt(client),
+    check: async (client) => expect((await imagesNamed(client, built)).length).toBe(0),
+    cleanUp: async () => undefined,
+  };
+}
+
+function creating(surroundings: Surroundings, step: string, undo: boolean): Scenario {
+  const labels: Record<string, string> = undo ? { "berth.fake/start-error": "internal" } : {};
+  return {
+    arrange: async () => prepareFor(step, surroundings),
+    act: (client) => create(client, surroundings, { labels, ports: [{ guestPort: 80 }] }),
+    check: async (client) => {
+      if (undo) return expectGone(client);
+      const made = await client.getInstance({ params: instance });
+      expect(made.status).toMatchObject({ phase: "running", ready: true });
+      expect(made.status.ports[0]?.hostPort).toBeGreaterThan(0);
+    },
+    cleanUp: remove,
+  };
+}
+
+/** A start, or a restart of what is off: with the artifact or the machine missing when that is the step. */
+function starting(surroundings: Surroundings, verb: "start" | "restart", step: string, undo: boolean): Scenario {
+  const labels: Record<string, string> = undo ? { "berth.fake/start-error": "internal" } : {};
+  return {
+    arrange: async (client) => {
+      const made = await create(client, surroundings, { labels, start: false });
+      if (step === "create-machine") await forgetMachine(surroundings, made);
+      prepareFor(step, surroundings);
+    },
+    act: (client) =>
+      (verb === "start" ? client.startInstance : client.restartInstance)({ params: instance, query: long }),
+    check: async (client) => {
+      const { status } = await client.getInstance({ params: instance });
+      if (undo) expect(status).toMatchObject({ phase: "failed", ready: false });
+      else expect(status).toMatchObject({ phase: "running", ready: true });
+    },
+    cleanUp: remove,
+  };
+}
+
+/** What does not end by its stop signal has its power cut. */
+const deaf: CreateInstanceInput["labels"] = { "berth.fake/ignore-stop": "true" };
+
+function stopping(surroundings: Surroundings, step: string): Scenario {
+  return {
+    arrange: async (client) => {
+      await create(client, surroundings, step === "power-off" ? { labels: deaf, stopTimeoutMs: 0 } : {});
+    },
+    act: (client) => client.stopInstance({ params: instance, query: long }),
+    check: async (client) =>
+      expect((await client.getInstance({ params: instance })).status).toMatchObject({ phase: "stopped", ready: false }),
+    cleanUp: remove,
+  };
+}
+
+function restarting(surroundings: Surroundings, step: string): Scenario {
+  return {
+    ...stopping(surroundings, step),
+    act: (client) => client.restartInstance({ params: instance, query: long }),
+    check: async (client) =>
+      expect((await client.getInstance({ params: instance })).status).toMatchObject({
+        phase: "running",
+        ready: true,
+        restartGeneration: 1,
+      }),
+  };
+}
+
+function deleting(surroundings: Surroundings): Scenario {
+  return {
+    arrange: async (client) => {
+      await create(client, surroundings, {});
+    },
+    act: remove,
+    check: expectGone,
+    cleanUp: async () => undefined,
+  };
+}
+
+async function create(client: Client, { image }: Surroundings, asked: Partial<CreateInstanceInput>): Promise<Instance> {
+  const { instance: made, operation } = await client.createInstance({ query: long, body: { image, name, ...asked } });
+  expect(operation.error).toBeNull();
+  return made;
+}
+
+async function remove(client: Client): Promise<void> {
+  const { items } = await client.listInstances({ query: {} });
+  for (const { id } of items)
+    await client.deleteInstance({ params: { instance: id }, query: { ...long, force: true } });
+}
+
+async function build(client: Client, path: string): Promise<void> {
+  const body = { reference: built, source: { type: "directory" as const, path } };
+  const { operation } = await client.buildImage({ query: long, body });
+  expect(operation.error).toBeNull();
+}
+
+async function removeBuilt(client: Client): Promise<void> {
+  for (const { id } of await imagesNamed(client, built))
+    await client.deleteImage({ params: { image: id }, query: long });
+}
+
+async function imagesNamed(client: Client, reference: string) {
+  return (await client.listImages({ query: { reference } })).items;
+}
+
+async function expectReady(client: Client, reference: string): Promise<void> {
+  expect((await imagesNamed(client, reference)).map(({ state }) => state)).toEqual(["ready"]);
+}
+
+async function expectGone(client: Client): Promise<void> {
+  expect((await client.listInstances({ query: {} })).items).toEqual([]);
+}
+
+/** The artifact is rebuildable, so it may be lost at any time. */
+function prepareFor(step: string, { dataDir }: Surroundings): void {
+  if (step === "realise-image") rmSync(join(dataDir, "artifacts"), { recursive: true });
+}
+
+/** The hypervisor lost the machine. */
+async function forgetMachine({ dataDir }: Surroundings, { id }: Instance): Promise<void> {
+  const world = new World(localFiles, join(dataDir, "fake"), 0);
+  const machines = (await world.readAll()).filter(({ owner }) => owner.instanceId === id);
+  for (const machine of machines) await world.change(machine.id, () => null);
+}
