@@ -120,7 +120,7 @@ function parseCount(input: string): number {
 }
 
 /** The names of instances, for completion: whoever does not answer within a moment has none. */
-export async function proposeInstances(this: Context, partial: string): Promise<readonly string[]> {
+async function proposeInstances(this: Context, partial: string): Promise<readonly string[]> {
   try {
     const client = await this.client();
     const { items } = await client.listInstances({ query: { limit: 500 } }, { signal: AbortSignal.timeout(1000) });

@@ -18,7 +18,7 @@ export function describeNode(node: Node): string {
 }
 
 /** One line for each thing a node was checked for, with what to do where it is not well. */
-export function describeChecks(node: Node): string {
+function describeChecks(node: Node): string {
   const locations = node.locations.map(({ name, healthy, reason, abilities }) => ({
     name: `location ${name}`,
     ok: healthy,

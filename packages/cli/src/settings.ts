@@ -20,7 +20,7 @@ export function dataFolder({ env, home, uid }: Outside): string {
 }
 
 /** The settings file of the client. */
-export function settingsFile({ env, home }: Pick<Outside, "env" | "home">): string {
+function settingsFile({ env, home }: Pick<Outside, "env" | "home">): string {
   return join(env.XDG_CONFIG_HOME || join(home, ".config"), "berth/config.json");
 }
 

@@ -31,7 +31,7 @@ export class ConfigError extends Error {
 }
 
 /** Where data lives when BERTH_DATA_DIR does not say: root's in /var/lib/berth, anyone else's in their home. */
-export function defaultDataDir(env: NodeJS.ProcessEnv, uid: number): string {
+function defaultDataDir(env: NodeJS.ProcessEnv, uid: number): string {
   if (uid === 0) return "/var/lib/berth";
   const base = env.XDG_DATA_HOME ?? (env.HOME ? join(env.HOME, ".local/share") : undefined);
   if (!base)

@@ -19,7 +19,7 @@ export interface KeepNodeOptions {
 }
 
 /** Writes the node's record once; its first call makes the node known. */
-export async function recordNode(options: KeepNodeOptions, signal: AbortSignal): Promise<void> {
+async function recordNode(options: KeepNodeOptions, signal: AbortSignal): Promise<void> {
   const accelerator = options.accelerator();
   const drivers = [...options.drivers];
   // A driver's health hangs on how guests run here, which may take a minute to find out; the node is shown meanwhile.

@@ -1,7 +1,7 @@
 import { BerthError, type CreateInstance, type InstanceSpec } from "@berth/api";
 
 /** The smallest root disk given when none is asked for, in MiB. */
-export const defaultDiskMib = 1024;
+const defaultDiskMib = 1024;
 
 /** What the node has, for judging a request. */
 export interface NodeCapacity {

@@ -113,7 +113,7 @@ export function parseFact(line: string): GuestFact | undefined {
 }
 
 /** Reads the facts among the lines of a control log. */
-export function parseFacts(lines: readonly string[]): readonly GuestFact[] {
+function parseFacts(lines: readonly string[]): readonly GuestFact[] {
   return lines.map(parseFact).filter((fact) => fact !== undefined);
 }
 

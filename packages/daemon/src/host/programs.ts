@@ -16,7 +16,7 @@ const graceMs = 2_000;
 const systemFolders = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
 /** The folders programs are looked for in: those of PATH, then the system's. */
-export function searchFolders(path: string | undefined): readonly string[] {
+function searchFolders(path: string | undefined): readonly string[] {
   const own = (path ?? "").split(delimiter).filter(isAbsolute);
   return [...new Set([...own, ...systemFolders])];
 }

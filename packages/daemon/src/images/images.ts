@@ -41,7 +41,7 @@ export interface ImageLimits {
   readonly ratioFromBytes: number;
 }
 
-export const defaultImageLimits: ImageLimits = {
+const defaultImageLimits: ImageLimits = {
   maxEntries: 2_000_000,
   maxBytes: 64 * 2 ** 30,
   maxLayerBytes: 64 * 2 ** 30,

@@ -4,7 +4,6 @@ import { sql } from "kysely";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { z } from "zod";
 import { newId } from "../core/ids.ts";
-import { deleteArtifact, findArtifact, listArtifacts, saveArtifact, touchArtifact } from "./artifacts.ts";
 import { appendEvent, followEvents, lastEventSeq, pruneEvents, readEvents } from "./events.ts";
 import { pruneIdempotencyKeys, respondOnce } from "./idempotency.ts";
 import {
@@ -140,17 +139,6 @@ export function describeStore(name: string, open: () => Promise<Store>): void {
       await store.transaction((tx) => deleteInstance(tx, user.id));
       await store.transaction((tx) => deleteImage(tx, id));
       expect(await readImage(store.queries, id)).toBeUndefined();
-    });
-
-    test("keeps artifacts by their key", async () => {
-      const key = { contentDigest: newId("image"), builder: "ext4/1", format: "raw", location: "node1" };
-      await saveArtifact(store.queries, { ...key, path: "a", sizeBytes: 5, state: "building" });
-      const ready = await saveArtifact(store.queries, { ...key, path: "b", sizeBytes: 6, state: "ready" });
-      expect(await findArtifact(store.queries, key)).toEqual(ready);
-      await touchArtifact(store.queries, key);
-      expect(await listArtifacts(store.queries, key.contentDigest)).toHaveLength(1);
-      await deleteArtifact(store.queries, key);
-      expect(await findArtifact(store.queries, key)).toBeUndefined();
     });
 
     test("keeps nodes, tokens and settings", async () => {

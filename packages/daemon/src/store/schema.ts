@@ -12,7 +12,6 @@ export interface Database {
   instance_label: InstanceLabelTable;
   image: ImageTable;
   image_reference: ImageReferenceTable;
-  artifact: ArtifactTable;
   operation: OperationTable;
   operation_step: OperationStepTable;
   operation_claim: OperationClaimTable;
@@ -100,18 +99,6 @@ export interface ImageReferenceTable {
   reference: string;
   image_id: string;
   created_at: number;
-}
-
-export interface ArtifactTable {
-  content_digest: string;
-  builder: string;
-  format: string;
-  location: string;
-  path: string;
-  size_bytes: number;
-  state: string;
-  created_at: number;
-  used_at: number;
 }
 
 export interface OperationTable {

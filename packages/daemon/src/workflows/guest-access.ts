@@ -1,13 +1,13 @@
 import { randomBytes } from "node:crypto";
 import { join } from "node:path";
 import { BerthError, type Instance } from "@berth/api";
-import { macAddress } from "../core/mac-address.ts";
 import type { Driver, Handle } from "../drivers/driver.ts";
 import { type GuestConfig, processFrom } from "../guest/config.ts";
 import { createKeys, formatKeys, type InstanceKeys, parseKeys } from "../guest/keys.ts";
 import { guestNetwork } from "../network/netdev.ts";
 import { readImage } from "../store/images.ts";
 import { readInstance } from "../store/instances.ts";
+import { macAddress } from "./mac-address.ts";
 import type { Services } from "./services.ts";
 
 const seedBytes = 64;

@@ -5,6 +5,7 @@ import { text } from "node:stream/consumers";
 import ssh2 from "ssh2";
 import { describe, expect, test } from "vitest";
 import { scratchDirectory } from "../../../../../test/support/scratch.ts";
+import { createKeys } from "../../guest/keys.ts";
 import { localFiles } from "../../host/files.ts";
 import type { CreateInputs, Driver } from "../driver.ts";
 import { type FakeDriverOptions, fakeDriver } from "./driver.ts";
@@ -33,19 +34,11 @@ async function makeDriver(options: Partial<FakeDriverOptions> = {}): Promise<Dri
   return fakeDriver({ host: { files: localFiles }, world, location: "n/fake", ...options });
 }
 
-const hostKeys = ssh2.utils.generateKeyPairSync("ed25519");
-const clientKeys = ssh2.utils.generateKeyPairSync("ed25519");
-
-/** An OpenSSH private key in dropbear's form: the name and 64 bytes, as in the private half of the PEM. */
-function dropbearForm(pem: string): string {
-  const blob = Buffer.from(pem.replace(/-----[^-]+-----|\s/g, ""), "base64");
-  const at = blob.lastIndexOf("ssh-ed25519");
-  const halves = at + 11 + 4 + 32;
-  return Buffer.concat([blob.subarray(at - 4, at + 11), blob.subarray(halves, halves + 4 + 64)]).toString("base64");
-}
+const keys = createKeys();
 
 function configure(argv: readonly string[], more: object = {}): string {
-  const channel = { hostKey: dropbearForm(hostKeys.private), clientPublicKey: clientKeys.public };
+  const { hostKey, clientPublicKey } = keys;
+  const channel = { hostKey, clientPublicKey };
   return `${JSON.stringify({ command: "configure", hostname: "web", seed: "", channel, interfaces: [], watchPorts: [80], process: { argv, env: ["A=b"], user: "", workingDir: "" }, ...more })}\n`;
 }
 
@@ -133,16 +126,14 @@ describe("a fake machine", () => {
     const driver = await makeDriver();
     const { handle, control } = await running(driver, ["sleep"]);
     await readFacts(control, "ready");
-    await expect(connect(driver, handle, ssh2.utils.generateKeyPairSync("ed25519").private)).rejects.toThrow(
-      /authentication/,
-    );
+    await expect(connect(driver, handle, createKeys().clientKey)).rejects.toThrow(/authentication/);
   });
 });
 
 async function connect(
   driver: Driver,
   handle: { version: number },
-  key: string = clientKeys.private,
+  key: string = keys.clientKey,
 ): Promise<ssh2.Client> {
   const sock = await driver.openPort?.(handle, "channel", signal);
   if (!sock) throw new Error("no channel");

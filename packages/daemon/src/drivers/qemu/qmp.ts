@@ -4,7 +4,7 @@ import { z } from "zod";
 import type { Host } from "../../host/host.ts";
 
 /** What QEMU answers when it refuses a command. */
-export class QmpError extends Error {
+class QmpError extends Error {
   readonly kind: string;
 
   constructor(kind: string, description: string) {

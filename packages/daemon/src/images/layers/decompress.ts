@@ -17,7 +17,7 @@ export interface DecompressLimits {
 }
 
 /** How a blob is compressed, by its first bytes: media types are often wrong. */
-export async function detectCompression(path: string): Promise<Compression> {
+async function detectCompression(path: string): Promise<Compression> {
   const file = await open(path);
   try {
     const { buffer, bytesRead } = await file.read(Buffer.alloc(4), 0, 4, 0);

@@ -44,18 +44,6 @@ export const first: MigrationFile = {
       primary key (project, reference)
     ) ${strict}`,
     `create index image_reference_by_image on image_reference (image_id)`,
-    `create table artifact (
-      content_digest text not null,
-      builder text not null,
-      format text not null,
-      location text not null,
-      path text not null,
-      size_bytes ${integer} not null,
-      state text not null,
-      created_at ${integer} not null,
-      used_at ${integer} not null,
-      primary key (content_digest, builder, format, location)
-    ) ${strict}`,
 
     `create table instance (
       id text primary key,

@@ -1,8 +1,8 @@
 import { BerthError } from "@berth/api";
-import { macAddress } from "../../core/mac-address.ts";
 import { describeDisk } from "../../storage/qcow2.ts";
 import { updateInstance } from "../../store/instances.ts";
 import { diskPath } from "../instance-paths.ts";
+import { macAddress } from "../mac-address.ts";
 import { findHandle } from "../observe-instance.ts";
 import type { Services } from "../services.ts";
 import { type InstanceStep, targetInstance } from "./step.ts";
