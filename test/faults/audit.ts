@@ -9,16 +9,21 @@ function list(folder: string): string[] {
   return existsSync(folder) ? readdirSync(folder).sort() : [];
 }
 
+/** The instances that the fake hypervisor has machines of. */
+async function ownersOfFakes(dataDir: string): Promise<readonly string[]> {
+  const machines = await new World(localFiles, join(dataDir, "fake"), 0).readAll();
+  return machines.map(({ owner }) => owner.instanceId);
+}
+
 /**
- * Holds what is on the node against what the store knows, in both directions: instance folders, the fake hypervisor's machines, artifacts, and half-made
- * things. Throws naming what is left over or missing. Nothing may be under way meanwhile.
+ * Holds what is on the node against what the store knows, in both directions: instance folders, the hypervisor's machines (the fake one's, when nothing else is
+ * given), artifacts, and half-made things. Throws naming what is left over or missing. Nothing may be under way meanwhile.
  */
-export async function audit(client: Client, dataDir: string): Promise<void> {
+export async function audit(client: Client, dataDir: string, machineOwners = ownersOfFakes): Promise<void> {
   const instances = (await client.listInstances({ query: { limit: 500 } })).items;
   const ids = instances.map(({ id }) => id).sort();
   expect(list(join(dataDir, "instances")), "instance folders").toEqual(ids);
-  const machines = await new World(localFiles, join(dataDir, "fake"), 0).readAll();
-  expect(machines.map(({ owner }) => owner.instanceId).sort(), "machines of the fake hypervisor").toEqual(ids);
+  expect([...(await machineOwners(dataDir))].sort(), "machines of the hypervisor").toEqual(ids);
 
   const images = (await client.listImages({ query: { limit: 500 } })).items;
   const digests = images

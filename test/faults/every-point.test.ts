@@ -78,7 +78,7 @@ it("names a point before and after every step, every undo, and every end", () =>
 });
 
 describe.each(points)("killed at %s", (point) => {
-  it("finishes or undoes by itself, with nothing lost or left, on both stores", async () => {
+  it("finishes or undoes by itself, with nothing lost or left, on both stores", { timeout: 60_000 }, async () => {
     await Promise.all(
       stores.map(async (kind) => {
         const { dataDir, env } = worlds.get(kind) ?? { dataDir: "", env: {} };

@@ -111,8 +111,8 @@ function starting(surroundings: Surroundings, verb: "start" | "restart", step: s
   };
 }
 
-/** What does not end by its stop signal has its power cut. */
-const deaf: CreateInstanceInput["labels"] = { "berth.fake/ignore-stop": "true" };
+/** A guest that does not obey has its power cut. */
+const deaf: CreateInstanceInput["labels"] = { "berth.fake/deaf": "true" };
 
 function stopping(surroundings: Surroundings, step: string): Scenario {
   return {

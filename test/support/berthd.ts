@@ -1,9 +1,10 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { chownSync, closeSync, mkdirSync, openSync, readFileSync, rmSync } from "node:fs";
+import { closeSync, mkdirSync, openSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { type Client, createClient } from "@berth/api";
+import { asOrdinaryUser } from "./ordinary-user.ts";
 
 const repositoryRoot = join(import.meta.dirname, "../..");
 
@@ -14,8 +15,8 @@ export interface BerthdOptions {
   readonly port?: number;
   /** Further settings: `BERTH_DRIVER: "fake"`. */
   readonly env?: Readonly<Record<string, string>>;
-  /** Who it runs as; the data folder is given to them. Only root can say so. */
-  readonly user?: { readonly uid: number; readonly gid: number; readonly home: string };
+  /** Run it as an ordinary user, whom the data folder is given to. Only root can say so. */
+  readonly ordinaryUser?: boolean;
   /** How long it may take to answer. */
   readonly timeoutMs?: number;
 }
@@ -38,9 +39,8 @@ export interface Berthd extends AsyncDisposable {
 
 /** Starts berthd and waits for its first answer. Rejects with its last words when it ends instead. */
 export async function startBerthd(options: BerthdOptions): Promise<Berthd> {
-  const { dataDir, user } = options;
-  mkdirSync(dataDir, { recursive: true, mode: user ? 0o700 : 0o711 });
-  if (user) chownSync(dataDir, user.uid, user.gid);
+  const { dataDir, ordinaryUser } = options;
+  mkdirSync(dataDir, { recursive: true, mode: process.getuid?.() === 0 && !ordinaryUser ? 0o711 : 0o700 });
   // A killed one leaves it behind.
   rmSync(join(dataDir, "listen"), { force: true });
   const logPath = `${dataDir}.log`;
@@ -70,20 +70,24 @@ export async function startBerthd(options: BerthdOptions): Promise<Berthd> {
 }
 
 /** Nothing of the caller's surroundings reaches it but where programs are. */
-function spawnBerthd({ dataDir, port, env, user }: BerthdOptions, logPath: string): ChildProcess {
+function spawnBerthd({ dataDir, port, env, ordinaryUser }: BerthdOptions, logPath: string): ChildProcess {
   const log = openSync(logPath, "a", 0o600);
+  const berthd = [process.execPath, join(repositoryRoot, "packages/daemon/src/main.ts")];
   try {
-    return spawn(process.execPath, [join(repositoryRoot, "packages/daemon/src/main.ts")], {
+    const { command, home } = ordinaryUser ? asOrdinaryUser(berthd, dataDir) : { command: berthd };
+    const [program = "", ...args] = command;
+    return spawn(program, args, {
       cwd: dataDir,
       env: {
         PATH: process.env.PATH,
-        HOME: user?.home ?? process.env.HOME,
+        HOME: home ?? process.env.HOME,
+        // Many are started: what was compiled once is not compiled again.
+        NODE_COMPILE_CACHE: join(repositoryRoot, ".tools/compile-cache"),
         BERTH_DATA_DIR: dataDir,
         BERTH_LISTEN: `127.0.0.1:${port ?? 0}`,
         ...env,
       },
       stdio: ["ignore", log, log],
-      ...(user ? { uid: user.uid, gid: user.gid } : {}),
     });
   } finally {
     closeSync(log);

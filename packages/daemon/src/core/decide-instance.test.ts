@@ -17,6 +17,7 @@ const healthy: ObservedInstance = {
   failure: null,
   ready: true,
   notReadyReason: "",
+  heard: true,
   guestVisible: true,
   publishes: false,
 };

@@ -43,6 +43,8 @@ export interface ObservedInstance {
   readonly ready: boolean;
   /** Why it is not ready, as the guest sees it. */
   readonly notReadyReason: string;
+  /** Whether the guest has said anything since it is listened to; until then what was last known of it holds. */
+  readonly heard: boolean;
   /** Whether the location has a channel to the guest; without one `running` is all that can be known. */
   readonly guestVisible: boolean;
   /** Whether somebody outside waits on a published port. */

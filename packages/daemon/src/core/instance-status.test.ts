@@ -21,6 +21,7 @@ const running: SeenState = {
   failure: null,
   ready: true,
   notReadyReason: "",
+  heard: true,
   guestVisible: true,
   startedAt: before.startedAt,
 };
@@ -81,6 +82,10 @@ it("keeps a failure until the instance runs again", () => {
     reason: "no such file",
   });
   expect(observedStatus(failed, running, "running", now)).toMatchObject({ phase: "running", reason: "" });
+});
+
+it("keeps what was known of a guest that has not been heard yet", () => {
+  expect(observedStatus(before, { ...running, ready: false, heard: false }, "running", now).ready).toBe(true);
 });
 
 it("takes a guest it cannot see into for ready once it runs", () => {

@@ -8,6 +8,7 @@ const shown = [
   "failure",
   "ready",
   "notReadyReason",
+  "heard",
   "guestVisible",
   "startedAt",
 ] as const;
@@ -48,7 +49,8 @@ export function observedStatus(
     const phase = previous.phase === "failed" ? "failed" : "stopping";
     return { ...previous, phase, ready: false, health: "unknown", observedAt: now, exitCode };
   }
-  const ready = seen.guestVisible ? seen.ready : true;
+  // A daemon that was just started has not heard of its guests yet: they are as they were.
+  const ready = seen.guestVisible ? (seen.heard ? seen.ready : previous.ready) : true;
   return {
     ...previous,
     phase: seen.power === "paused" ? "unknown" : "running",

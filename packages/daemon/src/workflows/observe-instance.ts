@@ -90,12 +90,13 @@ async function observeMachine(
   };
 }
 
-type SeenGuest = Pick<ObservedInstance, "exit" | "failure" | "ready" | "notReadyReason" | "guestVisible">;
+type SeenGuest = Pick<ObservedInstance, "exit" | "failure" | "ready" | "notReadyReason" | "heard" | "guestVisible">;
 
 function observeRunning({ guests }: Services, driver: Driver, id: string): SeenGuest {
   const guest = guests.latest(id);
   return {
     guestVisible: driver.abilities.channel,
+    heard: guest !== undefined && guest.bootId !== "",
     exit: guest?.exit ?? null,
     failure: guest?.failure?.reason ?? null,
     ready: guest?.ready ?? false,
@@ -109,6 +110,7 @@ async function observeEnded(driver: Driver, handle: Handle | undefined): Promise
   const { exit, failure } = stateFromLog(lines);
   return {
     guestVisible: driver.abilities.channel,
+    heard: true,
     exit,
     failure: failure?.reason ?? null,
     ready: false,

@@ -1,5 +1,5 @@
 import type { Duplex } from "node:stream";
-import { type Fact, factsOf, firstWords, helloOf, isSilent, type MachineRecord, runState } from "./machine.ts";
+import { type Fact, factsOf, firstWords, helloOf, isDeaf, isSilent, type MachineRecord, runState } from "./machine.ts";
 import type { World } from "./world.ts";
 
 const maxLineBytes = 256 * 1024;
@@ -42,7 +42,7 @@ export function serveControl(world: World, id: string, stream: Duplex, changed: 
     if (command.command === "hello") say(helloOf(record, Date.now()));
     if (command.command === "freeze") say({ fact: "frozen", uptimeMs: 0 });
     if (command.command === "thaw") say({ fact: "thawed", uptimeMs: 0 });
-    if (command.command === "stop") await stop(command);
+    if (command.command === "stop" && !isDeaf(record)) await stop(command);
     if (command.command === "configure") await configure(record, command);
   };
 

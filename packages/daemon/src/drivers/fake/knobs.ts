@@ -34,6 +34,8 @@ export const knobNames = [
   "fail",
   /** G: the process does not end by its stop signal. */
   "ignore-stop",
+  /** G: the guest does not obey when it is told to stop: only the loss of its power ends it. */
+  "deaf",
 ] as const;
 
 export type KnobName = (typeof knobNames)[number];

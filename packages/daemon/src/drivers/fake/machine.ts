@@ -194,3 +194,7 @@ export function helloOf(record: MachineRecord, now: number): Fact["line"] {
 export function isSilent(record: MachineRecord): boolean {
   return isOn({ ...record.knobs, ...knobsOfEnvironment(record.run?.config?.env ?? []) }, "silent");
 }
+/** Whether the guest does not listen to being told to stop. */
+export function isDeaf(record: MachineRecord): boolean {
+  return isOn({ ...record.knobs, ...knobsOfEnvironment(record.run?.config?.env ?? []) }, "deaf");
+}

@@ -6,7 +6,7 @@ import type { Services } from "../services.ts";
 import { type InstanceStep, requireHandle, targetInstance } from "./step.ts";
 
 /** How long a guest may take to shut itself down after its process ended, in milliseconds. */
-const shutdownMs = 5_000;
+const shutdownMs = 3_000;
 /** How long a guest may take to be reached at all, in milliseconds. */
 const reachMs = 2_000;
 /** How often the machine is looked at while it goes off, in milliseconds: the end of QEMU itself tells nobody. */
