@@ -159,27 +159,32 @@ export function driverContract(
       expect(await driver.probe(signal())).toMatchObject({ healthy: true });
     });
 
-    test.runIf(options.output !== null)("keeps what the guest wrote, past its end, until it is destroyed", async () => {
-      const output = options.output ?? "";
-      const { handle } = await make();
-      const read = async (options: { tail?: number; follow?: boolean; timestamps?: boolean }) => {
-        const stream = harness
-          .driver()
-          .readLog?.(handle, { follow: false, timestamps: false, signal: signal(), ...options });
-        return stream ? await firstWith(stream, output, options.follow ?? false) : "";
-      };
-      expect(await read({})).toBe("");
-      await harness.driver().start(handle, signal());
-      expect(await read({ follow: true })).toContain(`${output}\n`);
-      await harness.driver().powerOff(handle);
-      expect(await read({})).toContain(`${output}\n`);
-      expect(await read({ timestamps: true })).toMatch(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z /);
-      expect((await read({ tail: 1 })).split("\n")).toHaveLength(2);
-      expect(await read({ tail: 0 })).toBe("");
-      const stopped = AbortSignal.abort();
-      const followed = harness.driver().readLog?.(handle, { follow: true, timestamps: false, signal: stopped });
-      expect(followed && (await firstWith(followed, output, false))).toContain(`${output}\n`);
-    });
+    test.runIf(options.output !== null)(
+      "keeps what the guest wrote, past its end, until it is destroyed; who follows is let go at its end",
+      async () => {
+        const output = options.output ?? "";
+        const { handle } = await make();
+        const read = async (options: { tail?: number; follow?: boolean; timestamps?: boolean }) => {
+          const stream = harness
+            .driver()
+            .readLog?.(handle, { follow: false, timestamps: false, signal: signal(), ...options });
+          return stream ? await firstWith(stream, output, options.follow ?? false) : "";
+        };
+        expect(await read({})).toBe("");
+        await harness.driver().start(handle, signal());
+        expect(await read({ follow: true })).toContain(`${output}\n`);
+        const toTheEnd = harness.driver().readLog?.(handle, { follow: true, timestamps: false, signal: signal() });
+        const followedToTheEnd = toTheEnd && firstWith(toTheEnd, output, false);
+        await harness.driver().powerOff(handle);
+        expect(await followedToTheEnd).toContain(`${output}\n`);
+        expect(await read({})).toContain(`${output}\n`);
+        expect(await read({ timestamps: true })).toMatch(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z /);
+        expect((await read({ tail: 1 })).split("\n")).toHaveLength(2);
+        expect(await read({ tail: 0 })).toBe("");
+        const followed = harness.driver().readLog?.(handle, { follow: true, timestamps: false, signal: signal() });
+        expect(followed && (await firstWith(followed, output, false))).toContain(`${output}\n`);
+      },
+    );
   });
 }
 

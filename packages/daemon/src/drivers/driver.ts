@@ -89,7 +89,7 @@ export interface Driver {
 export interface ReadLogOptions {
   /** The last so many lines; all that is kept when absent. */
   readonly tail?: number;
-  /** Go on with new lines until aborted. */
+  /** Go on with new lines until the machine is off, or aborted. */
   readonly follow: boolean;
   /** Begin each line with the time it was written. */
   readonly timestamps: boolean;

@@ -122,8 +122,16 @@ export function qemuDriver(options: QemuDriverOptions): Driver {
     },
 
     readLog(handle, readOptions) {
-      const { paths } = machineOf(readHandle(handle));
-      return readLog(host, paths.vm, paths.logs.console, readOptions);
+      const machine = machineOf(readHandle(handle));
+      const ended = new AbortController();
+      if (readOptions.follow) {
+        machine.waitForEnd(readOptions.signal).then(
+          () => ended.abort(),
+          (error: unknown) => ended.abort(error),
+        );
+      }
+      const signal = AbortSignal.any([readOptions.signal, ended.signal]);
+      return readLog(host, machine.paths.vm, machine.paths.logs.console, { ...readOptions, signal });
     },
 
     async readControlLog(handle) {

@@ -57,7 +57,7 @@ async function* logText(host: Host, vm: string, name: string, options: ReadLogOp
       if (kept.length > 2 * (options.tail ?? 0) + 1024) kept = lastOf(kept, options.tail ?? 0);
     }
     for (const line of lastOf(kept, options.tail ?? 0)) yield show(line);
-    if (!options.follow || options.signal.aborted) return;
+    if (!options.follow) return;
     for await (const line of follower.follow(options.signal)) yield show(line);
   } finally {
     await follower.close();
@@ -120,7 +120,9 @@ class LogFollower {
       const iterator = changes[Symbol.asyncIterator]();
       for (let changed = iterator.next(); ; changed = iterator.next()) {
         yield* this.read(); // the watch began with next(): nothing written since is missed
-        if ((await changed).done) return;
+        if (!(await changed).done) continue;
+        yield* this.read(); // what was written before the end
+        return;
       }
     } finally {
       stopped.abort();

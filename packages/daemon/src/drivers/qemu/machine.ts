@@ -102,6 +102,14 @@ export class Machine {
     return (await this.marked()).find(({ isHypervisor }) => isHypervisor)?.process;
   }
 
+  /** Resolves when it is off and all it had to say is written down; at once when it does not run. */
+  async waitForEnd(signal: AbortSignal): Promise<void> {
+    const hypervisor = await this.hypervisor();
+    const helpers = (await this.run())?.helpers ?? [];
+    for (const process of hypervisor ? [hypervisor, ...helpers] : helpers)
+      await this.#host.waitForExit(process, signal);
+  }
+
   /** The processes that carry its mark. */
   async marked(): Promise<readonly FoundProcess[]> {
     const found = await findMarked(this.#host, this.#isOurs);
