@@ -5,9 +5,9 @@ import { type Config, ConfigError } from "./config.ts";
 import { keepNode } from "./controllers/keep-node.ts";
 import { observeInstances } from "./controllers/observe-instances.ts";
 import { prune } from "./controllers/prune.ts";
+import { dataFolderMode, takeDataFolder } from "./data-folder.ts";
 import type { Host } from "./host/host.ts";
 import { localHost } from "./host/local.ts";
-import { type FolderLock, lockFolder } from "./host/lock.ts";
 import { keepAdminToken, readIdentity } from "./installation.ts";
 import { OperationEngine } from "./operations/engine.ts";
 import { createFaultPoints } from "./operations/fault.ts";
@@ -31,17 +31,15 @@ export async function startDaemon(config: Config, log: Logger, version: string):
   const host = localHost();
   const facts = await host.facts();
   const { dataDir } = config;
-  // As root, the users of guests and builds must pass through to reach their own folders, and the artifacts.
-  const mode = facts.uid === 0 ? 0o711 : 0o700;
-  await host.files.makeDirectory(dataDir, { mode });
-  const lock = await takeLock(dataDir);
+  const lock = await takeDataFolder(host, facts, dataDir);
   const store = await openStore(config.store, { onError: (error) => log.warn({ err: error }, "the store") });
   const identity = await readIdentity(store, host, dataDir);
   await keepAdminToken(store, host, dataDir);
-  await emptyTemporaryFolder(host, dataDir, mode);
 
   const stopping = new AbortController();
   const node = await wireNode({ config, log, host, facts, store, identity, signal: stopping.signal });
+  await node.services.images.removeLeftovers();
+  await emptyTemporaryFolder(host, dataDir, dataFolderMode(facts));
   const engine = new OperationEngine({
     store,
     workflows: [...imageWorkflows(node.services), ...instanceWorkflows(node.services)],
@@ -93,12 +91,6 @@ export async function startDaemon(config: Config, log: Logger, version: string):
       await lock.release();
     },
   };
-}
-
-async function takeLock(dataDir: string): Promise<FolderLock> {
-  const lock = await lockFolder(join(dataDir, "lock"));
-  if (lock) return lock;
-  throw new ConfigError(`Another berthd works in ${dataDir}. Stop it first, or set BERTH_DATA_DIR to another folder.`);
 }
 
 /** Removes what a former daemon left half-made. */

@@ -2,6 +2,7 @@ import { randomBytes } from "node:crypto";
 import { join } from "node:path";
 import { z } from "zod";
 import { newId } from "./core/ids.ts";
+import { keepNodeFile } from "./data-folder.ts";
 import type { Host } from "./host/host.ts";
 import { hashToken, looksLikeToken, makeToken } from "./identity/tokens.ts";
 import { readSetting, writeSetting } from "./store/settings.ts";
@@ -14,8 +15,6 @@ export interface Identity {
   readonly nodeId: string;
 }
 
-const NodeFile = z.object({ nodeId: z.string() });
-
 /** Reads who this daemon is, or makes it up on the first run. */
 export async function readIdentity(store: Store, host: Host, dataDir: string): Promise<Identity> {
   const installationId = await store.transaction(async (tx) => {
@@ -25,12 +24,7 @@ export async function readIdentity(store: Store, host: Host, dataDir: string): P
     await writeSetting(tx, "installation", made);
     return made;
   });
-  const path = join(dataDir, "node.json");
-  const text = await host.files.readText(path);
-  if (text !== undefined) return { installationId, nodeId: NodeFile.parse(JSON.parse(text)).nodeId };
-  const nodeId = newId("node");
-  await host.files.writeAtomic(path, `${JSON.stringify({ nodeId })}\n`, { mode: 0o600 });
-  return { installationId, nodeId };
+  return { installationId, nodeId: await keepNodeFile(host, dataDir, installationId) };
 }
 
 /**

@@ -2,8 +2,9 @@ import { readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import pino from "pino";
-import { ConfigError, readConfig } from "./config.ts";
+import { type Config, ConfigError, readConfig } from "./config.ts";
 import { startDaemon } from "./daemon.ts";
+import { purge } from "./purge.ts";
 import { StoreError } from "./store/errors.ts";
 
 const repositoryRoot = join(dirname(fileURLToPath(import.meta.url)), "../../..");
@@ -15,8 +16,15 @@ function refuse(message: string): never {
   process.exit(1);
 }
 
-async function main(): Promise<void> {
-  const config = readConfig(process.env, process.getuid?.() ?? 0, repositoryRoot);
+const config = () => readConfig(process.env, process.getuid?.() ?? 0, repositoryRoot);
+
+async function main([command, ...more]: readonly string[]): Promise<void> {
+  if (command === undefined) return serve(config());
+  if (command === "purge" && more.length === 0) return purge(config(), (line) => process.stderr.write(`${line}\n`));
+  refuse("it is run without arguments, or as: berthd purge. Settings come from the environment: docs/settings.md.");
+}
+
+async function serve(config: Config): Promise<void> {
   const log = pino({ level: config.logLevel });
   const daemon = await startDaemon(config, log, version);
   const stop = (signal: NodeJS.Signals) => {
@@ -34,7 +42,7 @@ async function main(): Promise<void> {
 }
 
 try {
-  await main();
+  await main(process.argv.slice(2));
 } catch (error) {
   if (error instanceof ConfigError || error instanceof StoreError) refuse(error.message);
   throw error;

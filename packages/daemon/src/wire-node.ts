@@ -2,17 +2,19 @@ import { join } from "node:path";
 import { BerthError, type Node } from "@berth/api";
 import type { Logger } from "pino";
 import type { Config } from "./config.ts";
+import type { KitDescription } from "./core/descriptions.ts";
 import type { Driver } from "./drivers/driver.ts";
 import { drivers } from "./drivers/index.ts";
 import { probeAccelerator, type Verdict } from "./drivers/qemu/accelerator.ts";
 import { GuestHub } from "./guest/hub.ts";
 import { findKit } from "./guest/kit/find-kit.ts";
+import { keepKit } from "./guest/kit/keep-kit.ts";
 import type { Host, HostFacts } from "./host/host.ts";
 import { createImages } from "./images/images.ts";
 import type { Identity } from "./installation.ts";
 import { type UserNetwork, userNetwork } from "./network/user-network.ts";
 import { nodeName } from "./nodes/describe-node.ts";
-import { InstanceFolders, userRange } from "./storage/instance-folder.ts";
+import { InstanceFolders, type UserRange, userRange } from "./storage/instance-folder.ts";
 import type { Store } from "./store/store.ts";
 import type { Services } from "./workflows/services.ts";
 
@@ -41,11 +43,11 @@ const qemuByArchitecture = { amd64: "qemu-system-x86_64", arm64: "qemu-system-aa
 export async function wireNode(wiring: NodeWiring): Promise<WiredNode> {
   const { config, host, facts, store, identity } = wiring;
   const { dataDir } = config;
-  const isRoot = facts.uid === 0;
-  const uids = isRoot ? userRange(identity.installationId) : null;
-  const isOurs = (uid: number) => (uids ? uid >= uids.first && uid <= uids.last : uid === facts.uid);
-  const instancesDir = join(dataDir, "instances");
-  const kit = await findKit(host, config.kitRoot);
+  const { installationId } = identity;
+  const kit = await kitToBoot(wiring);
+  const accelerator = () => probing;
+  const machines = joinMachines({ host, facts, dataDir, installationId, kind: config.driver, accelerator });
+  const { driver, network, uids, isOurs, instancesDir } = machines;
   let verdict: Verdict | null = null;
   const probing = probe().then((found) => {
     verdict = found;
@@ -61,7 +63,7 @@ export async function wireNode(wiring: NodeWiring): Promise<WiredNode> {
       host,
       kit,
       qemu: qemuByArchitecture[facts.architecture],
-      installationId: identity.installationId,
+      installationId,
       isOurs,
       scratchDir,
       cachePath: join(dataDir, "accelerator.json"),
@@ -70,32 +72,19 @@ export async function wireNode(wiring: NodeWiring): Promise<WiredNode> {
     });
   }
 
-  const location = `${nodeName(facts.hostname)}/${config.driver}`;
-  const driver = drivers[config.driver]({
-    host,
-    location,
-    installationId: identity.installationId,
-    dataDir,
-    instancesDir,
-    isOurs,
-    accelerator: () => probing,
-  });
   const services: Services = {
     store,
     host,
     images: await createImages({ host, dataDirectory: dataDir, outbound: { allowHosts: config.allowHosts } }),
     guests: new GuestHub(),
     folders: new InstanceFolders({ host, root: instancesDir, range: uids }),
-    network:
-      config.driver === "fake"
-        ? noNetwork
-        : userNetwork({ host, installationId: identity.installationId, folder: join(dataDir, "network"), uids }),
+    network,
     kit,
     driver(name) {
-      if (name === location) return driver;
+      if (name === driver.location) return driver;
       throw new BerthError("unsupported_by_driver", `The location ${name} is not configured on this node.`);
     },
-    ownerOf: (instanceId) => ({ installationId: identity.installationId, instanceId }),
+    ownerOf: (instanceId) => ({ installationId, instanceId }),
     readyTimeoutMs: config.readyTimeoutMs,
   };
   return {
@@ -103,6 +92,42 @@ export async function wireNode(wiring: NodeWiring): Promise<WiredNode> {
     driver,
     accelerator: () => verdict && { ...verdict, probedAt: new Date(verdict.probedAt).toISOString() },
   };
+}
+
+/** What the machines of one installation on a node are made and found with. */
+export interface Machines {
+  readonly driver: Driver;
+  readonly network: UserNetwork;
+  readonly instancesDir: string;
+  /** The users that guests run as; null when berthd is not root, and they run as its own. */
+  readonly uids: UserRange | null;
+  isOurs(uid: number): boolean;
+}
+
+/** Joins a driver with what it needs of the node; nothing is touched yet. */
+export function joinMachines(parts: {
+  readonly host: Host;
+  readonly facts: HostFacts;
+  readonly dataDir: string;
+  readonly installationId: string;
+  readonly kind: keyof typeof drivers;
+  readonly accelerator: () => Promise<Verdict>;
+}): Machines {
+  const { host, facts, dataDir, installationId, kind, accelerator } = parts;
+  const uids = facts.uid === 0 ? userRange(installationId) : null;
+  const isOurs = (uid: number) => (uids ? uid >= uids.first && uid <= uids.last : uid === facts.uid);
+  const instancesDir = join(dataDir, "instances");
+  const location = `${nodeName(facts.hostname)}/${kind}`;
+  const driver = drivers[kind]({ host, location, installationId, dataDir, instancesDir, isOurs, accelerator });
+  const folder = join(dataDir, "network");
+  const network = kind === "fake" ? noNetwork : userNetwork({ host, installationId, folder, uids });
+  return { driver, network, instancesDir, uids, isOurs };
+}
+
+/** The kit that guests boot; undefined when none was built. */
+async function kitToBoot({ host, config }: NodeWiring): Promise<KitDescription | undefined> {
+  const kit = await findKit(host, config.kitRoot);
+  return kit && config.driver === "qemu" ? keepKit(host, kit, join(config.dataDir, "kit")) : kit;
 }
 
 /** For drivers whose machines have no network on this node. */

@@ -1,11 +1,10 @@
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, expect, it } from "vitest";
-import { lockFolder } from "./lock.ts";
+import { expect, it } from "vitest";
+import { scratchDirectory } from "../../../../test/support/scratch.ts";
+import { lastHolder, lockFolder } from "./lock.ts";
+import { identifyProcess } from "./processes.ts";
 
-const folder = await mkdtemp(join(tmpdir(), "berth-lock-"));
-afterAll(() => rm(folder, { recursive: true }));
+const folder = await scratchDirectory("lock");
 
 it("is held by one at a time and free again when released", async () => {
   const path = join(folder, "lock");
@@ -16,4 +15,13 @@ it("is held by one at a time and free again when released", async () => {
   const second = await lockFolder(path);
   expect(second).toBeDefined();
   await second?.release();
+});
+
+it("says who took it last", async () => {
+  const path = join(folder, "other");
+  expect(await lastHolder(path)).toBeUndefined();
+  const lock = await lockFolder(path);
+  await lockFolder(path);
+  expect(await lastHolder(path)).toEqual(identifyProcess(process.pid));
+  await lock?.release();
 });

@@ -1,0 +1,58 @@
+import { stat } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { z } from "zod";
+import { ConfigError } from "./config.ts";
+import { newId } from "./core/ids.ts";
+import type { Host, HostFacts } from "./host/host.ts";
+import { type FolderLock, lockFolder } from "./host/lock.ts";
+
+/** Everything berthd and `npm start` put into the data folder (docs/on-disk.md). The last two tell that it is one, so they go last. */
+export const dataFolderNames = [
+  ...["instances", "fake", "probe", "network", "artifacts", "layers", "blobs", "kit", "tmp"],
+  ...["berth.db", "berth.db-wal", "berth.db-shm", "accelerator.json", "admin-token", "listen", "berthd.log"],
+  ...["node.json", "lock"],
+] as const;
+
+/** The mode of the data folder: as root, the users of guests and builds must pass through to reach their own folders, and the artifacts. */
+export function dataFolderMode({ uid }: HostFacts): number {
+  return uid === 0 ? 0o711 : 0o700;
+}
+
+/** Makes the data folder if need be and takes it for this process alone. Rejects with a ConfigError when that cannot be. */
+export async function takeDataFolder(host: Host, facts: HostFacts, dataDir: string): Promise<FolderLock> {
+  await host.files.makeDirectory(dataDir, { mode: dataFolderMode(facts) });
+  if (facts.uid === 0) await requirePassage(dataDir);
+  const lock = await lockFolder(join(dataDir, "lock"));
+  if (lock) return lock;
+  throw new ConfigError(`Another berthd works in ${dataDir}. Stop it first, or set BERTH_DATA_DIR to another folder.`);
+}
+
+/** As root each VM runs as a user of its own, who has to come by every folder on the way to its disk. */
+async function requirePassage(dataDir: string): Promise<void> {
+  for (let folder = dirname(dataDir); folder !== "/"; folder = dirname(folder)) {
+    if ((await stat(folder)).mode & 0o001) continue;
+    throw new ConfigError(
+      `${dataDir} lies in ${folder}, which only its owner may pass through, and VMs run as users of their own. Set BERTH_DATA_DIR to a folder elsewhere, or run: chmod o+x ${folder}`,
+    );
+  }
+}
+
+/** What `node.json` says: which node this folder is, and of which installation. */
+export const NodeFile = z.object({ nodeId: z.string(), installationId: z.string().nullable().default(null) });
+
+/** Which node a data folder is; undefined when it is none yet. */
+export async function readNodeFile(host: Host, dataDir: string): Promise<z.infer<typeof NodeFile> | undefined> {
+  const text = await host.files.readText(join(dataDir, "node.json"));
+  return text === undefined ? undefined : NodeFile.parse(JSON.parse(text));
+}
+
+/** The folder's node, which is made up on the first run. The installation is written beside it, so that it is known without the store. */
+export async function keepNodeFile(host: Host, dataDir: string, installationId: string): Promise<string> {
+  const known = await readNodeFile(host, dataDir);
+  const nodeId = known?.nodeId ?? newId("node");
+  if (known?.installationId !== installationId) {
+    const text = `${JSON.stringify({ nodeId, installationId })}\n`;
+    await host.files.writeAtomic(join(dataDir, "node.json"), text, { mode: 0o600 });
+  }
+  return nodeId;
+}

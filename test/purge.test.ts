@@ -1,0 +1,52 @@
+import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { identifyProcess } from "../packages/daemon/src/host/processes.ts";
+import { startBerthd } from "./support/berthd.ts";
+import { runPurge } from "./support/purge.ts";
+import { scratchDirectory } from "./support/scratch.ts";
+
+const fake = { BERTH_DRIVER: "fake" };
+
+test("purge stops berthd, removes its machines and its folder, and the same again finds nothing", async () => {
+  const dataDir = join(await scratchDirectory("purge"), "data");
+  await using berthd = await startBerthd({ dataDir, env: fake });
+  const first = await runPurge(dataDir);
+  expect(first).toMatchObject({ code: 0 });
+  expect(first.said).toEqual([`Stopped berthd (process ${berthd.pid}).`, `Removed ${dataDir}.`]);
+  expect(await berthd.ended).toBeNull();
+  expect(existsSync(dataDir)).toBe(false);
+  expect(await runPurge(dataDir)).toEqual({ code: 0, said: [`There is nothing at ${dataDir}.`] });
+});
+
+test("purge leaves alone a folder that is not Berth's, and in Berth's own what is not", async () => {
+  const dataDir = join(await scratchDirectory("purge"), "data");
+  mkdirSync(dataDir);
+  writeFileSync(join(dataDir, "berth.db"), "a name alone proves nothing");
+  expect(await runPurge(dataDir)).toEqual({
+    code: 1,
+    said: [`berthd: ${dataDir} is not a data folder of Berth: it has neither node.json nor a berthd's lock.`],
+  });
+  expect(existsSync(join(dataDir, "berth.db"))).toBe(true);
+
+  const shared = join(await scratchDirectory("purge"), "data");
+  await using berthd = await startBerthd({ dataDir: shared, env: fake });
+  await berthd.stop();
+  writeFileSync(join(shared, "letter.txt"), "mine");
+  expect((await runPurge(shared)).said).toEqual([
+    `Removed what Berth had in ${shared}, and left what is not its: letter.txt.`,
+  ]);
+  expect(existsSync(join(shared, "letter.txt"))).toBe(true);
+});
+
+test("purge never signals a process that merely has the pid of the berthd it looks for", async () => {
+  const dataDir = join(await scratchDirectory("purge"), "data");
+  await using berthd = await startBerthd({ dataDir, env: fake });
+  const mine = identifyProcess(process.pid);
+  writeFileSync(join(dataDir, "lock"), JSON.stringify({ ...mine, startTicks: "1" }));
+  expect(await runPurge(dataDir)).toMatchObject({
+    code: 1,
+    said: [expect.stringContaining("could not be stopped from here")],
+  });
+  await berthd.client.listNodes();
+});
