@@ -75,6 +75,11 @@ it("says what the driver says when the guest said nothing", () => {
   expect(after.reason).toBe("the host was restarted");
 });
 
+it("says that nothing was said when a machine went off by itself", () => {
+  const after = observedStatus(before, { ...running, power: "stopped" }, "running", now);
+  expect(after.reason).toBe("the machine went off without a word from its guest");
+});
+
 it("keeps a failure until the instance runs again", () => {
   const failed: InstanceStatus = { ...before, phase: "failed", ready: false, reason: "no such file" };
   expect(observedStatus(failed, { ...running, power: "stopped" }, "running", now)).toMatchObject({

@@ -66,7 +66,7 @@ export function observedStatus(
 function endReason(seen: SeenState): string {
   if (seen.failure !== null) return seen.failure;
   if (seen.exit !== null) return seen.exit.code === 0 ? "" : `its process ended with exit code ${seen.exit.code}`;
-  return seen.powerReason;
+  return seen.powerReason || "the machine went off without a word from its guest";
 }
 
 function runReason(seen: SeenState, ready: boolean): string {
