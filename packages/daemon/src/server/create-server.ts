@@ -80,6 +80,8 @@ export function createServer(options: ServerOptions): FastifyInstance {
   const app: FastifyInstance = Fastify({
     ...(options.log ? { loggerInstance: options.log } : { logger: false }),
     logController: new LogController({ disableRequestLogging: true }),
+    // One for each request would cost more than most requests write; what is written names its request itself.
+    childLoggerFactory: (log) => log,
     bodyLimit: tuning.maxBodyBytes,
     exposeHeadRoutes: false,
     return503OnClosing: false,
@@ -209,12 +211,24 @@ function answerer(name: RouteName, route: Route, parts: Answering) {
     if (route.kind === "json") {
       if (parts.checkResponses) checkResponse(name, route.response, result);
       linkNextPage(request, reply, result);
-      return reply.code(route.status).type("application/json; charset=utf-8").send(JSON.stringify(result));
+      return reply.code(route.status).type("application/json; charset=utf-8").send(jsonOf(result));
     }
     const type = route.kind === "tar" ? "application/x-tar" : "text/plain; charset=utf-8";
     await logged(request, sendBytes(reply, route.status, type, result as Readable, call.signal));
     return reply;
   };
+}
+
+const texts = new WeakMap<object, string>();
+
+/** An object as JSON. One that is frozen, as the store shares them, is written down once. */
+function jsonOf(result: unknown): string {
+  if (typeof result !== "object" || result === null || !Object.isFrozen(result)) return JSON.stringify(result);
+  const known = texts.get(result);
+  if (known !== undefined) return known;
+  const text = JSON.stringify(result);
+  texts.set(result, text);
+  return text;
 }
 
 /** Names the next page of a list in a Link header too (RFC 8288), for clients that follow those. */
@@ -232,7 +246,7 @@ async function logged(request: FastifyRequest, work: Promise<void>): Promise<voi
   try {
     await work;
   } catch (error) {
-    request.log.error({ err: error, url: request.url }, "an answer broke off");
+    request.log.error({ err: error, reqId: request.id, url: request.url }, "an answer broke off");
   }
 }
 
@@ -286,7 +300,8 @@ function answerError(thrown: unknown, request: FastifyRequest, reply: FastifyRep
   const error = toBerthError(thrown);
   const problem = problemOf(error, request.id);
   if (problem.status >= 500 && problem.code !== "shutting_down") {
-    request.log.error({ err: thrown, method: request.method, url: request.url }, problem.detail);
+    const { id: reqId, method, url } = request;
+    request.log.error({ err: thrown, reqId, method, url }, problem.detail);
   }
   if (problem.status === 401) reply.header("www-authenticate", 'Bearer realm="berth"');
   if (problem.status === 503) reply.header("connection", "close").header("retry-after", "1");

@@ -13,6 +13,7 @@ import { z } from "zod";
 import { readJson, toTimestamp } from "./json.ts";
 import { type Page, readAgeCursor, toPage } from "./page.ts";
 import { prepare } from "./prepared.ts";
+import { rememberByRow } from "./remember.ts";
 import type { InstanceTable } from "./schema.ts";
 import type { Queries, Transaction } from "./store.ts";
 
@@ -63,9 +64,12 @@ const columns = [
   ),
 ] as const;
 
-function toInstance(
-  row: Omit<Selectable<InstanceTable>, "handle" | "phase"> & { operation_id: string | null },
-): Instance {
+type InstanceRow = Omit<Selectable<InstanceTable>, "handle" | "phase"> & { readonly operation_id: string | null };
+
+/** Reading a row apart and checking it costs as much as asking for it, and most rows are asked for again before they change. Nobody can change what is shared. */
+const toInstance = rememberByRow<InstanceRow, Instance>(readRow);
+
+function readRow(row: InstanceRow): Instance {
   return {
     id: row.id,
     name: row.name,

@@ -11,9 +11,19 @@ class Hole {
   }
 }
 
+/** Reads at once, past Kysely; undefined when it cannot just now: a transaction is under way, and what it wrote so far is nobody else's. */
+export type DirectRead = (text: string, parameters: readonly unknown[]) => unknown[] | undefined;
+
+const directReads = new WeakMap<Queries, DirectRead>();
+
+/** Lets what is prepared here be read directly when it is asked of `queries`. For stores that answer without waiting. */
+export function readDirectly(queries: Queries, read: DirectRead): void {
+  directReads.set(queries, read);
+}
+
 /**
  * A query whose SQL is made once instead of at each call, for what every request does: building it costs several times as much as running it on SQLite.
- * `build` may use its values only as values in the query.
+ * It only reads. `build` may use its values only as values in the query.
  */
 export function prepare<Values extends readonly unknown[], Row>(
   build: (queries: Queries, ...values: Values) => Compilable<Row>,
@@ -29,6 +39,7 @@ export function prepare<Values extends readonly unknown[], Row>(
       compiledFor.set(dialect, compiled);
     }
     const parameters = compiled.parameters.map((one) => (one instanceof Hole ? values[one.index] : one));
-    return (await queries.executeQuery<Row>({ ...compiled, parameters })).rows;
+    const rows = directReads.get(queries)?.(compiled.sql, parameters) as Row[] | undefined;
+    return rows ?? (await queries.executeQuery<Row>({ ...compiled, parameters })).rows;
   };
 }

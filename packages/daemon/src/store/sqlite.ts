@@ -11,15 +11,16 @@ import {
 } from "kysely";
 import { StoreError, sqliteCode } from "./errors.ts";
 import { checkVersion } from "./migrate.ts";
+import type { DirectRead } from "./prepared.ts";
 
 /** How many prepared statements are kept; the daemon has fewer different ones. */
 const maxStatements = 500;
 
 /**
- * Kysely's SQLite dialect over Node's own SQLite. A file that is damaged, no database, or of a newer version is refused before anything is written to it.
+ * Kysely's SQLite dialect over Node's own SQLite, and a way past Kysely for what is read all the time. A file that is damaged, no database, or of a newer version is refused before anything is written to it.
  * One connection does everything: it is synchronous, a durable commit costs some 70 microseconds.
  */
-export function sqliteDialect(path: string, clock: () => number): SqliteDialect {
+export function openSqliteFile(path: string, clock: () => number): { dialect: SqliteDialect; read: DirectRead } {
   if (existsSync(path) && statSync(path).size > 0) examine(path);
   // Environments of instances stand in it: nobody else may read it. SQLite gives its companion files the same mode.
   else closeSync(openSync(path, "a", 0o600));
@@ -27,7 +28,11 @@ export function sqliteDialect(path: string, clock: () => number): SqliteDialect 
   database.exec("pragma journal_mode = wal; pragma synchronous = full");
   database.exec("pragma busy_timeout = 5000; pragma foreign_keys = on");
   database.function("berth_now", () => clock());
-  return new ImmediateSqliteDialect({ database: { prepare: cachedPrepare(database), close: () => database.close() } });
+  const prepare = cachedPrepare(database);
+  return {
+    dialect: new ImmediateSqliteDialect({ database: { prepare, close: () => database.close() } }),
+    read: (text, parameters) => (database.isTransaction ? undefined : prepare(text).all(parameters)),
+  };
 }
 
 /** Reads an existing file without changing it. */

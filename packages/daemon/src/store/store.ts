@@ -7,8 +7,9 @@ import { besideTransaction, isInsideTransaction, runInsideTransaction } from "./
 import { type DialectName, migrate } from "./migrate.ts";
 import { beginPending } from "./pending.ts";
 import { listen, notifyChannel, openPool } from "./postgres.ts";
+import { readDirectly } from "./prepared.ts";
 import type { Database } from "./schema.ts";
-import { sqliteDialect } from "./sqlite.ts";
+import { openSqliteFile } from "./sqlite.ts";
 import { WakeChannel } from "./wake.ts";
 
 /** A connection or transaction; queries take either. */
@@ -53,8 +54,10 @@ export async function openStore(location: StoreLocation, options: StoreOptions =
 }
 
 async function openSqlite(path: string, options: StoreOptions): Promise<Store> {
-  const db = new Kysely<Database>({ dialect: sqliteDialect(path, options.clock ?? Date.now) });
-  return finishOpening("sqlite", db, path, new WakeChannel(), async () => undefined);
+  const { dialect, read } = openSqliteFile(path, options.clock ?? Date.now);
+  const store = await finishOpening("sqlite", new Kysely({ dialect }), path, new WakeChannel(), async () => undefined);
+  readDirectly(store.queries, read);
+  return store;
 }
 
 async function openPostgres(url: string, options: StoreOptions): Promise<Store> {
