@@ -17,12 +17,24 @@ describe("an instance's process", () => {
     ["has no entrypoint when it is emptied", { entrypoint: [""], command: ["id"] }, ["id"]],
     ["keeps empty arguments", { command: ["", "x"] }, ["/entry", "", "x"]],
   ])("%s", (_, over, argv) => {
-    expect(processFrom(image, { ...spec, ...over }).argv).toEqual(argv);
+    expect(processFrom(image, { ...spec, ...over }, "web").argv).toEqual(argv);
   });
 
-  it("has the instance's variables over the image's, and docker's PATH when there is none", () => {
-    expect(processFrom(image, { ...spec, env: { A: "2", B: "=" } }).env).toEqual(["PATH=/bin", "A=2", "B=="]);
-    expect(processFrom({ ...image, env: [] }, spec).env[0]).toMatch(/^PATH=\/usr\/local\/sbin:/);
+  it("has the instance's variables over the image's, and what docker sets when neither does", () => {
+    const envOf = (env: string[], over: Partial<typeof spec> & { env?: Record<string, string> }) =>
+      processFrom({ ...image, env }, { ...spec, ...over }, "web").env;
+    expect(envOf(["PATH=/bin", "A=1"], { env: { A: "2", B: "=" } })).toEqual([
+      "PATH=/bin",
+      "HOSTNAME=web",
+      "A=2",
+      "B==",
+    ]);
+    expect(envOf([], {})[0]).toMatch(/^PATH=\/usr\/local\/sbin:/);
+    expect(envOf([], { tty: true })).toContain("TERM=xterm");
+    expect(envOf(["TERM=vt100"], { tty: true, env: { HOSTNAME: "other" } }).slice(1)).toEqual([
+      "HOSTNAME=other",
+      "TERM=vt100",
+    ]);
   });
 });
 

@@ -34,23 +34,25 @@ export interface GuestConfig {
   readonly seed: string;
 }
 
-/** docker's PATH for images that set none. */
+/** docker's PATH, for images that set none. */
 const defaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /**
  * The process of an instance: its image's start configuration with the instance's wishes laid over it, by docker's rules. A new entrypoint
- * drops the image's CMD; a new command keeps its ENTRYPOINT. An empty entrypoint means none, as `--entrypoint ""`.
+ * drops the image's CMD; a new command keeps its ENTRYPOINT. An empty entrypoint means none, as `--entrypoint ""`. PATH, HOSTNAME and, with a terminal, TERM are set
+ * unless the image or the instance do.
  */
 export function processFrom(
   image: StartConfig,
   spec: Pick<InstanceSpec, "entrypoint" | "command" | "env" | "tty">,
+  hostname: string,
 ): GuestProcess {
   const entrypoint = spec.entrypoint ?? image.entrypoint;
   const command = spec.command ?? (spec.entrypoint ? [] : image.cmd);
-  const env = mergeEnv(image.env, spec.env);
+  const given = [defaultPath, `HOSTNAME=${hostname}`, ...(spec.tty ? ["TERM=xterm"] : [])];
   return {
     argv: [...entrypoint.filter((word, at) => at > 0 || word !== ""), ...command],
-    env: env.some((entry) => entry.startsWith("PATH=")) ? env : [defaultPath, ...env],
+    env: mergeEnv([...given, ...image.env], spec.env),
     user: image.user,
     workingDir: image.workingDir || "/",
     tty: spec.tty,

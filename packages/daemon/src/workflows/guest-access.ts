@@ -38,7 +38,7 @@ async function guestConfig({ store }: Services, id: string, keys: InstanceKeys):
   const { spec } = instance;
   return {
     hostname: instance.name,
-    process: processFrom(image.startConfig, spec),
+    process: processFrom(image.startConfig, spec, instance.name),
     watchPorts: [...new Set(spec.ports.filter(({ protocol }) => protocol === "tcp").map(({ guestPort }) => guestPort))],
     interfaces: spec.interfaces.map((_, index) => ({ mac: macAddress(id, index), ...userInterface })),
     channel: { hostKey: keys.hostKey, clientPublicKey: keys.clientPublicKey },
