@@ -7,6 +7,7 @@ import { tinyGuest } from "../../../../../test/support/tiny-guest.ts";
 import type { KitDescription } from "../../core/descriptions.ts";
 import type { ProcessIdentity } from "../../host/host.ts";
 import { localHost } from "../../host/local.ts";
+import { userNetdev } from "../../network/netdev.ts";
 import { InstanceFolders, userRange } from "../../storage/instance-folder.ts";
 import { createOverlay } from "../../storage/qcow2.ts";
 import type { CreateInputs, Handle } from "../driver.ts";
@@ -112,6 +113,22 @@ describe("a running machine", () => {
     for (const process of [hypervisor, ...helpers]) if (process) await host.waitForExit(process, signal());
     expect(await newDriver().readControlLog?.(handle)).toEqual(expect.arrayContaining(["here", "heard you", "last"]));
     expect(await newDriver().inspect(handle)).toMatchObject({ exists: true, power: "stopped", reason: "" });
+  });
+
+  test.runIf(range)("publishes a port below 1024 with that one capability, as its own user", async () => {
+    const hostPort = await host.tryPort("tcp", "127.0.0.1", 987);
+    expect(hostPort).toBe(987);
+    const forwards = [{ hostAddress: "127.0.0.1", hostPort: 987, guestPort: 80, protocol: "tcp" as const }];
+    const nic = { name: "eth0", mac: "52:54:00:00:00:01", network: "user" as const, forwards };
+    const handle = await make(kit, { nics: [{ ...nic, netdev: userNetdev(forwards, []) }] });
+    await newDriver().start(handle, signal());
+    const { user } = (await folders.find(instanceId)) ?? {};
+    const status = await readFile(`/proc/${(await readRun()).hypervisor?.pid}/status`, "utf8");
+    expect(status).toMatch(new RegExp(`^Uid:\\s+${user?.uid}\\s+${user?.uid}\\s+${user?.uid}\\s`, "m"));
+    expect(status).toMatch(/^Groups:\s*$/m);
+    // CAP_NET_BIND_SERVICE is number 10 (capabilities(7)).
+    for (const set of ["Prm", "Eff", "Bnd", "Amb"]) expect(status).toMatch(new RegExp(`^Cap${set}:\\s+0{13}400$`, "m"));
+    expect(await host.tryPort("tcp", "127.0.0.1", 987)).toBeUndefined();
   });
 
   test.runIf(range)("has a user of its own, no other group, no capability, and sockets for itself alone", async () => {

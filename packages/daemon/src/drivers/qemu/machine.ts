@@ -1,5 +1,5 @@
 import { BerthError } from "@berth/api";
-import type { PortForward } from "../../core/descriptions.ts";
+import type { HostUser, PortForward } from "../../core/descriptions.ts";
 import type { Host, ProcessIdentity } from "../../host/host.ts";
 import type { CreateInputs, OwnerMark } from "../driver.ts";
 import { type AcceleratorKind, commandLine, type Marked, markOf, readMark } from "./command-line.ts";
@@ -211,13 +211,14 @@ export class Machine {
     await note({ helpers: [console.keeper, control.keeper, machine.keeper] });
 
     const own = commandLine(inputs, this.paths.sockets, accelerator.kind);
-    const [program = qemu, ...args] = [...inputs.launcher, qemu, ...own];
     const user = inputs.user && { uid: inputs.user.uid, gid: accelerator.gid ?? inputs.user.gid };
+    const becomesUser = user && publishesLowPort(inputs) ? asUserWithLowPorts(user) : undefined;
+    const [program = qemu, ...args] = [...(becomesUser ?? inputs.launcher), qemu, ...own];
     const started = await this.#host.detach(program, args, {
       cwd: this.paths.vm,
       outputFd: machine.writeFd,
       fds: [console.writeFd, control.writeFd, machine.writeFd],
-      ...user,
+      ...(becomesUser ? {} : user),
     });
     if (inputs.launcher.length === 0) await note({ hypervisor: started });
     else await note({ helpers: [started, ...run.helpers] });
@@ -276,8 +277,14 @@ export class Machine {
   }
 
   async #requirePort({ protocol, hostAddress, hostPort }: PortForward): Promise<void> {
-    if ((await this.#host.tryPort(protocol, hostAddress, hostPort)) === undefined)
-      throw portTaken(hostAddress, hostPort);
+    try {
+      if ((await this.#host.tryPort(protocol, hostAddress, hostPort)) === undefined)
+        throw portTaken(hostAddress, hostPort);
+    } catch (cause) {
+      if ((cause as NodeJS.ErrnoException).code !== "EACCES") throw cause;
+      const detail = `berthd's user may not publish port ${hostPort}: below 1024 it must run as root, or net.ipv4.ip_unprivileged_port_start be lowered.`;
+      throw new BerthError("invalid_request", detail, { cause });
+    }
   }
 
   async #startError(inputs: CreateInputs, error: unknown, startedAt: number): Promise<Error> {
@@ -314,4 +321,20 @@ function isNotYet(error: unknown): boolean {
 /** Without control characters: QEMU may repeat what the guest told it. */
 function printable(text: string): string {
   return text.replace(/[^\x20-\x7e\u00a0-\uffff]/g, "?").slice(0, 500);
+}
+
+/** Ports below this take a capability to bind (Linux: net.ipv4.ip_unprivileged_port_start). */
+const firstFreePort = 1024;
+
+function publishesLowPort(inputs: CreateInputs): boolean {
+  return inputs.nics.some((nic) => nic.forwards.some(({ hostPort }) => hostPort < firstFreePort));
+}
+
+/** What a hypervisor that publishes a low port is started by: as root, to become the guest's user with that one capability and no other. */
+function asUserWithLowPorts({ uid, gid }: HostUser): string[] {
+  const only = "-all,+net_bind_service";
+  return [
+    ...["setpriv", "--reuid", String(uid), "--regid", String(gid), "--clear-groups"],
+    ...[`--inh-caps=${only}`, `--ambient-caps=${only}`, `--bounding-set=${only}`, "--"],
+  ];
 }
