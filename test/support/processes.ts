@@ -12,14 +12,17 @@ export interface ProcessMark {
 
 /** The mark of a living process; undefined when there is none (a zombie counts as none). */
 export function markProcess(pid: number): ProcessMark | undefined {
-  const stat = readProc(`${pid}/stat`);
+  const stat = readStat(pid);
   if (!stat) return undefined;
   const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
   const [state] = fields;
   if (state === "Z" || state === "X") return undefined;
+  return { pid, startTicks: fields[19] ?? "", ...here() };
+}
+
+/** What pids and start times are counted in: this boot, and the namespace of the /proc that is looked at. */
+function here() {
   return {
-    pid,
-    startTicks: fields[19] ?? "",
     bootId: readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim(),
     pidNamespace: readlinkSync("/proc/self/ns/pid"),
   };
@@ -27,10 +30,20 @@ export function markProcess(pid: number): ProcessMark | undefined {
 
 /** Whether that very process lives. One of another container sharing this temporary folder counts as living, since nobody can tell. */
 export function mayLive(mark: ProcessMark): boolean {
-  const now = markProcess(mark.pid);
-  const here = markProcess(process.pid);
-  if (mark.bootId !== here?.bootId) return false;
-  return mark.pidNamespace !== here.pidNamespace || now?.startTicks === mark.startTicks;
+  const { bootId, pidNamespace } = here();
+  if (mark.bootId !== bootId) return false;
+  return mark.pidNamespace !== pidNamespace || markProcess(mark.pid)?.startTicks === mark.startTicks;
+}
+
+/** Only a process that is surely not there counts as gone: one that cannot be read just now (no descriptor left, no memory) is an error. */
+function readStat(pid: number): string | undefined {
+  try {
+    return readFileSync(`/proc/${pid}/stat`, "utf8");
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === "ENOENT" || code === "ESRCH") return undefined;
+    throw error;
+  }
 }
 
 /** A process that a folder's name betrays: it stands in its arguments, environment or working directory. */

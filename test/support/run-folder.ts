@@ -1,6 +1,6 @@
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { chmodSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
@@ -43,6 +43,7 @@ async function leftovers(folder: string): Promise<string[]> {
   return [
     ...processesOf(folder).map((one) => `process ${one.pid}: ${one.commandLine}`),
     ...mountsOf(folder).map((path) => `mount ${path}`),
+    ...tablesOf(folder).map((name) => `firewall table ${name}`),
     ...readdirSync(folder)
       .filter((name) => name !== ownerFile && name !== "ports")
       .map((name) => `folder ${join(folder, name)}`),
@@ -53,19 +54,27 @@ async function leftovers(folder: string): Promise<string[]> {
 export function sweepDeadRuns(): void {
   for (const name of readdirSync(tmpdir()).filter((one) => /^bt-[0-9a-f]{8}$/.test(one))) {
     const folder = join(tmpdir(), name);
+    if (!isOurs(folder)) continue;
     let owner: ProcessMark;
     try {
       owner = JSON.parse(readFileSync(join(folder, ownerFile), "utf8")) as ProcessMark;
     } catch {
-      // Just being made by another run, or another user's.
+      // Just being made, or removed, by another run.
       continue;
     }
     if (!mayLive(owner)) removeRun(folder);
   }
 }
 
+/** Whether it is this user's, or this is root: nobody else may judge or remove a run. */
+function isOurs(folder: string): boolean {
+  const uid = process.getuid?.();
+  return uid === 0 || statSync(folder, { throwIfNoEntry: false })?.uid === uid;
+}
+
 function removeRun(folder: string): void {
   for (const one of processesOf(folder)) process.kill(one.pid, "SIGKILL");
+  for (const name of tablesOf(folder)) execFileSync("nft", ["delete", "table", "inet", name]);
   // The deepest first, since one may lie within another.
   for (const path of mountsOf(folder).sort((a, b) => b.length - a.length)) execFileSync("umount", ["--lazy", path]);
   rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
@@ -77,4 +86,16 @@ function mountsOf(folder: string): string[] {
     .split("\n")
     .map((line) => (line.split(" ")[4] ?? "").replaceAll("\\040", " "))
     .filter((path) => path.startsWith("/") && mentions(path, folder));
+}
+
+/** The firewall tables of installations within a folder, told by the comment each carries. Only root can make and see them. */
+function tablesOf(folder: string): string[] {
+  if (process.getuid?.() !== 0) return [];
+  const names = [...nft("list", "tables").matchAll(/^table inet (berth_\w+)$/gm)].map(([, name]) => name ?? "");
+  return names.filter((name) => mentions(/comment "(.*)"/.exec(nft("list", "table", "inet", name))?.[1] ?? "", folder));
+}
+
+/** What nft says; nothing where it is not installed, not allowed, or the table went in between. */
+function nft(...args: readonly string[]): string {
+  return spawnSync("nft", args, { encoding: "utf8" }).stdout ?? "";
 }

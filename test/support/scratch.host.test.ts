@@ -1,7 +1,8 @@
-import { spawn } from "node:child_process";
+import { execFileSync, spawn, spawnSync } from "node:child_process";
+import { randomBytes } from "node:crypto";
 import { existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { expect, inject, it } from "vitest";
 import { markProcess, mentions, processesOf } from "./processes.ts";
 import { sweepDeadRuns } from "./run-folder.ts";
@@ -20,9 +21,13 @@ it("tells a folder from one that merely begins alike", () => {
   expect(mentions("/tmp/bt-12", "/tmp/bt-1")).toBe(false);
 });
 
-it("sweeps a dead run with its processes, and leaves a living one alone", async () => {
-  const dead = join(tmpdir(), "bt-0000dead");
-  const living = join(tmpdir(), "bt-0000a11e");
+/** Named like a run's, and not like that of another run of this very test. */
+function unusedRunFolder(): string {
+  return join(tmpdir(), `bt-${randomBytes(4).toString("hex")}`);
+}
+
+it("sweeps a dead run with its processes and its firewall table, and leaves a living one alone", async () => {
+  const [dead, living] = [unusedRunFolder(), unusedRunFolder()];
   const alive = markProcess(process.pid);
   for (const [folder, owner] of [
     [dead, { ...alive, startTicks: "1" }],
@@ -33,10 +38,14 @@ it("sweeps a dead run with its processes, and leaves a living one alone", async 
   }
   const sleeper = spawn("sleep", ["600"], { cwd: dead });
   const ended = new Promise((resolve) => sleeper.once("exit", (_code, signal) => resolve(signal)));
+  const isRoot = process.getuid?.() === 0;
+  const table = `berth_test${basename(dead).slice(3)}`;
+  if (isRoot) execFileSync("nft", ["add", "table", "inet", table, "{", "comment", `"${dead}/data/network"`, ";", "}"]);
   expect(processesOf(dead).map((one) => one.pid)).toEqual([sleeper.pid]);
   sweepDeadRuns();
   expect(await ended).toBe("SIGKILL");
   expect(existsSync(dead)).toBe(false);
+  if (isRoot) expect(spawnSync("nft", ["list", "table", "inet", table]).status).toBe(1);
   expect(existsSync(living)).toBe(true);
   rmSync(living, { recursive: true });
 });

@@ -17,7 +17,15 @@ describe("resolvers", () => {
 });
 
 describe("rules on the host", () => {
-  const rules = hostRules({ table: "berth_x", uids: { first: 100, last: 200 }, resolvers: ["127.0.0.53", "fd00::1"] });
+  const options = { table: "berth_x", uids: { first: 100, last: 200 }, resolvers: ["127.0.0.53", "fd00::1"] };
+  const rules = hostRules({ ...options, folder: "/data/network" });
+
+  test("say whose they are, whatever the folder is called", () => {
+    expect(rules).toContain('  comment "/data/network"\n');
+    const odd = hostRules({ ...options, folder: `/a"; delete\n\\${"ü".repeat(200)}` });
+    expect(odd).toMatch(/^ {2}comment "\/a\?; delete\?\?\?{100,}"$/m);
+    expect(/comment "(.*)"/.exec(odd)?.[1]).toHaveLength(127);
+  });
 
   test("concern the guests' users alone", () => {
     expect(rules).toMatch(/chain output \{[^}]*hook output[^}]*meta skuid 100-200 goto guests\n {2}\}/);

@@ -26,11 +26,14 @@ export function hostRules(options: {
   readonly table: string;
   readonly uids: { readonly first: number; readonly last: number };
   readonly resolvers: readonly string[];
+  /** Whose rules they are, for people who look at them: a folder's path. */
+  readonly folder: string;
 }): string {
-  const { table, uids, resolvers } = options;
+  const { table, uids, resolvers, folder } = options;
   return `table inet ${table}
 delete table inet ${table}
 table inet ${table} {
+  comment "${asComment(folder)}"
 ${refuseChain}  chain guests {
     ct state established,related accept
 ${resolverRules(resolvers)}    fib daddr type { local, broadcast, anycast, multicast } goto refuse
@@ -43,6 +46,11 @@ ${resolverRules(resolvers)}    fib daddr type { local, broadcast, anycast, multi
   }
 }
 `;
+}
+
+/** nft knows no escapes in a comment, and takes at most 128 bytes. */
+function asComment(text: string): string {
+  return text.replaceAll(/[^\x20-\x7e]|["\\]/g, "?").slice(0, 127);
 }
 
 /** nft's text that takes the rules away again, there or not. */

@@ -62,7 +62,7 @@ function networkByRules(
   const table = tableName(options.installationId);
   const prepare = async () => {
     const resolvers = parseResolvers((await host.files.readText("/etc/resolv.conf")) ?? "");
-    if (!options.unprotected) await nft(host, hostRules({ table, uids, resolvers }));
+    if (!options.unprotected) await nft(host, hostRules({ table, uids, resolvers, folder: options.folder }));
   };
   return {
     prepare,
@@ -79,7 +79,10 @@ function networkByRules(
       requirePublishable(nics.flatMap((nic) => nic.forwards));
       return { nics: nics.map((nic) => ({ ...nic, netdev: userNetdev(nic.forwards, []) })), launcher: [] };
     },
-    purge: () => nft(host, withoutRules(table)),
+    async purge() {
+      // Where there is no nft, there never were rules.
+      if (await host.find("nft")) await nft(host, withoutRules(table));
+    },
   };
 }
 
