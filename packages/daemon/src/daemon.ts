@@ -73,7 +73,7 @@ export async function startDaemon(config: Config, log: Logger, version: string):
   const working = Promise.all([
     engine.run(stopping.signal),
     observeInstances(node.services, identity.nodeId, log, stopping.signal),
-    keepNode({ store, parts, drivers: [node.driver], accelerator: node.accelerator, log }, stopping.signal),
+    keepNode({ store, parts, node, drivers: [node.driver], log }, stopping.signal),
     prune(store, log, stopping.signal),
   ]);
   working.catch((error: unknown) => log.error({ err: error }, "a part of berthd ended that should not"));

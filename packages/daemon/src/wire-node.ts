@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { BerthError, type Node } from "@berth/api";
+import { BerthError, type Check, type Node } from "@berth/api";
 import type { Logger } from "pino";
 import type { Config } from "./config.ts";
 import type { KitDescription } from "./core/descriptions.ts";
@@ -35,6 +35,10 @@ export interface WiredNode {
   readonly driver: Driver;
   /** How guests are run; null while it is being found out. */
   accelerator(): Node["accelerator"];
+  /** Resolves when that is known. */
+  readonly found: Promise<void>;
+  /** Whether guests can be joined to networks and kept from the host. */
+  networkCheck(): Promise<Check>;
 }
 
 const qemuByArchitecture = { amd64: "qemu-system-x86_64", arm64: "qemu-system-aarch64" } as const;
@@ -49,10 +53,12 @@ export async function wireNode(wiring: NodeWiring): Promise<WiredNode> {
   const machines = joinMachines({ host, facts, dataDir, installationId, kind: config.driver, accelerator });
   const { driver, network, uids, isOurs, instancesDir } = machines;
   let verdict: Verdict | null = null;
-  const probing = probe().then((found) => {
-    verdict = found;
-    return found;
-  });
+  const probing = probe()
+    .catch((error: Error): Verdict => ({ kind: "none", reason: error.message, probedAt: Date.now() }))
+    .then((found) => {
+      verdict = found;
+      return found;
+    });
 
   async function probe(): Promise<Verdict> {
     if (config.driver !== "qemu")
@@ -90,6 +96,11 @@ export async function wireNode(wiring: NodeWiring): Promise<WiredNode> {
   return {
     services,
     driver,
+    found: probing.then(() => undefined),
+    networkCheck: async () => {
+      const { healthy, reason, hint } = await network.check();
+      return { name: "user-mode network", ok: healthy, detail: reason, hint };
+    },
     accelerator: () => verdict && { ...verdict, probedAt: new Date(verdict.probedAt).toISOString() },
   };
 }

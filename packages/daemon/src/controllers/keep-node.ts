@@ -1,5 +1,5 @@
 import { setTimeout as delay } from "node:timers/promises";
-import type { Node } from "@berth/api";
+import type { Check, Node } from "@berth/api";
 import type { Driver } from "../drivers/driver.ts";
 import { describeNode, type NodeParts } from "../nodes/describe-node.ts";
 import { saveNode } from "../store/nodes.ts";
@@ -11,16 +11,21 @@ const intervalMs = 30_000;
 /** What a node's record needs beside what is asked of the machine each time. */
 export interface KeepNodeOptions {
   readonly store: Store;
-  readonly parts: Omit<NodeParts, "accelerator" | "locations">;
+  readonly parts: Omit<NodeParts, "accelerator" | "locations" | "networkCheck">;
   readonly drivers: Iterable<Driver>;
-  /** How guests are run; null while it is being found out. */
-  readonly accelerator: () => Node["accelerator"];
+  readonly node: {
+    /** How guests are run; null while it is being found out. */
+    accelerator(): Node["accelerator"];
+    /** Resolves when that is known. */
+    readonly found: Promise<void>;
+    networkCheck(): Promise<Check>;
+  };
   readonly log: ControllerLog;
 }
 
 /** Writes the node's record once; its first call makes the node known. */
 async function recordNode(options: KeepNodeOptions, signal: AbortSignal): Promise<void> {
-  const accelerator = options.accelerator();
+  const accelerator = options.node.accelerator();
   const drivers = [...options.drivers];
   // A driver's health hangs on how guests run here, which may take a minute to find out; the node is shown meanwhile.
   const locations = accelerator
@@ -32,17 +37,23 @@ async function recordNode(options: KeepNodeOptions, signal: AbortSignal): Promis
         reason: "still finding out how guests run here",
         abilities,
       }));
-  const node = await describeNode({ ...options.parts, locations, accelerator });
+  const networkCheck = await options.node.networkCheck();
+  const node = await describeNode({ ...options.parts, locations, accelerator, networkCheck });
   await saveNode(options.store.queries, node);
 }
 
 /** Keeps the node's record fresh. */
 export async function keepNode(options: KeepNodeOptions, signal: AbortSignal): Promise<void> {
+  let known = false;
+  const found = options.node.found.then(() => {
+    known = true;
+  });
   while (!signal.aborted) {
     await recordNode(options, signal).catch((error: unknown) => {
       if (!signal.aborted) options.log.error({ err: error }, "the node's record could not be written");
     });
-    await delay(intervalMs, undefined, { signal }).catch(() => undefined);
+    const pause = delay(intervalMs, undefined, { signal }).catch(() => undefined);
+    await (known ? pause : Promise.race([pause, found]));
   }
 }
 

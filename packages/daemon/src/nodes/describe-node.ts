@@ -11,6 +11,8 @@ export interface NodeParts {
   readonly locations: Node["locations"];
   /** How guests are run here; null while it is being found out. */
   readonly accelerator: Node["accelerator"];
+  /** Whether guests can be joined to networks and kept from the host. */
+  readonly networkCheck: Check;
   /** Build of the guest kit; null when there is none. */
   readonly kitBuildId: string | null;
 }
@@ -41,7 +43,12 @@ export async function describeNode(parts: NodeParts): Promise<Node> {
     diskFreeMib: Math.floor(free / 2 ** 20),
     accelerator: parts.accelerator,
     locations: parts.locations,
-    checks: [...(await checkPrograms(parts.host, facts.architecture)), checkKit(parts.kitBuildId), checkDisk(free)],
+    checks: [
+      ...(await checkPrograms(parts.host, facts.architecture)),
+      checkKit(parts.kitBuildId),
+      parts.networkCheck,
+      checkDisk(free),
+    ],
     startedAt: parts.startedAt,
   };
 }
