@@ -3,6 +3,7 @@ import { defineConfig } from "vitest/config";
 const hostTests = "**/*.host.test.ts";
 const setUpRun = ["./test/support/run-folder.ts", "./test/support/stop-postgres.ts"];
 const removeScratch = "./test/support/remove-scratch.ts";
+const removeRules = "./test/support/remove-rules.ts";
 
 /** Where unit and host tests live: beside what they test, tools and helpers included. */
 const besideCode = (ending: string) => [`packages/*/src/**/${ending}`, `{tools,bench,test/support}/**/${ending}`];
@@ -28,7 +29,7 @@ export default defineConfig({
           include: besideCode("*.host.test.ts"),
           exclude: ["**/node_modules/**"],
           pool: "forks",
-          setupFiles: removeScratch,
+          setupFiles: [removeScratch, removeRules],
           maxWorkers: 2,
           globalSetup: setUpRun,
           testTimeout: 120_000,
@@ -42,7 +43,7 @@ export default defineConfig({
           include: ["test/**/*.test.ts"],
           exclude: ["test/support/**", "**/node_modules/**"],
           pool: "forks",
-          setupFiles: removeScratch,
+          setupFiles: [removeScratch, removeRules],
           fileParallelism: false,
           globalSetup: setUpRun,
           testTimeout: 300_000,

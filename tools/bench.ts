@@ -5,6 +5,7 @@ import type { Benchmark, Finding } from "../bench/support/benchmark.ts";
 import { describeMachine } from "../bench/support/machine.ts";
 import { describeFinding, performancePage } from "../bench/support/report.ts";
 import { claimPort } from "../test/support/claim-port.ts";
+import { removeTablesOf } from "../test/support/firewall-tables.ts";
 import { ensureGuestKit } from "./support/guest-kit.ts";
 import { repositoryRoot } from "./support/parts.ts";
 
@@ -47,6 +48,7 @@ async function measure(benchmark: Benchmark): Promise<readonly Finding[]> {
       say: (line) => console.log(`  ${line}`),
     });
   } finally {
+    removeTablesOf(scratch);
     rmSync(scratch, { recursive: true, force: true, maxRetries: 5 });
   }
 }

@@ -1,10 +1,11 @@
-import { execFileSync, spawnSync } from "node:child_process";
+import { execFileSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { chmodSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import type { TestProject } from "vitest/node";
+import { removeTablesOf, tablesOf } from "./firewall-tables.ts";
 import { markProcess, mayLive, mentions, type ProcessMark, processesOf } from "./processes.ts";
 
 declare module "vitest" {
@@ -74,7 +75,7 @@ function isOurs(folder: string): boolean {
 
 function removeRun(folder: string): void {
   for (const one of processesOf(folder)) process.kill(one.pid, "SIGKILL");
-  for (const name of tablesOf(folder)) execFileSync("nft", ["delete", "table", "inet", name]);
+  removeTablesOf(folder);
   // The deepest first, since one may lie within another.
   for (const path of mountsOf(folder).sort((a, b) => b.length - a.length)) execFileSync("umount", ["--lazy", path]);
   rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
@@ -86,16 +87,4 @@ function mountsOf(folder: string): string[] {
     .split("\n")
     .map((line) => (line.split(" ")[4] ?? "").replaceAll("\\040", " "))
     .filter((path) => path.startsWith("/") && mentions(path, folder));
-}
-
-/** The firewall tables of installations within a folder, told by the comment each carries. Only root can make and see them. */
-function tablesOf(folder: string): string[] {
-  if (process.getuid?.() !== 0) return [];
-  const names = [...nft("list", "tables").matchAll(/^table inet (berth_\w+)$/gm)].map(([, name]) => name ?? "");
-  return names.filter((name) => mentions(/comment "(.*)"/.exec(nft("list", "table", "inet", name))?.[1] ?? "", folder));
-}
-
-/** What nft says; nothing where it is not installed, not allowed, or the table went in between. */
-function nft(...args: readonly string[]): string {
-  return spawnSync("nft", args, { encoding: "utf8" }).stdout ?? "";
 }

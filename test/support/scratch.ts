@@ -16,6 +16,11 @@ export async function scratchDirectory(name: string): Promise<string> {
   return folder;
 }
 
+/** Those the test file has made so far. */
+export function scratchFolders(): readonly string[] {
+  return [...made];
+}
+
 /** Removes the test file's folders; `remove-scratch.ts` does it after the file's own clean-up. */
 export function removeScratchDirectories(): void {
   for (const folder of made) rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
