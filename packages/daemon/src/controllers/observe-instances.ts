@@ -1,19 +1,27 @@
-import type { Instance } from "@berth/api";
-import { observedStatus, seenState } from "../core/instance-status.ts";
+import { setTimeout as delay } from "node:timers/promises";
+import { type Instance, type InstancePhase, instancePhases } from "@berth/api";
+import { observedStatus, seenState, statusChanged } from "../core/instance-status.ts";
 import { followEvents, lastEventSeq } from "../store/events.ts";
-import { listInstances, readInstance } from "../store/instances.ts";
+import { listInstanceIds, readInstance } from "../store/instances.ts";
 import { attachGuest } from "../workflows/guest-access.ts";
 import { writeStatus } from "../workflows/instance-record.ts";
-import { findHandle, observeInstance } from "../workflows/observe-instance.ts";
+import { findHandle, observeRun } from "../workflows/observe-instance.ts";
 import type { Services } from "../workflows/services.ts";
 import type { ControllerLog } from "./controller.ts";
+import { Looks } from "./looks.ts";
 
-/** How often every instance is looked at although nothing was heard of it, in milliseconds. */
+/** How often instances that run, or are about to, are looked at although nothing was heard of them, in milliseconds. */
 const sweepMs = 10_000;
+const looksAtOnce = 4;
+/** Instances in these phases stay as they are unless an operation changes them. */
+const resting: readonly InstancePhase[] = ["stopped", "failed"];
+const restless = instancePhases.filter((phase) => !resting.includes(phase));
+/** Between two resting ones when the daemon has started, in milliseconds: there may be thousands, and nobody waits for them. */
+const restingPauseMs = 10;
 
 /**
- * Keeps the status of the node's instances true while no operation works on them: looks at one when its guest says something, when an
- * operation on it ends, and at all of them now and then.
+ * Keeps the status of the node's instances true while no operation works on them: looks at one when its guest says something and when an operation on it
+ * ends, now and then at those that run, and once at all of them when the daemon has started.
  */
 export async function observeInstances(
   services: Services,
@@ -21,26 +29,50 @@ export async function observeInstances(
   log: ControllerLog,
   signal: AbortSignal,
 ): Promise<void> {
-  const looks = new Looks((id) => look(services, id), log);
-  const unsubscribe = services.guests.onChange((id) => looks.ask(id));
-  const sweep = async () => {
-    for (const id of await instanceIds(services, nodeId)) looks.ask(id);
-  };
-  const timer = setInterval(
-    () => void sweep().catch((error) => log.error({ err: error }, "the instances could not be listed")),
-    sweepMs,
+  const { queries } = services.store;
+  /** Those whose machine was on when they were last looked at, whatever their phase. */
+  const on = new Set<string>();
+  const looks = new Looks(
+    looksAtOnce,
+    async (id) => {
+      if (await look(services, id)) on.add(id);
+      else on.delete(id);
+    },
+    (id, error) => log.error({ instance: id, err: error }, "an instance could not be looked at"),
   );
-  signal.addEventListener("abort", () => clearInterval(timer), { once: true });
+  const unsubscribe = services.guests.onChange((id) => void looks.ask(id));
+  const sweep = async () => {
+    const ids = new Set([...(await listInstanceIds(queries, { nodeId, phases: restless })), ...on]);
+    await Promise.all([...ids].map((id) => looks.ask(id)));
+  };
+  const lookAtResting = async () => {
+    for (const id of await listInstanceIds(queries, { nodeId, phases: resting })) {
+      await delay(restingPauseMs, undefined, { signal });
+      await looks.ask(id);
+    }
+  };
+  const keepSweeping = async () => {
+    for (;;) {
+      await delay(sweepMs, undefined, { signal });
+      await logged(sweep());
+    }
+  };
+  const logged = (work: Promise<void>) =>
+    work.catch((error: unknown) => {
+      if (!signal.aborted) log.error({ err: error }, "the instances could not be listed");
+    });
+
+  const after = await lastEventSeq(queries);
+  await logged(sweep());
+  const parts = [logged(lookAtResting()), logged(keepSweeping())];
   try {
-    await sweep();
-    const after = await lastEventSeq(services.store.queries);
     for await (const event of followEvents(services.store, { after }, signal)) {
       const target = event.data.target;
-      if (/^operation\.(succeeded|failed|cancelled)$/.test(event.type) && isInstance(target)) looks.ask(target.id);
+      if (/^operation\.(succeeded|failed|cancelled)$/.test(event.type) && isInstance(target)) void looks.ask(target.id);
     }
   } finally {
-    clearInterval(timer);
     unsubscribe();
+    await Promise.all(parts);
     await looks.idle();
   }
 }
@@ -49,75 +81,37 @@ function isInstance(target: unknown): target is { kind: "instance"; id: string }
   return typeof target === "object" && target !== null && "kind" in target && target.kind === "instance";
 }
 
-async function instanceIds({ store }: Services, nodeId: string): Promise<string[]> {
-  const ids: string[] = [];
-  let cursor: string | undefined;
-  do {
-    const page = await listInstances(store.queries, { nodeId, cursor, limit: 500 });
-    ids.push(...page.rows.map(({ id }) => id));
-    cursor = page.nextCursor ?? undefined;
-  } while (cursor);
-  return ids;
-}
-
-/** Looks at one instance and writes what is new. An instance an operation holds is left to it, but for its guest being listened to. */
-async function look(services: Services, id: string): Promise<void> {
+/**
+ * Looks at one instance and writes what is new. An instance an operation holds is left to it, but for its guest being listened to. Answers whether its machine
+ * is on.
+ */
+async function look(services: Services, id: string): Promise<boolean> {
   const { store } = services;
   const instance = await readInstance(store.queries, id);
-  if (!instance) return services.guests.detach(id);
-  if (instance.operationId) return;
+  if (!instance) {
+    services.guests.detach(id);
+    return false;
+  }
+  if (instance.operationId) return false;
   const driver = services.driver(instance.location);
   const handle = await findHandle(services, instance);
-  const running = handle && (await driver.inspect(handle)).power !== "stopped";
-  if (running) await attachGuest(services, instance, driver, handle);
+  const observed = await observeRun(services, instance, handle);
+  const isOn = handle !== undefined && observed.power !== "stopped";
+  if (isOn) await attachGuest(services, instance, driver, handle);
   else services.guests.detach(id);
-  const { observed } = await observeInstance(services, instance);
+  const statusOf = ({ status, spec }: Instance) =>
+    observedStatus(status, seenState(observed), spec.power, new Date().toISOString());
+  // Most looks see nothing new, and are no reason to stop everybody else's writing.
+  if (!statusChanged(instance.status, statusOf(instance))) return isOn;
   await store.transaction(async (tx) => {
     const current = await readInstance(tx, id);
-    if (!current || current.operationId || !isSame(current, instance)) return;
-    const now = new Date().toISOString();
-    await writeStatus(tx, current, observedStatus(current.status, seenState(observed), current.spec.power, now), null);
+    if (current && !current.operationId && isSame(current, instance))
+      await writeStatus(tx, current, statusOf(current), null);
   });
+  return isOn;
 }
 
 /** Whether nobody wrote the row since it was read: what was observed belongs to that row. */
 function isSame(one: Instance, other: Instance): boolean {
   return one.updatedAt === other.updatedAt && one.generation === other.generation;
-}
-
-/** Looks at each instance once at a time; asked again meanwhile, once more afterwards. */
-class Looks {
-  readonly #look: (id: string) => Promise<void>;
-  readonly #log: ControllerLog;
-  readonly #busy = new Map<string, { again: boolean; done: Promise<void> }>();
-
-  constructor(look: (id: string) => Promise<void>, log: ControllerLog) {
-    this.#look = look;
-    this.#log = log;
-  }
-
-  ask(id: string): void {
-    const busy = this.#busy.get(id);
-    if (busy) {
-      busy.again = true;
-      return;
-    }
-    const entry = { again: false, done: Promise.resolve() };
-    this.#busy.set(id, entry);
-    entry.done = this.#run(id, entry);
-  }
-
-  async idle(): Promise<void> {
-    await Promise.all([...this.#busy.values()].map(({ done }) => done));
-  }
-
-  async #run(id: string, entry: { again: boolean }): Promise<void> {
-    do {
-      entry.again = false;
-      await this.#look(id).catch((error: unknown) =>
-        this.#log.error({ instance: id, err: error }, "an instance could not be looked at"),
-      );
-    } while (entry.again);
-    this.#busy.delete(id);
-  }
 }

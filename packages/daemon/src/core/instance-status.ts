@@ -17,7 +17,7 @@ const shown = [
 export type SeenState = Pick<ObservedInstance, (typeof shown)[number]>;
 
 /** Only that part, to be kept as an operation's result. */
-export function seenState(observed: ObservedInstance): SeenState {
+export function seenState(observed: SeenState): SeenState {
   return Object.fromEntries(shown.map((field) => [field, observed[field]])) as unknown as SeenState;
 }
 

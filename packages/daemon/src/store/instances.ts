@@ -153,10 +153,29 @@ export async function readInstance(queries: Queries, id: string): Promise<Instan
   return row && toInstance(row);
 }
 
+const selectHandle = prepare((queries, id: string) =>
+  queries.selectFrom("instance").select("handle").where("id", "=", id),
+);
+
 /** The driver's handle of an instance; null when it has none, or there is no such instance. */
 export async function readHandle(queries: Queries, id: string): Promise<StoredHandle | null> {
-  const row = await queries.selectFrom("instance").select("handle").where("id", "=", id).executeTakeFirst();
+  const [row] = await selectHandle(queries, id);
   return row?.handle ? readJson(StoredHandle, row.handle, "instance.handle") : null;
+}
+
+/** The ids of a node's instances in these phases, of all projects, newest first. */
+export async function listInstanceIds(
+  queries: Queries,
+  options: { readonly nodeId: string; readonly phases: readonly InstancePhase[] },
+): Promise<string[]> {
+  const rows = await queries
+    .selectFrom("instance")
+    .select("id")
+    .where("node_id", "=", options.nodeId)
+    .where("phase", "in", options.phases)
+    .orderBy("created_at", "desc")
+    .execute();
+  return rows.map(({ id }) => id);
 }
 
 /** A page of a project's instances, newest first; of all projects when none is named. */

@@ -17,28 +17,35 @@ export interface InstanceObservation {
 
 /** Looks at all that belongs to an instance: its image, its disks, its machine and its guest. Changes nothing. */
 export async function observeInstance(services: Services, instance: Instance): Promise<InstanceObservation> {
-  const driver = services.driver(instance.location);
   const handle = await findHandle(services, instance);
-  const [image, prepared, machine] = await Promise.all([
+  const [image, prepared, run] = await Promise.all([
     observeImage(services, instance),
     observePreparation(services, instance),
-    observeMachine(driver, handle),
+    observeRun(services, instance, handle),
   ]);
-  const guest =
-    handle && machine.power !== "stopped"
-      ? observeRunning(services, driver, instance.id)
-      : await observeEnded(driver, handle);
   return {
     imageOperationId: image.operationId,
     observed: {
       image: image.state,
       ...prepared,
-      ...machine,
-      ...guest,
+      ...run,
       runGeneration: instance.status.restartGeneration,
       publishes: instance.spec.ports.some((port) => port.protocol === "tcp"),
     },
   };
+}
+
+/** Looks at an instance's machine and guest alone: all that its status tells. Changes nothing. */
+export async function observeRun(
+  services: Services,
+  { id, location }: Instance,
+  handle: Handle | undefined,
+): Promise<SeenMachine & SeenGuest> {
+  const driver = services.driver(location);
+  const machine = await observeMachine(driver, handle);
+  const guest =
+    handle && machine.power !== "stopped" ? observeRunning(services, driver, id) : await observeEnded(driver, handle);
+  return { ...machine, ...guest };
 }
 
 /** The stored handle, or what carries the instance's owner mark although its handle was never saved. */
@@ -76,10 +83,9 @@ async function observePreparation(
   };
 }
 
-async function observeMachine(
-  driver: Driver,
-  handle: Handle | undefined,
-): Promise<Pick<ObservedInstance, "made" | "power" | "powerReason" | "startedAt">> {
+type SeenMachine = Pick<ObservedInstance, "made" | "power" | "powerReason" | "startedAt">;
+
+async function observeMachine(driver: Driver, handle: Handle | undefined): Promise<SeenMachine> {
   if (!handle) return { made: false, power: "stopped", powerReason: "", startedAt: null };
   const { exists, power, reason, startedAt } = await driver.inspect(handle);
   return {

@@ -1,4 +1,5 @@
 import { first } from "./0001-first.ts";
+import { instancesByNode } from "./0002-instances-by-node.ts";
 
 /** What differs in the SQL of the two stores. */
 export interface SqlWords {
@@ -18,4 +19,4 @@ export interface MigrationFile {
 }
 
 /** All migrations, oldest first. A new one is a file and a line here. */
-export const migrations: readonly MigrationFile[] = [first];
+export const migrations: readonly MigrationFile[] = [first, instancesByNode];
