@@ -68,7 +68,9 @@ ${times.map(({ name, ms }) => `  ${(ms / 1000).toFixed(1).padStart(6)} s  ${name
 async function stay(child: ChildProcess): Promise<void> {
   console.log("\nCtrl-C stops berthd; the VMs keep running.");
   if (child.exitCode === null && child.signalCode === null) await once(child, "exit");
-  if (!stopping) throw new StartError(lastWords(config.dataDir));
+  if (stopping) return;
+  if (child.exitCode !== 0) throw new StartError(lastWords(config.dataDir));
+  console.log("\nberthd was stopped from elsewhere.");
 }
 
 /** Ctrl-C, wherever we are. A berthd that was running before is left alone. */
