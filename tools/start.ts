@@ -4,6 +4,7 @@ import { homedir } from "node:os";
 import { ApiError, BerthError, type Client, UnreachableError } from "@berth/api";
 import { ConfigError, readConfig } from "../packages/daemon/src/config.ts";
 import { ProgramError } from "../packages/daemon/src/host/host.ts";
+import { readSettingsFile } from "../packages/daemon/src/settings-file.ts";
 import { phase, phasesSoFar } from "./setup/progress.mjs";
 import { ensureBerthd, lastWords, StartError } from "./start/berthd.ts";
 import { prepareHelloImage } from "./start/hello-image.ts";
@@ -14,7 +15,7 @@ import { repositoryRoot } from "./support/parts.ts";
 // `npm start`: berthd, a first image, a first instance, and what to try next. Whatever is there already is used as it is.
 const config = (() => {
   try {
-    return readConfig(process.env, process.getuid?.() ?? 0, repositoryRoot);
+    return readConfig(process.env, process.getuid?.() ?? 0, repositoryRoot, readSettingsFile);
   } catch (error) {
     return end(error);
   }

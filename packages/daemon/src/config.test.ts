@@ -1,7 +1,8 @@
 import { describe, expect, it } from "vitest";
 import { readConfig } from "./config.ts";
 
-const read = (env: Record<string, string>, uid = 1000) => readConfig({ HOME: "/home/ada", ...env }, uid, "/repo");
+const read = (env: Record<string, string>, uid = 1000, file?: { text: string; mode: number }) =>
+  readConfig({ HOME: "/home/ada", ...env }, uid, "/repo", () => file);
 
 describe("settings", () => {
   it("has sane defaults for an ordinary user and for root", () => {
@@ -39,5 +40,18 @@ describe("settings", () => {
       "localhost:5000",
       "git.internal",
     ]);
+  });
+
+  it("takes from its file what the environment does not say", () => {
+    const file = { text: "# ours\nBERTH_LISTEN=127.0.0.1:1\nBERTH_LOG_LEVEL=warn\n", mode: 0o644 };
+    expect(read({ BERTH_LISTEN: "127.0.0.1:2" }, 1000, file)).toMatchObject({ listen: { port: 2 }, logLevel: "warn" });
+  });
+
+  it.each([
+    ["BERTH_DATA_DIR=/elsewhere", 0o600, "sets BERTH_DATA_DIR"],
+    ["BERTH_LISTN=1", 0o600, "sets BERTH_LISTN"],
+    ["BERTH_STORE=postgres://u:secret@db/berth", 0o644, "chmod 600"],
+  ])("refuses a file with %s", (text, mode, words) => {
+    expect(() => read({}, 1000, { text, mode })).toThrow(words);
   });
 });

@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import { parseEnv } from "node:util";
 
 /** Everything berthd is told from outside, read once at start. docs/settings.md describes each. */
 export interface Config {
@@ -39,10 +40,33 @@ function defaultDataDir(env: NodeJS.ProcessEnv, uid: number): string {
   return join(base, "berth");
 }
 
-/** Reads the settings. Throws a ConfigError for one that makes no sense. */
-export function readConfig(env: NodeJS.ProcessEnv, uid: number, repositoryRoot: string): Config {
-  const dataDir = env.BERTH_DATA_DIR ?? defaultDataDir(env, uid);
+/** What may stand in the settings file. */
+const inFile = new Set([
+  "BERTH_LISTEN",
+  "BERTH_STORE",
+  "BERTH_KIT_DIR",
+  "BERTH_ALLOW_HOSTS",
+  "BERTH_DRIVER",
+  "BERTH_LOG_LEVEL",
+  "BERTH_READY_TIMEOUT",
+]);
+
+/** A file's text and permission bits; undefined when it is not there. */
+export type ReadSettingsFile = (path: string) => { readonly text: string; readonly mode: number } | undefined;
+
+/**
+ * Reads the settings: from the environment, then from `berthd.env` in the data folder, lines of NAME=value. Throws a ConfigError for one that
+ * makes no sense.
+ */
+export function readConfig(
+  surroundings: NodeJS.ProcessEnv,
+  uid: number,
+  repositoryRoot: string,
+  readFile: ReadSettingsFile,
+): Config {
+  const dataDir = surroundings.BERTH_DATA_DIR ?? defaultDataDir(surroundings, uid);
   if (!dataDir.startsWith("/")) throw new ConfigError(`BERTH_DATA_DIR must be an absolute path, not "${dataDir}".`);
+  const env: NodeJS.ProcessEnv = { ...readSettings(join(dataDir, "berthd.env"), readFile), ...surroundings };
   const store = env.BERTH_STORE;
   return {
     dataDir,
@@ -66,6 +90,17 @@ export function readConfig(env: NodeJS.ProcessEnv, uid: number, repositoryRoot: 
     fault: env.BERTH_FAULT,
     readyTimeoutMs: readSeconds("BERTH_READY_TIMEOUT", env.BERTH_READY_TIMEOUT ?? "300") * 1000,
   };
+}
+
+function readSettings(path: string, readFile: ReadSettingsFile): NodeJS.ProcessEnv {
+  const file = readFile(path);
+  if (!file) return {};
+  const settings = parseEnv(file.text);
+  const unknown = Object.keys(settings).find((name) => !inFile.has(name));
+  if (unknown) throw new ConfigError(`${path} sets ${unknown}; it may set ${[...inFile].join(", ")}.`);
+  if (settings.BERTH_STORE !== undefined && (file.mode & 0o077) !== 0)
+    throw new ConfigError(`${path} may hold the store's password and others can read it. Run: chmod 600 ${path}`);
+  return settings;
 }
 
 /** `host:port`, `:port`, `[::1]:port` or a bare port; port 0 asks for any free one. */

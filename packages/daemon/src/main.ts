@@ -5,6 +5,7 @@ import pino from "pino";
 import { type Config, ConfigError, readConfig } from "./config.ts";
 import { startDaemon } from "./daemon.ts";
 import { purge } from "./purge.ts";
+import { readSettingsFile } from "./settings-file.ts";
 import { StoreError } from "./store/errors.ts";
 
 const repositoryRoot = join(dirname(fileURLToPath(import.meta.url)), "../../..");
@@ -16,12 +17,14 @@ function refuse(message: string): never {
   process.exit(1);
 }
 
-const config = () => readConfig(process.env, process.getuid?.() ?? 0, repositoryRoot);
+const config = () => readConfig(process.env, process.getuid?.() ?? 0, repositoryRoot, readSettingsFile);
 
 async function main([command, ...more]: readonly string[]): Promise<void> {
   if (command === undefined) return serve(config());
   if (command === "purge" && more.length === 0) return purge(config(), (line) => process.stderr.write(`${line}\n`));
-  refuse("it is run without arguments, or as: berthd purge. Settings come from the environment: docs/settings.md.");
+  refuse(
+    "it is run without arguments, or as: berthd purge. Settings come from the environment and berthd.env: docs/settings.md.",
+  );
 }
 
 async function serve(config: Config): Promise<void> {
