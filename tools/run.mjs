@@ -3,6 +3,7 @@
 import { spawn } from "node:child_process";
 import { dirname } from "node:path";
 import { ensureDependencies } from "./setup/dependencies.mjs";
+import { ensureDevices } from "./setup/devices.mjs";
 import { ensureHostPackages } from "./setup/host-packages.mjs";
 import { ensureNode } from "./setup/node.mjs";
 import { phasesSoFar, SetupError } from "./setup/progress.mjs";
@@ -34,6 +35,7 @@ async function run(command, args) {
   await ensureDependencies(env);
   if (commands[/** @type {keyof typeof commands} */ (command)]) {
     await ensureHostPackages(command);
+    ensureDevices(command);
     await ensureSubordinateIds(command);
   }
   env.BERTH_SETUP_PHASES = JSON.stringify(phasesSoFar());

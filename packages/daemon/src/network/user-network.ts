@@ -92,6 +92,7 @@ function networkByNamespace(options: UserNetworkOptions): UserNetwork {
   const resolvConfPath = join(folder, "resolv.conf");
 
   const prepare = async () => {
+    if (!(await isUsable(tunDevice))) throw new BerthError("host_program_failed", `${noTun.reason}. ${noTun.hint}`);
     const { addresses } = await host.facts();
     await host.files.makeDirectory(folder, { mode: 0o700 });
     await host.files.writeAtomic(rulesPath, options.unprotected ? "" : namespaceRules(addresses));
@@ -109,9 +110,7 @@ function networkByNamespace(options: UserNetworkOptions): UserNetwork {
       for (const [program, debianPackage] of namespacePrograms) {
         if (!(await host.find(program))) return unhealthy(`${program} is not installed`, `Install ${debianPackage}.`);
       }
-      if (!(await isUsable("/dev/net/tun"))) {
-        return unhealthy("berthd's user may not open /dev/net/tun", "Run: sudo chmod 0666 /dev/net/tun");
-      }
+      if (!(await isUsable(tunDevice))) return unhealthy(noTun.reason, noTun.hint);
       try {
         await prepare();
         const [program = "", ...args] = [...(await launcher([])), "true"];
@@ -134,6 +133,13 @@ function networkByNamespace(options: UserNetworkOptions): UserNetwork {
     purge: () => host.files.remove(folder),
   };
 }
+
+/** What a guest's way out of its namespace is made with; udev lets everybody open it. */
+const tunDevice = "/dev/net/tun";
+const noTun = {
+  reason: `berthd's user may not open ${tunDevice}, which joins guests to the network`,
+  hint: `As root: modprobe tun; chmod 0666 ${tunDevice}`,
+};
 
 const namespacePrograms = [
   ["pasta", "passt"],
