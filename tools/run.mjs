@@ -29,15 +29,16 @@ try {
 async function run(command, args) {
   if (!Object.hasOwn(commands, command))
     throw new SetupError(`npm run knows ${Object.keys(commands).join(", ")}; not "${command}".`);
-  const node = await ensureNode();
-  /** @type {NodeJS.ProcessEnv} */
-  const env = { ...process.env, PATH: `${dirname(node)}:${process.env.PATH}` };
-  await ensureDependencies(env);
+  // What only a person can bring comes first: nobody should wait for downloads to be told.
   if (commands[/** @type {keyof typeof commands} */ (command)]) {
     await ensureHostPackages(command);
     ensureDevices(command);
     await ensureSubordinateIds(command);
   }
+  const node = await ensureNode();
+  /** @type {NodeJS.ProcessEnv} */
+  const env = { ...process.env, PATH: `${dirname(node)}:${process.env.PATH}` };
+  await ensureDependencies(env);
   env.BERTH_SETUP_PHASES = JSON.stringify(phasesSoFar());
   return await hand(node, [`tools/${command}.ts`, ...args], env);
 }
