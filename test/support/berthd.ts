@@ -72,7 +72,7 @@ export async function startBerthd(options: BerthdOptions): Promise<Berthd> {
 /** Nothing of the caller's surroundings reaches it but where programs are. */
 function spawnBerthd({ dataDir, port, env, ordinaryUser }: BerthdOptions, logPath: string): ChildProcess {
   const log = openSync(logPath, "a", 0o600);
-  const berthd = [process.execPath, join(repositoryRoot, "packages/daemon/src/main.ts")];
+  const berthd = [process.execPath, join(repositoryRoot, "packages/daemon/bin/berthd.js")];
   try {
     const { command, home } = ordinaryUser ? asOrdinaryUser(berthd, dataDir) : { command: berthd };
     const [program = "", ...args] = command;
@@ -81,8 +81,6 @@ function spawnBerthd({ dataDir, port, env, ordinaryUser }: BerthdOptions, logPat
       env: {
         PATH: process.env.PATH,
         HOME: home ?? process.env.HOME,
-        // Many are started: what was compiled once is not compiled again.
-        NODE_COMPILE_CACHE: join(repositoryRoot, ".tools/compile-cache"),
         BERTH_DATA_DIR: dataDir,
         BERTH_LISTEN: `127.0.0.1:${port ?? 0}`,
         ...env,

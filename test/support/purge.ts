@@ -1,7 +1,7 @@
 import { execFile } from "node:child_process";
 import { join } from "node:path";
 
-const berthd = join(import.meta.dirname, "../../packages/daemon/src/main.ts");
+const berthd = join(import.meta.dirname, "../../packages/daemon/bin/berthd.js");
 
 /** Runs `berthd purge` on a data folder; what it said, line by line, and its exit code. */
 export function runPurge(dataDir: string): Promise<{ readonly code: number; readonly said: readonly string[] }> {

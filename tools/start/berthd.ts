@@ -37,7 +37,7 @@ function startBerthd(dataDir: string): ChildProcess {
   mkdirSync(dataDir, { recursive: true, mode: process.getuid?.() === 0 ? 0o711 : 0o700 });
   const log = openSync(logPath(dataDir), "w", 0o600);
   try {
-    return spawn(process.execPath, [join(repositoryRoot, "packages/daemon/src/main.ts")], {
+    return spawn(process.execPath, [join(repositoryRoot, "packages/daemon/bin/berthd.js")], {
       cwd: dataDir,
       detached: true,
       stdio: ["ignore", log, log],

@@ -4,8 +4,11 @@
 
 const path = require("path");
 
+const repository = path.join(__dirname, "../../..");
 if (Number.parseInt(process.versions.node, 10) >= 24) {
+  // What is compiled once is not compiled again: it halves the time to start, and the compiler itself takes 20 MiB. Nothing is lost where it cannot be written.
+  require("module").enableCompileCache(path.join(repository, ".tools/compile-cache"));
   void import("../src/main.ts").then((main) => main.run());
 } else {
-  require("./with-node-24.js").run(__filename, path.join(__dirname, "../../.."));
+  require("./with-node-24.js").run(__filename, repository);
 }
