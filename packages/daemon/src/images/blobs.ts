@@ -25,7 +25,7 @@ export interface BlobCache {
   has(descriptor: BlobDescriptor): Promise<boolean>;
   /**
    * Has the blob brought here unless it is; those who ask for one digest at the same time share one download, which ends when the last of them has left.
-   * Rejects with BerthError `digest_mismatch` when other bytes arrive; whatever `openBlob` rejects with, else.
+   * Rejects with BerthError `digest_mismatch` when other bytes arrive, `registry_unreachable` when they break off time and again; whatever `openBlob` rejects with, else.
    */
   fetch(
     descriptor: BlobDescriptor,
@@ -52,6 +52,17 @@ export interface BlobCacheOptions {
 /** Told of bytes as they arrive. */
 interface ByteListener {
   onBytes(count: number): void;
+}
+
+/** The source ended or failed before all had come; what is written here did not. */
+class BrokenSource extends Error {}
+
+async function* chunksOf(stream: Readable): AsyncGenerator<Buffer, void> {
+  try {
+    yield* stream as AsyncIterable<Buffer>;
+  } catch (cause) {
+    throw new BrokenSource((cause as Error).message, { cause });
+  }
 }
 
 /** An error of the source that trying again cannot cure. */
@@ -101,7 +112,7 @@ export function createBlobCache(
             received = 0;
             await file.truncate(0);
           }
-          for await (const chunk of stream as AsyncIterable<Buffer>) {
+          for await (const chunk of chunksOf(stream)) {
             if (received + chunk.length > descriptor.size) {
               throw new BerthError(
                 "digest_mismatch",
@@ -113,10 +124,11 @@ export function createBlobCache(
             received += chunk.length;
             onBytes(chunk.length);
           }
-          if (received < descriptor.size) throw new Error(`the connection ended after ${received} bytes`);
+          if (received < descriptor.size) throw new BrokenSource("the connection ended");
           break;
         } catch (error) {
-          if (signal.aborted || isFinal(error) || isFull(error) || attempt >= attempts) throw error;
+          if (signal.aborted || isFinal(error) || isFull(error)) throw error;
+          if (attempt >= attempts) throw error instanceof BrokenSource ? brokenOff(descriptor, received, error) : error;
           await pause(pauseMs * 2 ** (attempt - 1), signal);
         }
       }
@@ -189,6 +201,11 @@ export function createBlobCache(
 /** Opens a file as a blob's source. */
 export function blobFromFile(file: string): OpenBlob {
   return async (offset, signal) => ({ start: offset, stream: createReadStream(file, { start: offset, signal }) });
+}
+
+function brokenOff({ digest, size }: BlobDescriptor, received: number, error: BrokenSource): BerthError {
+  const detail = `${digest} broke off after ${received} of ${size} bytes, again and again: ${error.message}.`;
+  return new BerthError("registry_unreachable", detail, { cause: error });
 }
 
 function isFull(error: unknown): boolean {

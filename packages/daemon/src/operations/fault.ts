@@ -16,7 +16,7 @@ export const noFaults: FaultPoints = { pass: async () => undefined };
 
 /**
  * Chooses one point: its name kills the process there with SIGKILL; `fail:NAME` throws an error, `flake:NAME` one that is tried again, `pause:NAME` waits
- * until the operation is cancelled or the daemon shuts down. Each happens once. Without a setting every point is passed by.
+ * until the operation is cancelled or the daemon shuts down, and says on standard error that it does. Each happens once. Without a setting every point is passed by.
  */
 export function createFaultPoints(setting: string | undefined): FaultPoints {
   if (!setting) return noFaults;
@@ -48,8 +48,9 @@ const act: Record<FaultMode, (name: string, signal: AbortSignal) => Promise<void
   flake: async (name) => {
     throw new TransientError(`the fault point ${name} was set to fail once`);
   },
-  pause: (_name, signal) =>
+  pause: (name, signal) =>
     new Promise((_resolve, reject) => {
+      process.stderr.write(`paused at ${name}\n`);
       const onAbort = () => reject(signal.reason);
       if (signal.aborted) onAbort();
       else signal.addEventListener("abort", onAbort, { once: true });

@@ -62,7 +62,7 @@ type Applied = Parameters<typeof checkVersion>[0][number];
 
 function damaged(path: string, verdict: string): string {
   return (
-    `The store ${path} is damaged (${verdict}). Nothing was changed. Put a backup of it in its place, or move it and its -wal and -shm files away to ` +
+    `The store ${path} is damaged (${verdict.replaceAll(/\s+/g, " ")}). Nothing was changed. Put a backup of it in its place, or move it and its -wal and -shm files away to ` +
     "begin with an empty store; the instances' disks stay, but berthd will no longer know them."
   );
 }

@@ -1,0 +1,112 @@
+import { randomBytes } from "node:crypto";
+import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import type { Client, Operation } from "@berth/api";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
+import { World } from "../../packages/daemon/src/drivers/fake/world.ts";
+import { localFiles } from "../../packages/daemon/src/host/files.ts";
+import { type FakeRegistry, startFakeRegistry } from "../../packages/daemon/src/images/testing/fake-registry.ts";
+import { writeTar } from "../../packages/daemon/src/images/testing/tar-writer.ts";
+import { listFaultPoints } from "../../packages/daemon/src/operations/fault.ts";
+import { imageWorkflows } from "../../packages/daemon/src/workflows/image.ts";
+import { instanceWorkflows } from "../../packages/daemon/src/workflows/instance.ts";
+import type { Services } from "../../packages/daemon/src/workflows/services.ts";
+import { audit } from "../faults/audit.ts";
+import { startBerthd } from "../support/berthd.ts";
+import { expectProblem } from "../support/refusals.ts";
+import { scratchDirectory } from "../support/scratch.ts";
+import { settled } from "../support/settled.ts";
+
+/** Steps are only named here, never run: what they would work with is not needed. */
+const nobody = new Proxy({}, { get: () => undefined }) as Services;
+const types = ["instance.create", "instance.start", "image.pull", "image.build"];
+const points = listFaultPoints([...imageWorkflows(nobody), ...instanceWorkflows(nobody)]).filter(
+  (point) => types.includes(point.split("/")[0] ?? "") && !/\/(undo|settle)\//.test(point),
+);
+
+const long = { wait: 60 } as const;
+const name = "victim";
+const params = { instance: name };
+
+let registry: FakeRegistry;
+let scratch: string;
+let dataDir: string;
+let env: Record<string, string>;
+
+beforeAll(async () => {
+  registry = await startFakeRegistry();
+  scratch = await scratchDirectory("cnc");
+  dataDir = join(scratch, "data");
+  env = { BERTH_DRIVER: "fake", BERTH_LOG_LEVEL: "warn", BERTH_ALLOW_HOSTS: registry.host };
+  addImage("known");
+  await using berthd = await startBerthd({ dataDir, env });
+  const { operation } = await berthd.client.pullImage({ query: long, body: { reference: `${registry.host}/known` } });
+  expect(operation.error).toBeNull();
+});
+
+afterAll(() => registry?.[Symbol.asyncDispose]());
+
+function addImage(repository: string): void {
+  registry.addImage(repository, "latest", [writeTar([{ path: "f", content: randomBytes(1000) }])]);
+}
+
+const fresh = () => `${registry.host}/fresh`;
+const built = "localhost/built:latest";
+
+/** Asks for what passes a point; what that needs to be missing is taken away before. */
+async function begin(client: Client, point: string): Promise<Operation> {
+  const [type, step] = point.split("/");
+  const image = `${registry.host}/known`;
+  if (type === "image.pull") {
+    addImage("fresh");
+    return (await client.pullImage({ body: { reference: fresh() } })).operation;
+  }
+  if (type === "image.build") {
+    const path = join(scratch, "context");
+    mkdirSync(path, { recursive: true });
+    writeFileSync(join(path, "file"), randomBytes(1000));
+    writeFileSync(join(path, "Dockerfile"), "FROM scratch\nCOPY file /\n");
+    return (await client.buildImage({ body: { reference: built, source: { type: "directory", path } } })).operation;
+  }
+  const body = { image, name, ports: [{ guestPort: 80 }] };
+  if (type === "instance.create") {
+    if (step === "realise-image") rmSync(join(dataDir, "artifacts"), { recursive: true });
+    return (await client.createInstance({ body })).operation;
+  }
+  const { instance } = await client.createInstance({ query: long, body: { ...body, start: false } });
+  if (step === "realise-image") rmSync(join(dataDir, "artifacts"), { recursive: true });
+  const world = new World(localFiles, join(dataDir, "fake"), 0);
+  for (const { id, owner } of await world.readAll())
+    if (step === "create-machine" && owner.instanceId === instance.id) await world.change(id, () => null);
+  return (await client.startInstance({ params })).operation;
+}
+
+/** What there is after the end: as if nothing had been asked. */
+async function check(client: Client, point: string): Promise<void> {
+  const { items } = await client.listInstances({ query: {} });
+  const seen = items.map(({ status }) => ({ phase: status.phase, ready: status.ready }));
+  expect(seen).toEqual(point.startsWith("instance.start") ? [{ phase: "stopped", ready: false }] : []);
+  for (const reference of [fresh(), built])
+    expect((await client.listImages({ query: { reference } })).items).toEqual([]);
+  expect((await client.listImages({ query: { reference: `${registry.host}/known` } })).items).toHaveLength(1);
+}
+
+describe.each(points)("cancelled at %s", (point) => {
+  it("is undone, and nothing is left", async () => {
+    await using berthd = await startBerthd({ dataDir, env: { ...env, BERTH_FAULT: `pause:${point}` } });
+    const { client } = berthd;
+    const said = berthd.log().length;
+    const { id } = await begin(client, point);
+    await vi.waitFor(() => expect(berthd.log().slice(said)).toContain(`paused at ${point}`), 30_000);
+    await client.cancelOperation({ params: { operation: id } });
+    const ended = await client.waitOperation({ params: { operation: id }, query: { timeout: 30 } });
+    expect(ended.status).toBe("cancelled");
+    expectProblem(ended.error, "cancelled", "was cancelled");
+    await settled(client);
+    await vi.waitFor(() => check(client, point), 5_000);
+    if (!point.startsWith("instance.start/create-machine")) await audit(client, dataDir);
+    for (const instance of (await client.listInstances({ query: {} })).items)
+      await client.deleteInstance({ params: { instance: instance.id }, query: { ...long, force: true } });
+    await audit(client, dataDir);
+  });
+});
