@@ -44,5 +44,7 @@ export const hostPackages = [
   { name: "mmdebstrap", why: "makes Debian images", has: ["mmdebstrap"], for: tests },
   { name: "musl-tools", why: "links programs for busybox images", has: ["musl-gcc"], for: tests },
   { name: "attr", why: "extended attributes in images", has: ["setfattr"], for: tests },
+  { name: "zsh", why: "a shell whose completion is tried", has: ["zsh"], for: tests },
+  { name: "fish", why: "a shell whose completion is tried", has: ["fish"], for: tests },
   { name: "libcap2-bin", why: "file capabilities in images", has: ["setcap"], for: tests },
 ];

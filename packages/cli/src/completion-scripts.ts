@@ -34,8 +34,13 @@ fi
 `.replaceAll("\\$", "$"),
   fish: String.raw`function __berth_complete
     set -l words (commandline -opc)[2..-1] (commandline -ct)
-    berth __complete -- \$words 2>/dev/null
+    set -l proposals (berth __complete -- \$words 2>/dev/null)
+    if set -q proposals[1]
+        printf '%s\n' \$proposals
+    else
+        __fish_complete_path (commandline -ct)
+    end
 end
-complete -c berth -a '(__berth_complete)'
+complete -c berth -f -a '(__berth_complete)'
 `.replaceAll("\\$", "$"),
 };

@@ -1,6 +1,7 @@
-import { execFile } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { text } from "node:stream/consumers";
 import { promisify } from "node:util";
 import { expect, test } from "vitest";
 import { scratchDirectory } from "../../../test/support/scratch.ts";
@@ -8,15 +9,36 @@ import { completionScripts } from "./completion-scripts.ts";
 
 const berth = new URL("../bin/berth.js", import.meta.url).pathname;
 
-test("bash proposes what berth does", async () => {
+/** A folder with the shell's script and a `berth` that completes in earnest and otherwise tells how it was called. */
+async function completionFolder(shell: string): Promise<{ folder: string; env: NodeJS.ProcessEnv }> {
   const folder = await scratchDirectory("complete");
   mkdirSync(join(folder, "bin"));
-  writeFileSync(join(folder, "bin/berth"), `#!/bin/sh\nexec '${process.execPath}' '${berth}' "$@"\n`, { mode: 0o755 });
-  writeFileSync(join(folder, "berth.bash"), completionScripts.bash ?? "");
+  const complete = `[ "$1" = __complete ] && exec '${process.execPath}' '${berth}' "$@"`;
+  writeFileSync(join(folder, "bin/berth"), `#!/bin/sh\n${complete}\necho "called: $*."\n`, { mode: 0o755 });
+  writeFileSync(join(folder, "script"), completionScripts[shell] ?? "");
+  return { folder, env: { PATH: `${join(folder, "bin")}:${process.env.PATH}`, HOME: folder, TERM: "dumb" } };
+}
+
+test("bash proposes what berth does", async () => {
+  const { folder, env } = await completionFolder("bash");
   const script = `source "$1"; COMP_WORDS=(berth image p); COMP_CWORD=2; _berth; printf '%s\\n' "\${COMPREPLY[@]}"`;
-  const env = { ...process.env, PATH: `${join(folder, "bin")}:${process.env.PATH}` };
-  const { stdout } = await promisify(execFile)("bash", ["-c", script, "bash", join(folder, "berth.bash")], { env });
+  const { stdout } = await promisify(execFile)("bash", ["-c", script, "bash", join(folder, "script")], { env });
   expect(stdout).toBe("pull\n");
+});
+
+test("fish proposes what berth does, and why, and files where it knows nothing", async () => {
+  const { folder, env } = await completionFolder("fish");
+  const script = 'source ./script; complete -C "berth image p"; complete -C "berth cp scr"';
+  const { stdout } = await promisify(execFile)("fish", ["--no-config", "-c", script], { cwd: folder, env });
+  expect(stdout).toBe("pull\tPull images from a registry\nscript\n");
+});
+
+test("zsh completes what is typed", async () => {
+  const { folder, env } = await completionFolder("zsh");
+  // Only a terminal has completion there: script(1) gives one.
+  const shell = spawn("script", ["--quiet", "--return", "--command", "zsh -f -i", "/dev/null"], { cwd: folder, env });
+  shell.stdin.end("autoload -Uz compinit; compinit -u -D; source ./script\nberth image pu\t\nexit\n");
+  expect(await text(shell.stdout)).toContain("called: image pull.");
 });
 
 test("an older Node says what is missing, or finds the one of the clone", async () => {
