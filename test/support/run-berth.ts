@@ -16,14 +16,15 @@ export interface RunBerthOptions {
   readonly input?: string | Buffer;
   readonly cwd?: string;
   readonly env?: Readonly<Record<string, string>>;
-  /** Put before the command: what gives it a terminal, say. */
-  readonly wrap?: readonly string[];
+  /** Give it a terminal of its own (script(1)), where the input is typed; both its outputs are one then. */
+  readonly terminal?: boolean;
 }
 
 /** How a berthd's command line is called: a process of its own, which knows nothing but where berthd is. */
 export function berthOf({ url, token }: Pick<Berthd, "url" | "token">) {
   const start = (words: readonly string[], options: RunBerthOptions = {}) => {
-    const [first = "", ...rest] = [...(options.wrap ?? []), process.execPath, program, ...words];
+    const command = [process.execPath, program, ...words];
+    const [first = "", ...rest] = options.terminal ? onTerminal(command) : command;
     return spawn(first, rest, {
       cwd: options.cwd ?? "/",
       env: { PATH: process.env.PATH, HOME: "/nonexistent", BERTH_URL: url, BERTH_TOKEN: token, ...options.env },
@@ -55,6 +56,12 @@ export function berthOf({ url, token }: Pick<Berthd, "url" | "token">) {
   };
 
   return { start, run, berth, json };
+}
+
+/** util-linux's script, which only takes a line for the shell. */
+function onTerminal(command: readonly string[]): string[] {
+  const line = command.map((word) => `'${word.replaceAll("'", "'\\''")}'`).join(" ");
+  return ["script", "--quiet", "--return", "--command", line, "/dev/null"];
 }
 
 function withJson(words: readonly string[]): string[] {
