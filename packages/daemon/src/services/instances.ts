@@ -10,7 +10,7 @@ import { findImage, readImage } from "../store/images.ts";
 import { findInstance, insertInstance, listInstances, readInstance, updateInstance } from "../store/instances.ts";
 import { readOperation, resourceOf } from "../store/operations.ts";
 import type { Transaction } from "../store/store.ts";
-import type { InstanceInput } from "../workflows/instance.ts";
+import type { InstanceInput } from "../workflows/instance-input.ts";
 import { instanceEvent } from "../workflows/instance-record.ts";
 import { changeOnce, checkGeneration } from "./change.ts";
 import { canonicalReference, type ImageRequestContext, requestPull } from "./images.ts";
@@ -95,7 +95,7 @@ async function requestCreate(
     project: scope.project,
     target: { kind: "instance", id, name },
     claims: [resourceOf("instance", id)],
-    input: { force: false } satisfies InstanceInput,
+    input: { force: false, power: spec.power, restartGeneration: spec.restartGeneration } satisfies InstanceInput,
     nodeId: context.nodeId,
     requestedBy: scope.caller.tokenId,
   });
@@ -122,7 +122,7 @@ async function requestCreate(
     },
   });
   appendEvent(tx, instanceEvent(instance, "instance.created", operation.id, { image: instance.image }));
-  return { instance, operation };
+  return { instance: { ...instance, operationId: operation.id }, operation };
 }
 
 /** An image by its id, or by a reference, which is pulled when it is not here. */
@@ -175,23 +175,20 @@ async function requestChange(
   if (asked.verb === "delete" && running && !asked.force) {
     throw new BerthError("instance_running", `${instance.name} is ${instance.status.phase}.`);
   }
+  const power: InstanceInput["power"] = asked.verb === "stop" || asked.verb === "delete" ? "stopped" : "running";
+  const restartGeneration = instance.spec.restartGeneration + (asked.verb === "restart" ? 1 : 0);
   const operation = await startOperation(tx, {
     type: `instance.${asked.verb}`,
     project: scope.project,
     target: { kind: "instance", id: instance.id, name: instance.name },
     claims: [resourceOf("instance", instance.id)],
-    input: { force: asked.force } satisfies InstanceInput,
+    input: { force: asked.force, power, restartGeneration } satisfies InstanceInput,
     nodeId: instance.nodeId,
     requestedBy: scope.caller.tokenId,
     queue: options.queue,
     rank: rankOf(asked),
   });
-  const spec = {
-    ...instance.spec,
-    power: asked.verb === "stop" || asked.verb === "delete" ? ("stopped" as const) : ("running" as const),
-    restartGeneration: instance.spec.restartGeneration + (asked.verb === "restart" ? 1 : 0),
-  };
+  const spec = { ...instance.spec, power, restartGeneration };
   const status = { ...instance.status, phase: phaseOf[asked.verb], ready: false, health: "unknown" as const };
-  const updated = await updateInstance(tx, instance.id, { spec, status });
-  return { instance: { ...updated, operationId: operation.id }, operation };
+  return { instance: await updateInstance(tx, instance.id, { spec, status }), operation };
 }

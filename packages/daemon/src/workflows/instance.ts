@@ -1,5 +1,4 @@
 import type { Instance, InstanceStatus } from "@berth/api";
-import { z } from "zod";
 import {
   decideInstance,
   type InstanceStepName,
@@ -11,6 +10,7 @@ import type { Claimed, Decision, Journal, Json, Outcome, Step, Workflow } from "
 import { appendEvent } from "../store/events.ts";
 import { deleteInstance, readInstance } from "../store/instances.ts";
 import type { Transaction } from "../store/store.ts";
+import { InstanceInput } from "./instance-input.ts";
 import { instanceEvent, writeStatus } from "./instance-record.ts";
 import { observeInstance } from "./observe-instance.ts";
 import type { Services } from "./services.ts";
@@ -24,10 +24,6 @@ import { realiseImage } from "./steps/realise-image.ts";
 import { reservePorts } from "./steps/reserve-ports.ts";
 import { startMachine } from "./steps/start-machine.ts";
 import { stopGuest } from "./steps/stop-guest.ts";
-
-/** What an instance operation was asked: how the wish differs from the spec, which has the rest. */
-export const InstanceInput = z.object({ force: z.boolean() });
-export type InstanceInput = z.infer<typeof InstanceInput>;
 
 type Verb = "create" | "start" | "stop" | "restart" | "delete";
 type NamedStep = Step & { readonly name: InstanceStepName };
@@ -77,14 +73,15 @@ async function inspect(services: Services, operation: Claimed): Promise<Seen> {
   return { instance, ...(await observeInstance(services, instance)) };
 }
 
-function wishOf(verb: Verb, operation: Claimed, instance: Instance): InstanceWish {
+function wishOf(verb: Verb, operation: Claimed): InstanceWish {
+  const { force, power, restartGeneration } = InstanceInput.parse(operation.input);
   return {
     present: verb !== "delete",
-    power: verb === "stop" || verb === "delete" ? "stopped" : instance.spec.power,
+    power,
     isNew: verb === "create",
-    restartGeneration: instance.spec.restartGeneration,
+    restartGeneration,
     // What is being deleted need not be asked to end well.
-    force: verb === "delete" || InstanceInput.parse(operation.input).force,
+    force: verb === "delete" || force,
   };
 }
 
@@ -93,7 +90,7 @@ function decide(verb: Verb, operation: Claimed, seen: Seen, journal: Journal, no
   if (!instance || !observed) return { done: true };
   const finished = new Set<InstanceStepName>();
   for (const [name, entry] of journal) if (entry.status === "succeeded") finished.add(name as InstanceStepName);
-  const decision = decideInstance(wishOf(verb, operation, instance), observed, finished);
+  const decision = decideInstance(wishOf(verb, operation), observed, finished);
   if ("wait" in decision) {
     return {
       waitUntil: now + 60_000,
@@ -115,16 +112,19 @@ async function settle(tx: Transaction, verb: Verb, operation: Claimed, outcome: 
     appendEvent(tx, instanceEvent(instance, "instance.deleted", operation.id));
     return;
   }
-  await writeStatus(tx, instance, settledStatus(verb, instance, outcome), operation.id);
+  // One that was cancelled while it waited its turn did nothing: the holder tells how things are.
+  if (instance.operationId !== operation.id) return;
+  await writeStatus(tx, instance, settledStatus(verb, operation, instance, outcome), operation.id);
 }
 
-function settledStatus(verb: Verb, instance: Instance, outcome: Outcome): InstanceStatus {
+function settledStatus(verb: Verb, operation: Claimed, instance: Instance, outcome: Outcome): InstanceStatus {
   const now = new Date().toISOString();
   const status = { ...instance.status, observedAt: now };
   if (outcome.status === "succeeded") {
-    const settled = observedStatus(status, outcome.result as unknown as SeenState, instance.spec.power, now);
+    const { power, restartGeneration } = InstanceInput.parse(operation.input);
+    const settled = observedStatus(status, outcome.result as unknown as SeenState, power, now);
     // A daemon that was killed right after the start could not note what it was for.
-    const started = settled.phase === "running" ? instance.spec.restartGeneration : null;
+    const started = settled.phase === "running" ? restartGeneration : null;
     return { ...settled, restartGeneration: settled.restartGeneration ?? started };
   }
   const off = { ...status, ready: false, health: "unknown" as const };

@@ -1,5 +1,6 @@
 import { readInstance, updateInstance } from "../../store/instances.ts";
 import { attachGuest } from "../guest-access.ts";
+import { InstanceInput } from "../instance-input.ts";
 import { findHandle } from "../observe-instance.ts";
 import type { Services } from "../services.ts";
 import { type InstanceStep, requireHandle, targetInstance } from "./step.ts";
@@ -18,7 +19,7 @@ export function startMachine(services: Services): InstanceStep {
       // What was heard of an earlier run is of no use for this one.
       guests.detach(instance.id);
       await attachGuest(services, instance, driver, handle);
-      const { restartGeneration } = instance.spec;
+      const { restartGeneration } = InstanceInput.parse(context.operation.input);
       return {
         write: async (tx) => {
           const current = await readInstance(tx, instance.id);
