@@ -31,7 +31,14 @@ export class ConfigError extends Error {
   }
 }
 
-/** Where data lives when BERTH_DATA_DIR does not say: root's in /var/lib/berth, anyone else's in their home. */
+/** Where data lives. Throws a ConfigError when that cannot be told. */
+export function readDataDir(env: NodeJS.ProcessEnv, uid: number): string {
+  const dataDir = env.BERTH_DATA_DIR ?? defaultDataDir(env, uid);
+  if (!dataDir.startsWith("/")) throw new ConfigError(`BERTH_DATA_DIR must be an absolute path, not "${dataDir}".`);
+  return dataDir;
+}
+
+/** When BERTH_DATA_DIR does not say: root's in /var/lib/berth, anyone else's in their home. */
 function defaultDataDir(env: NodeJS.ProcessEnv, uid: number): string {
   if (uid === 0) return "/var/lib/berth";
   const base = env.XDG_DATA_HOME ?? (env.HOME ? join(env.HOME, ".local/share") : undefined);
@@ -64,8 +71,7 @@ export function readConfig(
   repositoryRoot: string,
   readFile: ReadSettingsFile,
 ): Config {
-  const dataDir = surroundings.BERTH_DATA_DIR ?? defaultDataDir(surroundings, uid);
-  if (!dataDir.startsWith("/")) throw new ConfigError(`BERTH_DATA_DIR must be an absolute path, not "${dataDir}".`);
+  const dataDir = readDataDir(surroundings, uid);
   const env: NodeJS.ProcessEnv = { ...readSettings(join(dataDir, "berthd.env"), readFile), ...surroundings };
   const store = env.BERTH_STORE;
   return {

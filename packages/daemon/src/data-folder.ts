@@ -6,10 +6,19 @@ import { newId } from "./core/ids.ts";
 import type { Host, HostFacts } from "./host/host.ts";
 import { type FolderLock, lockFolder } from "./host/lock.ts";
 
-/** Everything berthd and `npm start` put into the data folder (docs/on-disk.md). The last two tell that it is one, so they go last. */
+/** Everything that berthd, `npm start` and its administrator put into the data folder (docs/on-disk.md). The last two tell that it is one, so they go last. */
 export const dataFolderNames = [
   ...["instances", "fake", "probe", "network", "artifacts", "layers", "blobs", "kit", "tmp"],
-  ...["berth.db", "berth.db-wal", "berth.db-shm", "accelerator.json", "admin-token", "listen", "berthd.log"],
+  ...[
+    "berth.db",
+    "berth.db-wal",
+    "berth.db-shm",
+    "accelerator.json",
+    "admin-token",
+    "listen",
+    "berthd.log",
+    "berthd.env",
+  ],
   ...["node.json", "lock"],
 ] as const;
 

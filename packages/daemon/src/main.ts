@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import pino from "pino";
-import { type Config, ConfigError, readConfig } from "./config.ts";
+import { type Config, ConfigError, readConfig, readDataDir } from "./config.ts";
 import { startDaemon } from "./daemon.ts";
 import { purge } from "./purge.ts";
 import { readSettingsFile } from "./settings-file.ts";
@@ -17,11 +17,13 @@ function refuse(message: string): never {
   process.exit(1);
 }
 
-const config = () => readConfig(process.env, process.getuid?.() ?? 0, repositoryRoot, readSettingsFile);
+const uid = process.getuid?.() ?? 0;
 
 async function main([command, ...more]: readonly string[]): Promise<void> {
-  if (command === undefined) return serve(config());
-  if (command === "purge" && more.length === 0) return purge(config(), (line) => process.stderr.write(`${line}\n`));
+  if (command === undefined) return serve(readConfig(process.env, uid, repositoryRoot, readSettingsFile));
+  // Other settings do not matter to it, so one that makes no sense does not stop it.
+  if (command === "purge" && more.length === 0)
+    return purge(readDataDir(process.env, uid), (line) => process.stderr.write(`${line}\n`));
   refuse(
     "it is run without arguments, or as: berthd purge. Settings come from the environment and berthd.env: docs/settings.md.",
   );

@@ -1,6 +1,6 @@
 import { rmdir } from "node:fs/promises";
 import { join } from "node:path";
-import { type Config, ConfigError } from "./config.ts";
+import { ConfigError } from "./config.ts";
 import { dataFolderNames, readNodeFile } from "./data-folder.ts";
 import { drivers } from "./drivers/index.ts";
 import type { Host, HostFacts } from "./host/host.ts";
@@ -17,8 +17,7 @@ const stopTimeoutMs = 30_000;
  * Needs no store, so a broken one does not stop it; the same again finishes what was begun, or finds nothing. Rejects with a ConfigError for a folder
  * that is not a data folder, or another user's.
  */
-export async function purge(config: Pick<Config, "dataDir">, say: (line: string) => void): Promise<void> {
-  const { dataDir } = config;
+export async function purge(dataDir: string, say: (line: string) => void): Promise<void> {
   const host = localHost();
   const facts = await host.facts();
   if (!(await host.files.exists(dataDir))) return say(`There is nothing at ${dataDir}.`);
