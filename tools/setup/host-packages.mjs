@@ -12,7 +12,7 @@ export async function ensureHostPackages(command) {
   const names = missing.map((one) => one.name);
   const obstacle = await obstacleToInstalling();
   if (obstacle) throw new SetupError(explain(command, missing, obstacle));
-  await phase(`Installing ${names.length} host packages: ${names.join(" ")}`, async () => {
+  await phase(`Debian packages: ${names.join(" ")}`, async () => {
     const services = missing.flatMap((one) => one.service ?? []);
     const { code, output } = await asRoot(["sh", "-c", installScript, "sh", services.join(" "), ...names]);
     if (code !== 0)
