@@ -47,7 +47,9 @@ beforeAll(async () => {
 afterAll(() => registry?.[Symbol.asyncDispose]());
 
 function addImage(repository: string): void {
-  registry.addImage(repository, "latest", [writeTar([{ path: "f", content: randomBytes(1000) }])]);
+  registry.addImage(repository, "latest", [writeTar([{ path: "f", content: randomBytes(1000) }])], {
+    config: { Cmd: ["/f"] },
+  });
 }
 
 const fresh = () => `${registry.host}/fresh`;

@@ -22,7 +22,7 @@ let berthd: Berthd;
 
 beforeAll(async () => {
   registry = await startFakeRegistry();
-  registry.addImage("app", "latest", [writeTar([{ path: "f", content: "x" }])]);
+  registry.addImage("app", "latest", [writeTar([{ path: "f", content: "x" }])], { config: { Cmd: ["/f"] } });
   image = `${registry.host}/app`;
   dataDir = join(await scratchDirectory("req"), "data");
   env = { BERTH_DRIVER: "fake", BERTH_LOG_LEVEL: "warn", BERTH_ALLOW_HOSTS: registry.host };
@@ -154,7 +154,7 @@ describe("a change", () => {
 
 describe("an Idempotency-Key", () => {
   it("makes one of a request repeated after a kill -9 and a restart", async () => {
-    const key = { idempotencyKey: "the same" };
+    const key = { idempotencyKey: "the-same" };
     const ask = () => berthd.client.createInstance({ body: { image, name, start: false } }, key);
     const first = await ask();
     await berthd.kill();

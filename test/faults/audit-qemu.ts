@@ -10,6 +10,14 @@ import { tableName } from "../../packages/daemon/src/network/user-network.ts";
 import { type FoundProcess, processesOf } from "../support/processes.ts";
 import { audit } from "./audit.ts";
 
+/** Resolves once berthd has found out how guests run here: until then a trial machine is running, which is no instance's. */
+export async function accelerated(dataDir: string): Promise<void> {
+  await vi.waitFor(() => expect(existsSync(join(dataDir, "accelerator.json"))).toBe(true), {
+    timeout: 120_000,
+    interval: 100,
+  });
+}
+
 const sockets = ["channel.sock", "console.sock", "control.sock", "qmp.sock"];
 const streams = ["console", "control", "machine"];
 

@@ -11,7 +11,7 @@ import { buildBusybox, busyboxImage } from "../support/busybox-image.ts";
 import { freePort } from "../support/ports.ts";
 import { scratchDirectory } from "../support/scratch.ts";
 import { settled } from "../support/settled.ts";
-import { auditQemu, removeRules } from "./audit-qemu.ts";
+import { accelerated, auditQemu, removeRules } from "./audit-qemu.ts";
 
 /** Steps are only named here, never run: what they would work with is not needed. */
 const nobody = new Proxy({}, { get: () => undefined }) as Services;
@@ -58,6 +58,7 @@ beforeAll(async () => {
   dataDir = join(scratch, "data");
   await using berthd = await startBerthd({ dataDir, env });
   await buildBusybox(berthd.client, scratch);
+  await accelerated(dataDir);
 });
 
 afterAll(() => removeRules(dataDir));

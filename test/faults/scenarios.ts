@@ -1,4 +1,4 @@
-import { rmSync } from "node:fs";
+import { renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Client, CreateInstanceInput, Instance } from "@berth/api";
 import { expect } from "vitest";
@@ -32,8 +32,8 @@ export function scenarioOf(point: string, surroundings: Surroundings): Scenario 
   const [type = "", step = "", side] = point.split("/");
   const undo = side === "undo";
   const scenarios: Record<string, () => Scenario> = {
-    "image.pull": () => pulling(surroundings),
-    "image.build": () => building(surroundings),
+    "image.pull": () => (undo ? notMade(surroundings, pulling(surroundings)) : pulling(surroundings)),
+    "image.build": () => (undo ? notMade(surroundings, building(surroundings)) : building(surroundings)),
     "image.delete": () => deletingImage(surroundings),
     "instance.create": () => creating(surroundings, step, undo),
     "instance.start": () => starting(surroundings, "start", step, undo),
@@ -64,6 +64,24 @@ function building({ context }: Surroundings): Scenario {
     act: (client) => build(client, context),
     check: async (client) => expectReady(client, built),
     cleanUp: (client) => removeBuilt(client),
+  };
+}
+
+/** An image that cannot be made, since there is no folder to put it in. */
+function notMade({ dataDir, image }: Surroundings, made: Scenario): Scenario {
+  const artifacts = join(dataDir, "artifacts");
+  return {
+    ...made,
+    arrange: async () => {
+      renameSync(artifacts, `${artifacts}.away`);
+      writeFileSync(artifacts, "");
+    },
+    check: async (client) => {
+      rmSync(artifacts);
+      renameSync(`${artifacts}.away`, artifacts);
+      await expectReady(client, image);
+      expect(await imagesNamed(client, built)).toEqual([]);
+    },
   };
 }
 

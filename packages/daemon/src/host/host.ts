@@ -181,4 +181,9 @@ export class ProgramError extends Error {
     this.reason = facts.reason;
     this.stderr = facts.stderr;
   }
+
+  /** Whether it failed for want of space: the words that strerror(3) has for ENOSPC and EDQUOT. */
+  get isDiskFull(): boolean {
+    return /No space left on device|Disk quota exceeded/i.test(this.stderr);
+  }
 }

@@ -210,7 +210,8 @@ function explain(work: Work, error: unknown): BerthError {
 
 function explainKnown(error: unknown): BerthError | undefined {
   if (error instanceof BerthError) return error;
-  if (error instanceof ProgramError) return new BerthError("host_program_failed", error.message, { cause: error });
+  if (error instanceof ProgramError)
+    return new BerthError(error.isDiskFull ? "disk_full" : "host_program_failed", error.message, { cause: error });
   const code = (error as { code?: unknown } | null)?.code;
   if (code === "ENOSPC")
     return new BerthError("disk_full", "Writing to the node's disk failed: no space is left.", { cause: error });

@@ -94,7 +94,6 @@ async function qemuImg(host: Host, args: readonly string[], user: HostUser | nul
     return await host.run("qemu-img", args, { ...user, ...(signal ? { signal } : {}) });
   } catch (error) {
     if (!(error instanceof ProgramError) || error.reason === "aborted") throw error;
-    const full = /No space left on device|Disk quota exceeded/.test(error.stderr);
-    throw new BerthError(full ? "disk_full" : "host_program_failed", error.message, { cause: error });
+    throw new BerthError(error.isDiskFull ? "disk_full" : "host_program_failed", error.message, { cause: error });
   }
 }

@@ -26,7 +26,9 @@ export function isConflict(error: unknown): boolean {
 
 /** Whether there was no room left to write. */
 export function isDiskFull(error: unknown): boolean {
-  return sqliteCode(error) === 13 || postgresCode(error) === "53100";
+  // SQLITE_FULL; SQLITE_IOERR_SHMSIZE, of the file that readers share.
+  const { errcode } = (error ?? {}) as { errcode?: unknown };
+  return errcode === 4874 || sqliteCode(error) === 13 || postgresCode(error) === "53100";
 }
 
 /** Whether a row refers to one that is not there, or is still referred to. */

@@ -30,7 +30,10 @@ export function openSqliteFile(path: string, clock: () => number): { dialect: Sq
   database.function("berth_now", () => clock());
   const prepare = cachedPrepare(database);
   return {
-    dialect: new ImmediateSqliteDialect({ database: { prepare, close: () => database.close() } }),
+    dialect: new ImmediateSqliteDialect(
+      { database: { prepare, close: () => database.close() } },
+      () => database.isTransaction,
+    ),
     read: (text, parameters) => (database.isTransaction ? undefined : prepare(text).all(parameters)),
   };
 }
@@ -93,19 +96,34 @@ function toKysely(statement: StatementSync): SqliteStatement {
 /** Takes the write lock when a transaction begins, so that it never has to give up halfway because another process writes. */
 class ImmediateSqliteDialect extends SqliteDialect {
   readonly #config: SqliteDialectConfig;
+  readonly #isOpen: () => boolean;
 
-  constructor(config: SqliteDialectConfig) {
+  /** `isOpen` says whether a transaction is open. */
+  constructor(config: SqliteDialectConfig, isOpen: () => boolean) {
     super(config);
     this.#config = config;
+    this.#isOpen = isOpen;
   }
 
   override createDriver(): Driver {
-    return new ImmediateSqliteDriver(this.#config);
+    return new ImmediateSqliteDriver(this.#config, this.#isOpen);
   }
 }
 
 class ImmediateSqliteDriver extends SqliteDriver {
+  readonly #isOpen: () => boolean;
+
+  constructor(config: SqliteDialectConfig, isOpen: () => boolean) {
+    super(config);
+    this.#isOpen = isOpen;
+  }
+
   override async beginTransaction(connection: DatabaseConnection): Promise<void> {
     await connection.executeQuery(CompiledQuery.raw("begin immediate"));
+  }
+
+  /** SQLite takes a transaction back by itself when no space is left (lang_transaction.html); to ask once more would be an error, and hide that one. */
+  override async rollbackTransaction(connection: DatabaseConnection): Promise<void> {
+    if (this.#isOpen()) await super.rollbackTransaction(connection);
   }
 }

@@ -98,7 +98,7 @@ export function createBuildahBuilder(options: BuildahOptions): Builder {
     } catch (error) {
       await dispose();
       if (error instanceof ProgramError && error.reason !== "aborted") {
-        throw new BerthError("host_program_failed", error.message, { cause: error });
+        throw new BerthError(error.isDiskFull ? "disk_full" : "host_program_failed", error.message, { cause: error });
       }
       throw error;
     }
@@ -213,7 +213,8 @@ async function runBuild(
     const where =
       line === undefined ? "Before the first instruction" : `Dockerfile line ${line}, ${step.slice(0, 200)}`;
     const why = error.reason === "exit" ? lastWords || error.message : error.message;
-    throw new BerthError("build_failed", `${where}: ${why.slice(0, 500)}`, { cause: error });
+    const isDiskFull = error.isDiskFull || /no space left on device/i.test(why);
+    throw new BerthError(isDiskFull ? "disk_full" : "build_failed", `${where}: ${why.slice(0, 500)}`, { cause: error });
   }
 }
 

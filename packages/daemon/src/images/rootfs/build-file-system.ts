@@ -110,7 +110,7 @@ async function makeEmpty(
     );
   } catch (error) {
     if (error instanceof ProgramError && error.reason !== "aborted") {
-      throw new BerthError("host_program_failed", error.message, { cause: error });
+      throw new BerthError(error.isDiskFull ? "disk_full" : "host_program_failed", error.message, { cause: error });
     }
     throw error;
   }

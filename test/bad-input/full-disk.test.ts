@@ -1,0 +1,139 @@
+import { execFileSync } from "node:child_process";
+import { randomBytes } from "node:crypto";
+import { closeSync, mkdirSync, openSync, rmSync, writeFileSync, writeSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
+import { type FakeRegistry, startFakeRegistry } from "../../packages/daemon/src/images/testing/fake-registry.ts";
+import { writeTar } from "../../packages/daemon/src/images/testing/tar-writer.ts";
+import { audit } from "../faults/audit.ts";
+import { type Berthd, startBerthd } from "../support/berthd.ts";
+import { expectFailed, expectProblem, expectRefused } from "../support/refusals.ts";
+import { scratchDirectory } from "../support/scratch.ts";
+
+const long = { wait: 60 } as const;
+const mebibyte = 2 ** 20;
+/** What the data folder's file system holds: room for the store and one small image, not for a large one. */
+const diskMib = 40;
+const largeMib = 30;
+
+let registry: FakeRegistry;
+let scratch: string;
+let disk: string;
+let dataDir: string;
+let berthd: Berthd;
+
+beforeAll(async () => {
+  registry = await startFakeRegistry();
+  registry.addImage("small", "latest", [writeTar([{ path: "f", content: "x" }])], { config: { Cmd: ["/f"] } });
+  registry.addImage("large", "latest", [writeTar([{ path: "f", content: randomBytes(largeMib * mebibyte) }])]);
+  scratch = await scratchDirectory("ful");
+  disk = join(scratch, "disk");
+  mkdirSync(disk);
+  execFileSync("mount", ["-t", "tmpfs", "-o", `size=${diskMib}m,mode=0711`, "tmpfs", disk]);
+  dataDir = join(disk, "data");
+  const env = { BERTH_DRIVER: "fake", BERTH_LOG_LEVEL: "warn", BERTH_ALLOW_HOSTS: registry.host };
+  berthd = await startBerthd({ dataDir, env });
+  const { operation } = await pull("small");
+  expect(operation.error).toBeNull();
+});
+
+afterAll(async () => {
+  await berthd?.stop();
+  execFileSync("umount", [disk]);
+  await registry?.[Symbol.asyncDispose]();
+});
+
+const ballast = () => join(disk, "ballast");
+
+/** Takes all the room that there is, or all but so much. */
+function fill(butBytes = 0): void {
+  const file = openSync(ballast(), "w");
+  const block = Buffer.alloc(4096);
+  try {
+    for (;;) writeSync(file, block);
+  } catch (error) {
+    expect((error as NodeJS.ErrnoException).code).toBe("ENOSPC");
+  } finally {
+    closeSync(file);
+  }
+  if (butBytes > 0) execFileSync("truncate", ["--size", `-${butBytes}`, ballast()]);
+}
+
+const free = () => rmSync(ballast(), { force: true });
+
+/** berthd has survived, nothing half-made is left, and with room again all goes well. */
+afterEach(async () => {
+  free();
+  const { client } = berthd;
+  await audit(client, dataDir);
+  const body = { image: `${registry.host}/small`, name: "after" };
+  const { operation } = await client.createInstance({ query: long, body });
+  expect(operation.error).toBeNull();
+  const { operation: removal } = await client.deleteInstance({
+    params: { instance: "after" },
+    query: { ...long, force: true },
+  });
+  expect(removal.error).toBeNull();
+  await audit(client, dataDir);
+});
+
+const pull = (repository: string) =>
+  berthd.client.pullImage({ query: long, body: { reference: `${registry.host}/${repository}`, refresh: true } });
+
+describe("a full disk", () => {
+  it("ends a pull with disk_full", async () => {
+    fill(20 * mebibyte);
+    await expectFailed(pull("large"), "disk_full", /[Nn]o space/);
+    expect((await berthd.client.listImages({ query: { reference: `${registry.host}/large` } })).items).toEqual([]);
+  });
+
+  it("ends a pull with disk_full as the image is unpacked", async () => {
+    fill((largeMib + 5) * mebibyte);
+    await expectFailed(pull("large"), "disk_full", /[Nn]o space/);
+  });
+
+  it("ends a build with disk_full", async () => {
+    const path = join(scratch, "context");
+    mkdirSync(path, { recursive: true });
+    writeFileSync(join(path, "Dockerfile"), "FROM scratch\nCOPY large /large\n");
+    writeFileSync(join(path, "large"), randomBytes(largeMib * mebibyte));
+    fill(20 * mebibyte);
+    const body = { reference: "localhost/large", source: { type: "directory" as const, path } };
+    await expectFailed(berthd.client.buildImage({ query: long, body }), "disk_full", /[Nn]o space/);
+    expect((await berthd.client.listImages({ query: { reference: body.reference } })).items).toEqual([]);
+  });
+
+  it("ends a create with disk_full as its disk is made", async () => {
+    fill(256 * 1024);
+    const body = { image: `${registry.host}/small`, name: "web" };
+    const error = await berthd.client.createInstance({ query: long, body }).then(
+      ({ operation }) => operation.error,
+      ({ problem }) => problem,
+    );
+    expectProblem(error, "disk_full", /[Nn]o space/);
+    expect((await berthd.client.listInstances({ query: {} })).items).toEqual([]);
+  });
+
+  it("refuses a change that the store cannot write, and goes on to be read", async () => {
+    fill();
+    const body = { image: `${registry.host}/small`, name: "web" };
+    // Of the store's own reserve some changes may still be made.
+    const ask = async () => {
+      for (;;) await berthd.client.createInstance({ query: long, body: { ...body, name: undefined } });
+    };
+    await expectRefused(ask(), "disk_full", /[Nn]o space/);
+    expect((await berthd.client.listImages({ query: {} })).items.length).toBeGreaterThan(0);
+  });
+
+  it("that comes while an instance is made is waited out", async () => {
+    const labels = { "berth.fake/start-block": "2000" };
+    const body = { image: `${registry.host}/small`, name: "web", labels };
+    const { operation } = await berthd.client.createInstance({ query: {}, body });
+    fill();
+    const early = await berthd.client.waitOperation({ params: { operation: operation.id }, query: { timeout: 4 } });
+    free();
+    const ended = await berthd.client.waitOperation({ params: { operation: operation.id }, query: { timeout: 60 } });
+    expect([early.status, ended.status]).toContain("succeeded");
+    await berthd.client.deleteInstance({ params: { instance: "web" }, query: { ...long, force: true } });
+  });
+});
