@@ -3,6 +3,9 @@ import { join } from "node:path";
 import { expect, test } from "vitest";
 import { identifyProcess } from "../packages/daemon/src/host/processes.ts";
 import { startBerthd } from "./support/berthd.ts";
+import { buildBusybox, busyboxImage } from "./support/busybox-image.ts";
+import { tablesOf } from "./support/firewall-tables.ts";
+import { processesOf } from "./support/processes.ts";
 import { runPurge } from "./support/purge.ts";
 import { scratchDirectory } from "./support/scratch.ts";
 
@@ -49,4 +52,27 @@ test("purge never signals a process that merely has the pid of the berthd it loo
     said: [expect.stringContaining("could not be stopped from here")],
   });
   await berthd.client.listNodes();
+});
+
+test("purge ends real machines that nobody looks after any more, and takes the firewall's table away", async () => {
+  const scratch = await scratchDirectory("purge");
+  const dataDir = join(scratch, "data");
+  await using berthd = await startBerthd({ dataDir });
+  await buildBusybox(berthd.client, scratch);
+  const { instance, operation } = await berthd.client.createInstance({
+    query: { wait: 120 },
+    body: { image: busyboxImage, name: "web", memoryMib: 128, ports: [{ guestPort: 80 }] },
+  });
+  expect(operation.error).toBeNull();
+  await berthd.kill();
+  const isRoot = process.getuid?.() === 0;
+  expect(processesOf(dataDir).some((one) => one.commandLine.includes(instance.id))).toBe(true);
+  expect(tablesOf(dataDir)).toHaveLength(isRoot ? 1 : 0);
+  expect(await runPurge(dataDir)).toEqual({
+    code: 0,
+    said: [`Removed the machine of ${instance.id}.`, `Removed ${dataDir}.`],
+  });
+  expect(processesOf(dataDir)).toEqual([]);
+  expect(tablesOf(dataDir)).toEqual([]);
+  expect(existsSync(dataDir)).toBe(false);
 });
