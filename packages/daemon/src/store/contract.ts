@@ -182,6 +182,34 @@ export function describeStore(name: string, open: () => Promise<Store>): void {
       await expect(store.transaction(() => store.transaction(async () => 1))).rejects.toThrow("inside a transaction");
     });
 
+    test("what was read is read anew after each write, and shows nothing of an open transaction or one taken back", async () => {
+      const { id, name } = await addInstance();
+      const read = async () => (await findInstance(store.queries, "default", name))?.labels;
+      expect(await read()).toEqual({});
+      const open = Promise.withResolvers<void>();
+      const written = Promise.withResolvers<void>();
+      const failing = store.transaction(async (tx) => {
+        await updateInstance(tx, id, { labels: { a: "1" } });
+        expect((await readInstance(tx, id))?.labels).toEqual({ a: "1" });
+        written.resolve();
+        await open.promise;
+        throw new BerthError("internal", "on purpose");
+      });
+      await written.promise;
+      // On SQLite it waits for the transaction's end, on PostgreSQL it does not; neither sees what it wrote.
+      const meanwhile = read();
+      open.resolve();
+      await expect(failing).rejects.toThrow("on purpose");
+      expect(await meanwhile).toEqual({});
+      expect(await read()).toEqual({});
+      await store.transaction((tx) => updateInstance(tx, id, { labels: { b: "2" } }));
+      expect(await read()).toEqual({ b: "2" });
+      await store.queries.updateTable("instance").set({ labels: '{"c":"3"}' }).where("id", "=", id).execute();
+      expect(await read()).toEqual({ c: "3" });
+      await store.transaction((tx) => deleteInstance(tx, id));
+      expect(await read()).toBeUndefined();
+    });
+
     test("transactions in each other's way are run again", async () => {
       const touch = (tx: Transaction, key: string) => writeSetting(tx, key, 1);
       await Promise.all(["a", "b"].map((key) => writeSetting(store.queries, key, 0)));

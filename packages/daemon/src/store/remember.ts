@@ -18,6 +18,7 @@ export function rememberByRow<Row extends { readonly id: string }, T>(read: (row
 }
 
 function isSameRow<Row extends object>(one: Row, other: Row): boolean {
+  if (one === other) return true;
   for (const column in one) if (one[column] !== other[column]) return false;
   for (const column in other) if (!(column in one)) return false;
   return true;

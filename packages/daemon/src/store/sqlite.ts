@@ -13,6 +13,9 @@ import { StoreError, sqliteCode } from "./errors.ts";
 import { checkVersion } from "./migrate.ts";
 import type { DirectRead } from "./prepared.ts";
 
+/** How many answers are kept while nothing is written. */
+const maxRemembered = 500;
+
 /** How many prepared statements are kept; the daemon has fewer different ones. */
 const maxStatements = 500;
 
@@ -28,13 +31,14 @@ export function openSqliteFile(path: string, clock: () => number): { dialect: Sq
   database.exec("pragma journal_mode = wal; pragma synchronous = full");
   database.exec("pragma busy_timeout = 5000; pragma foreign_keys = on");
   database.function("berth_now", () => clock());
-  const prepare = cachedPrepare(database);
+  const remembered = new RememberedRows((text) => prepare(text));
+  const prepare = cachedPrepare(database, () => remembered.forget());
   return {
     dialect: new ImmediateSqliteDialect(
       { database: { prepare, close: () => database.close() } },
       () => database.isTransaction,
     ),
-    read: (text, parameters) => (database.isTransaction ? undefined : prepare(text).all(parameters)),
+    read: (text, parameters) => (database.isTransaction ? undefined : remembered.read(text, parameters)),
   };
 }
 
@@ -71,26 +75,59 @@ function damaged(path: string, verdict: string): string {
 }
 
 /** What Kysely asks of a database, on Node's: statements are prepared once. */
-function cachedPrepare(database: DatabaseSync): (text: string) => SqliteStatement {
+function cachedPrepare(database: DatabaseSync, onWrite: () => void): (text: string) => SqliteStatement {
   const statements = new Map<string, SqliteStatement>();
   return (text) => {
     const known = statements.get(text);
     if (known) return known;
     if (statements.size >= maxStatements) statements.clear();
-    const statement = toKysely(database.prepare(text));
+    const statement = toKysely(database.prepare(text), /^select\b/i.test(text) ? undefined : onWrite);
     statements.set(text, statement);
     return statement;
   };
 }
 
-function toKysely(statement: StatementSync): SqliteStatement {
-  const values = (parameters: readonly unknown[]) => parameters as SQLInputValue[];
+/** `onRun` is called each time before it runs. */
+function toKysely(statement: StatementSync, onRun?: () => void): SqliteStatement {
+  const values = (parameters: readonly unknown[]) => {
+    onRun?.();
+    return parameters as SQLInputValue[];
+  };
   return {
     reader: statement.columns().length > 0,
     all: (parameters) => statement.all(...values(parameters)),
     run: (parameters) => statement.run(...values(parameters)),
     iterate: (parameters) => statement.iterate(...values(parameters)),
   };
+}
+
+/**
+ * The rows of what was read directly since this connection last wrote anything. The daemon holds its data folder's lock, so nobody else writes; what a person
+ * does to the file meanwhile shows after the daemon's next write, which is never a minute away.
+ */
+class RememberedRows {
+  readonly #prepare: (text: string) => SqliteStatement;
+  readonly #rows = new Map<string, unknown[]>();
+
+  constructor(prepare: (text: string) => SqliteStatement) {
+    this.#prepare = prepare;
+  }
+
+  read(text: string, parameters: readonly unknown[]): unknown[] {
+    // What hangs on the time is another answer each time.
+    if (text.includes("berth_now")) return this.#prepare(text).all(parameters);
+    const key = `${text}\0${parameters.join("\0")}`;
+    const known = this.#rows.get(key);
+    if (known) return known;
+    const rows = this.#prepare(text).all(parameters);
+    if (this.#rows.size >= maxRemembered) this.forget();
+    this.#rows.set(key, rows);
+    return rows;
+  }
+
+  forget(): void {
+    this.#rows.clear();
+  }
 }
 
 /** Takes the write lock when a transaction begins, so that it never has to give up halfway because another process writes. */
