@@ -7,7 +7,7 @@ import { localHost } from "../../packages/daemon/src/host/local.ts";
 export const busyboxImage = "localhost/busybox:latest";
 
 /** A folder whose Dockerfile makes an image of one static busybox, made below `folder`. */
-export async function busyboxContext(folder: string): Promise<string> {
+async function busyboxContext(folder: string): Promise<string> {
   const context = join(folder, "busybox");
   const busybox = await localHost().find("busybox");
   if (!busybox) throw new Error("busybox is not installed: run npm test");
