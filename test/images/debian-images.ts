@@ -55,7 +55,7 @@ const postgres = [
 export async function pushDebianImages(host: Host, folder: string, registry: string): Promise<string> {
   const tar = join(folder, "debian.tar");
   const options = { timeoutMs: 10 * 60_000, env: { HOME: folder } };
-  const left = leftOut.map((path) => `--dpkgopt=path-exclude=${path}`);
+  const left = ["force-unsafe-io", ...leftOut.map((path) => `path-exclude=${path}`)].map((one) => `--dpkgopt=${one}`);
   await host.run(
     "mmdebstrap",
     ["--variant=minbase", ...left, `--include=${packages.join(",")}`, "bookworm", tar],

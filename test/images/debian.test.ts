@@ -2,7 +2,6 @@ import { once } from "node:events";
 import { connect } from "node:net";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
-import type { Instance } from "@berth/api";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { localHost } from "../../packages/daemon/src/host/local.ts";
 import { type DockerRegistry, startDockerRegistry } from "../../packages/daemon/src/images/testing/docker-registry.ts";
@@ -24,7 +23,8 @@ beforeAll(async () => {
   registry = await startDockerRegistry(host, join(folder, "registry"), await freePort());
   const tar = await pushDebianImages(host, folder, registry.host);
   debian = treeFromTar((await host.run("tar", [...tarListing, "--file", tar])).stdout);
-});
+  // Installing 200 packages takes three quarters of a minute, and several on a busy machine.
+}, 600_000);
 afterAll(async () => {
   await registry?.[Symbol.asyncDispose]();
 });
@@ -48,7 +48,8 @@ describe.each(whoRunsBerthd)("berthd as $who", ({ who, ordinaryUser }) => {
   });
   afterAll(async () => {
     if (!berthd) return;
-    for (const { name } of await cli.json<Instance[]>("ls")) await cli.berth("rm", "--force", name);
+    const left = (await berthd.client.listInstances()).items.map(({ name }) => name);
+    if (left.length > 0) await cli.berth("rm", "--force", ...left);
     await berthd.stop();
   });
 
@@ -57,14 +58,15 @@ describe.each(whoRunsBerthd)("berthd as $who", ({ who, ordinaryUser }) => {
     await cli.berth("launch", `${registry.host}/debian:${name}`, "--name", name, "-p", `${port}`, ...options);
     return await portOf(name);
   };
-  const portOf = async (name: string) => (await cli.json<Instance>("show", name)).status.ports[0]?.hostPort ?? 0;
+  const find = (name: string) => berthd.client.getInstance({ params: { instance: name } });
+  const portOf = async (name: string) => (await find(name)).status.ports[0]?.hostPort ?? 0;
   const inside = (name: string, ...command: readonly string[]) =>
     cli.berth("exec", "-u", "root", name, "--", ...command);
   const userOf = async (name: string, program: string) =>
     await inside(name, "sh", "-c", `stat -c %U /proc/$(pgrep -o ${program} || pidof -s ${program})`);
   const finish = async (name: string) => {
     await cli.berth("stop", name);
-    const { status } = await cli.json<Instance>("show", name);
+    const { status } = await find(name);
     expect(status, await cli.berth("logs", name)).toMatchObject({ phase: "stopped", exitCode: 0 });
     await cli.berth("rm", name);
   };

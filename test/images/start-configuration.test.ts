@@ -1,6 +1,6 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import type { Image, Instance } from "@berth/api";
+import type { Image } from "@berth/api";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type Berthd, startBerthd } from "../support/berthd.ts";
 import { whoRunsBerthd } from "../support/ordinary-user.ts";
@@ -22,14 +22,19 @@ describe.each(whoRunsBerthd)("berthd as $who", ({ ordinaryUser }) => {
   });
   afterAll(async () => {
     if (!berthd) return;
-    for (const { name } of await cli.json<Instance[]>("ls")) await cli.berth("rm", "--force", name);
+    const left = (await berthd.client.listInstances()).items.map(({ name }) => name);
+    if (left.length > 0) await cli.berth("rm", "--force", ...left);
     await berthd.stop();
   });
 
   /** Its instance, and the lines its process wrote so far. */
   const look = async (name: string) => {
-    const instance = await cli.json<Instance>("show", name);
-    return { ...instance, said: (await cli.berth("logs", name)).split("\n") };
+    const params = { instance: name };
+    const [instance, log] = await Promise.all([
+      berthd.client.getInstance({ params }),
+      berthd.client.instanceLogs({ params }),
+    ]);
+    return { ...instance, said: (await new Response(log).text()).split("\n") };
   };
 
   describe("busybox with a program linked with musl", () => {
@@ -133,7 +138,7 @@ describe.each(whoRunsBerthd)("berthd as $who", ({ ordinaryUser }) => {
         "argument from entrypoint",
         "argument from cmd",
       ]);
-      expect(status).toMatchObject({ phase: "stopped", exitCode: 7 });
+      expect(status).toMatchObject({ phase: "failed", exitCode: 7 });
     });
 
     test("runs another entrypoint instead, without the image's CMD, and with a terminal when asked", async () => {

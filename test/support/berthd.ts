@@ -72,15 +72,17 @@ export async function startBerthd(options: BerthdOptions): Promise<Berthd> {
 /** Nothing of the caller's surroundings reaches it but where programs are. */
 function spawnBerthd({ dataDir, port, env, ordinaryUser }: BerthdOptions, logPath: string): ChildProcess {
   const log = openSync(logPath, "a", 0o600);
-  const berthd = [process.execPath, join(repositoryRoot, "packages/daemon/bin/berthd.js")];
+  const script = "packages/daemon/bin/berthd.js";
   try {
-    const { command, home } = ordinaryUser ? asOrdinaryUser(berthd, dataDir) : { command: berthd };
+    const { command, home = process.env.HOME } = ordinaryUser
+      ? asOrdinaryUser(script, dataDir)
+      : { command: [process.execPath, join(repositoryRoot, script)] };
     const [program = "", ...args] = command;
     return spawn(program, args, {
       cwd: dataDir,
       env: {
         PATH: process.env.PATH,
-        HOME: home ?? process.env.HOME,
+        HOME: home,
         BERTH_DATA_DIR: dataDir,
         BERTH_LISTEN: `127.0.0.1:${port ?? 0}`,
         ...env,
