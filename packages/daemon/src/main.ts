@@ -30,7 +30,10 @@ async function main([command, ...more]: readonly string[]): Promise<void> {
 }
 
 async function serve(config: Config): Promise<void> {
-  const log = pino({ level: config.logLevel });
+  const output = pino.destination(1);
+  // A log that cannot be written, for want of space, is no reason to end.
+  output.on("error", () => undefined);
+  const log = pino({ level: config.logLevel }, output);
   const daemon = await startDaemon(config, log, version);
   const stop = (signal: NodeJS.Signals) => {
     log.info({ signal }, "berthd is stopping; its instances go on");
