@@ -2,13 +2,14 @@ import { execFileSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { closeSync, mkdirSync, openSync, rmSync, writeFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
-import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
 import { type FakeRegistry, startFakeRegistry } from "../../packages/daemon/src/images/testing/fake-registry.ts";
 import { writeTar } from "../../packages/daemon/src/images/testing/tar-writer.ts";
 import { audit } from "../faults/audit.ts";
 import { type Berthd, startBerthd } from "../support/berthd.ts";
 import { expectFailed, expectProblem, expectRefused } from "../support/refusals.ts";
 import { scratchDirectory } from "../support/scratch.ts";
+import { settled } from "../support/settled.ts";
 
 const long = { wait: 60 } as const;
 const mebibyte = 2 ** 20;
@@ -65,6 +66,9 @@ const free = () => rmSync(ballast(), { force: true });
 afterEach(async () => {
   free();
   const { client } = berthd;
+  await settled(client);
+  for (const { id } of (await client.listInstances({ query: {} })).items)
+    await client.deleteInstance({ params: { instance: id }, query: { ...long, force: true } });
   await audit(client, dataDir);
   const body = { image: `${registry.host}/small`, name: "after" };
   const { operation } = await client.createInstance({ query: long, body });
@@ -116,24 +120,27 @@ describe("a full disk", () => {
 
   it("refuses a change that the store cannot write, and goes on to be read", async () => {
     fill();
-    const body = { image: `${registry.host}/small`, name: "web" };
+    const body = { image: `${registry.host}/small` };
     // Of the store's own reserve some changes may still be made.
     const ask = async () => {
-      for (;;) await berthd.client.createInstance({ query: long, body: { ...body, name: undefined } });
+      for (;;) await berthd.client.createInstance({ body });
     };
     await expectRefused(ask(), "disk_full", /[Nn]o space/);
     expect((await berthd.client.listImages({ query: {} })).items.length).toBeGreaterThan(0);
   });
 
-  it("that comes while an instance is made is waited out", async () => {
-    const labels = { "berth.fake/start-block": "2000" };
-    const body = { image: `${registry.host}/small`, name: "web", labels };
-    const { operation } = await berthd.client.createInstance({ query: {}, body });
+  it("that comes while an instance is made ends it with disk_full, or is waited out", async () => {
+    const body = { image: `${registry.host}/small`, labels: { "berth.fake/start-block": "1000" } };
+    const { operation } = await berthd.client.createInstance({ body });
+    const params = { operation: operation.id };
+    await vi.waitFor(async () => {
+      const { steps } = await berthd.client.getOperation({ params });
+      expect(steps.at(-1)?.name).toBe("start-machine");
+    }, 10_000);
     fill();
-    const early = await berthd.client.waitOperation({ params: { operation: operation.id }, query: { timeout: 4 } });
+    await berthd.client.waitOperation({ params, query: { timeout: 3 } });
     free();
-    const ended = await berthd.client.waitOperation({ params: { operation: operation.id }, query: { timeout: 60 } });
-    expect([early.status, ended.status]).toContain("succeeded");
-    await berthd.client.deleteInstance({ params: { instance: "web" }, query: { ...long, force: true } });
+    const ended = await berthd.client.waitOperation({ params, query: { timeout: 60 } });
+    if (ended.status !== "succeeded") expectProblem(ended.error, "disk_full", /[Nn]o space/);
   });
 });
