@@ -1,4 +1,4 @@
-import { stat } from "node:fs/promises";
+import { lstat, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { z } from "zod";
 import { ConfigError } from "./config.ts";
@@ -29,11 +29,19 @@ export function dataFolderMode({ uid }: HostFacts): number {
 
 /** Makes the data folder if need be and takes it for this process alone. Rejects with a ConfigError when that cannot be. */
 export async function takeDataFolder(host: Host, facts: HostFacts, dataDir: string): Promise<FolderLock> {
+  await requireNoLink(dataDir);
   await host.files.makeDirectory(dataDir, { mode: dataFolderMode(facts) });
   if (facts.uid === 0) await requirePassage(dataDir);
   const lock = await lockFolder(join(dataDir, "lock"));
   if (lock) return lock;
   throw new ConfigError(`Another berthd works in ${dataDir}. Stop it first, or set BERTH_DATA_DIR to another folder.`);
+}
+
+/** QEMU is told paths as they are, and folders are made and removed by their own names. */
+export async function requireNoLink(dataDir: string): Promise<void> {
+  const facts = await lstat(dataDir).catch(() => undefined);
+  if (facts?.isSymbolicLink())
+    throw new ConfigError(`${dataDir} is a link. Set BERTH_DATA_DIR to the folder it leads to.`);
 }
 
 /** As root each VM runs as a user of its own, who has to come by every folder on the way to its disk. */

@@ -1,7 +1,7 @@
 import { rmdir } from "node:fs/promises";
 import { join } from "node:path";
 import { ConfigError } from "./config.ts";
-import { dataFolderNames, readNodeFile } from "./data-folder.ts";
+import { dataFolderNames, readNodeFile, requireNoLink } from "./data-folder.ts";
 import { drivers } from "./drivers/index.ts";
 import type { Host, HostFacts } from "./host/host.ts";
 import { localHost } from "./host/local.ts";
@@ -33,6 +33,7 @@ export async function purge(dataDir: string, say: (line: string) => void): Promi
 }
 
 async function requireDataFolder(host: Host, facts: HostFacts, dataDir: string): Promise<void> {
+  await requireNoLink(dataDir);
   const owner = await host.files.owner(dataDir);
   if (owner !== facts.uid)
     throw new ConfigError(`${dataDir} is not this user's but of uid ${owner}, who can purge it.`);

@@ -1,0 +1,41 @@
+import { chmod, mkdir, symlink } from "node:fs/promises";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { scratchDirectory } from "../../../test/support/scratch.ts";
+import { keepNodeFile, readNodeFile, takeDataFolder } from "./data-folder.ts";
+import { localHost } from "./host/local.ts";
+
+const host = localHost();
+const facts = await host.facts();
+const scratch = await scratchDirectory("data");
+
+test("a folder that VMs' users could not reach is refused, when berthd is root", async () => {
+  const closed = join(scratch, "closed");
+  await mkdir(closed, { mode: 0o700 });
+  const folder = join(closed, "data");
+  await expect(takeDataFolder(host, { ...facts, uid: 0 }, folder)).rejects.toThrow(`chmod o+x ${closed}`);
+  await chmod(closed, 0o711);
+  await (await takeDataFolder(host, { ...facts, uid: 0 }, folder)).release();
+});
+
+test("an ordinary user's may be as closed as it likes", async () => {
+  const closed = join(scratch, "private");
+  await mkdir(closed, { mode: 0o700 });
+  await (await takeDataFolder(host, { ...facts, uid: 1000 }, join(closed, "data"))).release();
+});
+
+test("a link is refused, and so is a second berthd", async () => {
+  const folder = join(scratch, "data");
+  const lock = await takeDataFolder(host, facts, folder);
+  await expect(takeDataFolder(host, facts, folder)).rejects.toThrow("Another berthd works in");
+  await lock.release();
+  await symlink(folder, join(scratch, "link"));
+  await expect(takeDataFolder(host, facts, join(scratch, "link"))).rejects.toThrow("is a link");
+});
+
+test("the node stays the same, whatever becomes of its store", async () => {
+  expect(await readNodeFile(host, scratch)).toBeUndefined();
+  const nodeId = await keepNodeFile(host, scratch, "one");
+  expect(await keepNodeFile(host, scratch, "two")).toBe(nodeId);
+  expect(await readNodeFile(host, scratch)).toEqual({ nodeId, installationId: "two" });
+});

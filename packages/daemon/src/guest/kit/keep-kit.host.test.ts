@@ -1,0 +1,32 @@
+import { mkdir, readdir, readFile, stat, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { scratchDirectory } from "../../../../../test/support/scratch.ts";
+import { localHost } from "../../host/local.ts";
+import { describeKit } from "./find-kit.ts";
+import { keepKit } from "./keep-kit.ts";
+
+const host = localHost();
+const record = {
+  buildId: "b1",
+  sourcesId: "s",
+  kernel: { package: "p", version: "1" },
+  builtAt: "2026-01-01T00:00:00Z",
+};
+
+test("a kit is copied once, whole, and readable by all", async () => {
+  const scratch = await scratchDirectory("kit");
+  const clone = join(scratch, "clone");
+  await mkdir(clone);
+  for (const [name, text] of Object.entries({ vmlinuz: "k", "initrd.img": "i", "kit.json": JSON.stringify(record) }))
+    await writeFile(join(clone, name), text, { mode: 0o600 });
+  // What a crash left of an earlier attempt.
+  await mkdir(join(scratch, "kept/.half"), { recursive: true });
+  const kept = await keepKit(host, describeKit(clone, "b1"), join(scratch, "kept"));
+  expect(kept).toEqual(describeKit(join(scratch, "kept/b1"), "b1"));
+  expect(await readdir(join(scratch, "kept"))).toEqual(["b1"]);
+  expect(await readFile(kept.kernelPath, "utf8")).toBe("k");
+  for (const path of [kept.kernelPath, kept.initrdPath]) expect((await stat(path)).mode & 0o777).toBe(0o644);
+  // The clone may go.
+  expect(await keepKit(host, describeKit(join(scratch, "gone"), "b1"), join(scratch, "kept"))).toEqual(kept);
+});
