@@ -72,11 +72,11 @@ async function begin(client: Client, point: string): Promise<Operation> {
   }
   const body = { image, name, ports: [{ guestPort: 80 }] };
   if (type === "instance.create") {
-    if (step === "realise-image") rmSync(join(dataDir, "artifacts"), { recursive: true });
+    if (step === "realise-image") rmSync(join(dataDir, "artifacts"), { recursive: true, force: true });
     return (await client.createInstance({ body })).operation;
   }
   const { instance } = await client.createInstance({ query: long, body: { ...body, start: false } });
-  if (step === "realise-image") rmSync(join(dataDir, "artifacts"), { recursive: true });
+  if (step === "realise-image") rmSync(join(dataDir, "artifacts"), { recursive: true, force: true });
   const world = new World(localFiles, join(dataDir, "fake"), 0);
   for (const { id, owner } of await world.readAll())
     if (step === "create-machine" && owner.instanceId === instance.id) await world.change(id, () => null);

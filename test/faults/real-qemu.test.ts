@@ -80,7 +80,7 @@ async function remove(client: Client): Promise<void> {
 /** Asks for what leads to a point; what that needs to be missing is taken away before. */
 async function act(client: Client, point: string): Promise<unknown> {
   const step = stepOf(point);
-  if (step === "realise-image") rmSync(join(dataDir, "artifacts"), { recursive: true });
+  if (step === "realise-image") rmSync(join(dataDir, "artifacts"), { recursive: true, force: true });
   switch (verbOf(point)) {
     case "create":
       return create(client, { start: step === "start-machine" || step === "await-ready" });
