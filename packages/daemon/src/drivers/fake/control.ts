@@ -9,7 +9,8 @@ const maxLineBytes = 256 * 1024;
  * Returns what to call when the machine has changed otherwise.
  */
 export function serveControl(world: World, id: string, stream: Duplex, changed: () => void): () => void {
-  let told = Date.now();
+  /** What was said on this connection, or had come to pass before it: `hello` tells of that. */
+  let told: Set<string> | undefined;
   let timer: NodeJS.Timeout | undefined;
   let rest = "";
   let queue: Promise<unknown> = Promise.resolve();
@@ -27,8 +28,9 @@ export function serveControl(world: World, id: string, stream: Duplex, changed: 
     if (!record) return void stream.end();
     const now = Date.now();
     const facts = factsOf(record);
-    if (!isSilent(record)) for (const fact of facts) if (fact.at > told && fact.at <= now) say(fact.line);
-    told = now;
+    const news = facts.filter((fact) => fact.at <= now).map(({ line }) => ({ line, key: keyOf(record, line) }));
+    if (told && !isSilent(record)) for (const { line, key } of news) if (!told.has(key)) say(line);
+    told = new Set([...(told ?? []), ...news.map(({ key }) => key)]);
     if (runState(record, now)?.power !== "running") return void stream.end();
     const next = facts.find((fact) => fact.at > now)?.at;
     if (next !== undefined) timer = setTimeout(() => inTurn(look), Math.min(next - now, 2 ** 31 - 1));
@@ -50,8 +52,6 @@ export function serveControl(world: World, id: string, stream: Duplex, changed: 
     if (record.run?.config) return;
     const config = readConfig(command);
     if (typeof config === "string") return say({ fact: "refused", uptimeMs: 0, reason: config });
-    // What begins now is news, also within this very millisecond.
-    told = Math.min(told, config.at - 1);
     const next = await world.change(id, (current) =>
       current?.run && !current.run.config ? { ...current, run: { ...current.run, config } } : current,
     );
@@ -63,7 +63,6 @@ export function serveControl(world: World, id: string, stream: Duplex, changed: 
   const stop = async (command: Record<string, unknown>) => {
     const [signal, timeoutMs] = [Number(command.signal) || 15, Number(command.timeoutMs) || 0];
     const at = Date.now();
-    told = Math.min(told, at - 1);
     await world.change(id, (current) =>
       current?.run && !current.run.stop
         ? { ...current, run: { ...current.run, stop: { at, signal, timeoutMs } } }
@@ -85,6 +84,11 @@ export function serveControl(world: World, id: string, stream: Duplex, changed: 
   stream.once("close", () => clearTimeout(timer));
   inTurn(look);
   return () => inTurn(look);
+}
+
+/** Names a fact: each comes to pass once in a run. Not by its time, which is before that of its being written down. */
+function keyOf({ run }: MachineRecord, { fact, port }: Fact["line"]): string {
+  return [run?.bootId, fact, port].join(" ");
 }
 
 function parse(text: string): Record<string, unknown> | undefined {
