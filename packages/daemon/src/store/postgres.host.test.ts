@@ -2,6 +2,7 @@ import pg from "pg";
 import { describe, expect, test } from "vitest";
 import { createDatabase } from "../../../../test/support/postgres.ts";
 import { StoreError } from "./errors.ts";
+import { migrations } from "./migrations/index.ts";
 import { wakeAfter } from "./pending.ts";
 import { writeSetting } from "./settings.ts";
 import { openStore, type Store } from "./store.ts";
@@ -11,7 +12,7 @@ describe("a store on PostgreSQL", () => {
     const url = await createDatabase({ empty: true });
     const stores = await Promise.all(Array.from({ length: 4 }, () => openStore({ kind: "postgres", url })));
     for (const store of stores) {
-      expect(await store.queries.selectFrom("migration").selectAll().execute()).toHaveLength(1);
+      expect(await store.queries.selectFrom("migration").selectAll().execute()).toHaveLength(migrations.length);
       await store.close();
     }
   });
