@@ -8,6 +8,7 @@ import type { ChangeOptions, Scope, Services } from "../server/services.ts";
 import { appendEvent } from "../store/events.ts";
 import { findImage, readImage } from "../store/images.ts";
 import { findInstance, insertInstance, listInstances, readInstance, updateInstance } from "../store/instances.ts";
+import { lockResources } from "../store/operation-claims.ts";
 import { readOperation, resourceOf } from "../store/operations.ts";
 import type { Transaction } from "../store/store.ts";
 import type { InstanceInput } from "../workflows/instance-input.ts";
@@ -49,7 +50,10 @@ export function instanceServices(context: InstanceRequestContext): Changes {
   ): Promise<InstanceChange> => {
     // A repeated request must find its first answer although the instance may be gone by now, so it is looked up inside.
     const made = await changeOnce(store, scope, options, async (tx) => {
-      const instance = await findInstance(tx, scope.project, ref);
+      const found = await findInstance(tx, scope.project, ref);
+      if (found) await lockResources(tx, [resourceOf("instance", found.id)]);
+      // Read again: who had the lock may have changed what the preconditions and the new spec are about.
+      const instance = found && (await readInstance(tx, found.id));
       if (!instance) throw new BerthError("not_found", `There is no instance ${ref}.`);
       return requestChange(tx, scope, instance, options, asked);
     });
