@@ -12,8 +12,8 @@ import { get, getOften, type Target } from "./support/requests.ts";
 import { interleave, judge, median, ratio } from "./support/statistics.ts";
 
 const limit = 2;
-const requests = 1500;
-const rounds = 12;
+const requests = 2000;
+const rounds = 15;
 
 export default {
   name: "GET of one instance",

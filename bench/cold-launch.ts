@@ -5,19 +5,22 @@ import { dirname, join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { machinePaths } from "../packages/daemon/src/drivers/qemu/handle.ts";
 import { type Berthd, startBerthd } from "../test/support/berthd.ts";
+import { runPurge } from "../test/support/purge.ts";
 import { prepareHelloImage } from "../tools/start/hello-image.ts";
 import type { Benchmark } from "./support/benchmark.ts";
 import { finish } from "./support/fake-instances.ts";
 import { interleave, judge, median, ratio } from "./support/statistics.ts";
 
 const limit = 1.25;
-const rounds = 10;
+const rounds = 6;
 
 export default {
   name: "Cold launch",
   method: `From the request for an instance of a known image to the first word of the guest's init, against QEMU started by hand with the same arguments, kernel, initramfs and a disk made beforehand, in turn, ${rounds} times.`,
   async run({ scratch, say }) {
     const dataDir = join(scratch, "data");
+    // Its rules, and an instance that a failure left running, must not outlive it.
+    await using _ = { [Symbol.asyncDispose]: async () => void (await runPurge(dataDir)) };
     await using berthd = await startBerthd({ dataDir, env: { BERTH_LOG_LEVEL: "warn" } });
     const image = prepareHelloImage();
     const source = { type: "directory", path: image.folder } as const;

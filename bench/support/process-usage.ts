@@ -1,13 +1,12 @@
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 
-/** Linux tells times in /proc in hundredths of a second (USER_HZ, proc(5)). */
-const msPerTick = 10;
+const nsPerMs = 1e6;
 
-/** The CPU time a process has used so far, all its threads together, in milliseconds: utime and stime of /proc/PID/stat (proc(5)), to ten milliseconds. */
+/** The CPU time a process has used so far, all its threads together, in milliseconds: the first figure of each thread's schedstat (Linux, sched-stats.rst), in nanoseconds. */
 export function cpuTimeMs(pid: number): number {
-  const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
-  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-  return (Number(fields[11]) + Number(fields[12])) * msPerTick;
+  const threads = readdirSync(`/proc/${pid}/task`);
+  const ns = threads.map((id) => Number(readFileSync(`/proc/${pid}/task/${id}/schedstat`, "utf8").split(" ")[0]));
+  return ns.reduce((sum, one) => sum + one, 0) / nsPerMs;
 }
 
 /** Resident memory of a process, in MiB: VmRSS of /proc/PID/status (proc(5)). */
