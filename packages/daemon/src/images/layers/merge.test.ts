@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { type TarItem, writeTar } from "../testing/tar-writer.ts";
 import { type MergeLimits, mergeLayers } from "./merge.ts";
-import { type ByteSource, readTar } from "./tar.ts";
+import { type ByteSource, readTar, type TarEntry } from "./tar.ts";
 import type { DirectoryNode, TreeNode } from "./tree.ts";
 
 const limits: MergeLimits = { maxEntries: 1000, maxBytes: 1_000_000 };
@@ -138,6 +138,15 @@ describe("mergeLayers", () => {
     expect(() => merge([many], () => {}, { maxEntries: 19, maxBytes: 1e6 })).toThrow(/more than 19 entries/);
     expect(() => merge([many], () => {}, { maxEntries: 99, maxBytes: 10 })).toThrow(/more than 10 bytes/);
     expect(() => merge([many], () => {}, { maxEntries: 99, maxBytes: 1e6 })).not.toThrow();
+  });
+
+  test("attributes, which are held in memory, are bounded too", () => {
+    const heavy = new Map([["user.a", Buffer.alloc(1024 * 1024)]]);
+    const [sample] = readTar(source(writeTar([file("f")])), "layer0");
+    const entries = (count: number) =>
+      Array.from({ length: count }, (_unused, index) => ({ ...sample, path: `f${index}`, xattrs: heavy }) as TarEntry);
+    expect(() => mergeLayers([{ name: "layer0", entries: entries(64) }], limits, () => {})).toThrow(/attributes/);
+    expect(() => mergeLayers([{ name: "layer0", entries: entries(63) }], limits, () => {})).not.toThrow();
   });
 
   // The model: a plain map of paths, on which each layer's deletions come first, then its additions.

@@ -28,6 +28,8 @@ const opaqueMarker = ".wh..wh..opq";
 const maxNameLength = 255;
 const maxPathLength = 4096;
 const maxLinksFollowed = 40;
+/** Attributes of all entries together: unlike contents they are held in memory, and nothing but this bounds them there. */
+const maxXattrBytes = 64 * 1024 * 1024;
 const noXattrs: ReadonlyMap<ByteString, Buffer> = new Map();
 
 /**
@@ -44,6 +46,7 @@ export function mergeLayers(
   const root = implicitDirectory();
   let entryCount = 0;
   let byteCount = 0;
+  let xattrBytes = 0;
   let index = 0;
   for (const { name, entries } of layers) {
     const layer = new Layer(name, index, root, limits.trusting ?? false);
@@ -56,6 +59,9 @@ export function mergeLayers(
         throw layer.refuse(entry, `the image has more than ${limits.maxEntries} entries`);
       if (byteCount > limits.maxBytes)
         throw layer.refuse(entry, `the image's files have more than ${limits.maxBytes} bytes`);
+      for (const [name, value] of entry.xattrs) xattrBytes += name.length + value.length;
+      if (xattrBytes > maxXattrBytes)
+        throw layer.refuse(entry, `the image's extended attributes have more than ${maxXattrBytes} bytes`);
       const parts = layer.split(entry, entry.path);
       const last = parts.at(-1) ?? "";
       if (last.startsWith(whiteoutPrefix)) layer.hide(entry, parts, last);

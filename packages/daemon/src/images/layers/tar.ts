@@ -46,6 +46,9 @@ const blockSize = 512;
 /** Longest extended header that is read; Linux limits a path to 4 KiB and all attributes of a file to a few 64 KiB values. */
 const maxExtendedHeader = 1024 * 1024;
 
+/** What a pax header can say for all entries after it (POSIX.1-2001, pax Extended Header). */
+const globalKeys: ReadonlySet<string> = new Set(["path", "linkpath", "size", "uid", "gid", "mtime"]);
+
 const kinds: Readonly<Record<string, TarKind>> = {
   "\0": "file",
   "0": "file",
@@ -64,7 +67,7 @@ const kinds: Readonly<Record<string, TarKind>> = {
  */
 export function* readTar(source: ByteSource, name: string): Generator<TarEntry> {
   const block = Buffer.alloc(blockSize);
-  let globals = new Map<ByteString, Buffer>();
+  const globals = new Map<ByteString, Buffer>();
   let locals = new Map<ByteString, Buffer>();
   let longName: ByteString | undefined;
   let longTarget: ByteString | undefined;
@@ -102,8 +105,9 @@ export function* readTar(source: ByteSource, name: string): Generator<TarEntry> 
       else {
         const records = readPaxRecords(content);
         if (!records) throw damaged(`the extended header at byte ${offset} cannot be read`);
-        if (type === "g") globals = new Map([...globals, ...records]);
-        else locals = records;
+        if (type === "x") locals = records;
+        // Only what is read of them: any number of headers, each with keys of its own, must not pile up.
+        else for (const [key, value] of records) if (globalKeys.has(key)) globals.set(key, value);
       }
       continue;
     }
