@@ -132,6 +132,14 @@ describe.each(whoRunsBerthd)("berthd as $who", ({ who, ordinaryUser }) => {
 
   test("postgresql answers psql as postgres, whose group lets it read its key, and ends by SIGINT", async () => {
     const port = await launch("postgres", 5432, "--memory", "256M");
+    const server = { PGHOST: "127.0.0.1", PGPORT: `${port}`, PGUSER: "postgres", PGSSLMODE: "require" };
+    const accepts = () =>
+      host.run("pg_isready", [], { env: server }).then(
+        () => true,
+        () => false,
+      );
+    // It listens before it lets anyone in.
+    while (!(await accepts()));
     const { stdout } = await host.run(
       "psql",
       [
@@ -143,7 +151,7 @@ describe.each(whoRunsBerthd)("berthd as $who", ({ who, ordinaryUser }) => {
         "-c",
         "select n, current_user, ssl from t, pg_stat_ssl where pid = pg_backend_pid()",
       ],
-      { env: { PGHOST: "127.0.0.1", PGPORT: `${port}`, PGUSER: "postgres", PGSSLMODE: "require" } },
+      { env: server },
     );
     expect(stdout.trim().split("\n").at(-1)).toBe("42|postgres|t");
     expect(await userOf("postgres", "postgres")).toBe("postgres\n");
