@@ -52,7 +52,7 @@ it("an entrypoint that does not exist: said so, and the instance is kept to be l
 
 it("an entrypoint that exits at once: its exit code and last words can be read", async () => {
   const command = ["/bin/sh", "-c", "echo last words; exit 3"];
-  await expectFailed(launch({ command }), "exited_early", "ended with exit code 3");
+  await expectFailed(launch({ command, ports: [{ guestPort: 80 }] }), "exited_early", "ended with exit code 3");
   expect(await statusNow()).toMatchObject({ phase: "failed", exitCode: 3 });
   expect(await text(await berthd.client.instanceLogs({ params, query: {} }))).toBe("last words\n");
 });

@@ -90,6 +90,8 @@ function decide(verb: Verb, operation: Claimed, seen: Seen, journal: Journal, no
   if (!instance || !observed) return { done: true };
   const finished = new Set<InstanceStepName>();
   for (const [name, entry] of journal) if (entry.status === "succeeded") finished.add(name as InstanceStepName);
+  // What an earlier daemon heard of the guest died with it: it is listened to anew, unless its time has passed.
+  if (!observed.heard && journal.get("await-ready")?.result !== "in vain") finished.delete("await-ready");
   const decision = decideInstance(wishOf(verb, operation), observed, finished);
   if ("wait" in decision) {
     return {

@@ -4,7 +4,7 @@ import { type InstanceStep, requireHandle, targetInstance } from "./step.ts";
 
 /**
  * Waits until the guest says that it is ready, or that its process ended or could not start, or is gone; at the latest until the time limit.
- * It only waits: what came of it is observed afterwards.
+ * It only waits: what came of it is observed afterwards. Its result is `in vain` when the time limit has passed.
  */
 export function awaitReady(services: Services): InstanceStep {
   const { guests, readyTimeoutMs } = services;
@@ -25,6 +25,7 @@ export function awaitReady(services: Services): InstanceStep {
         );
       } catch (error) {
         if (!limit.aborted) throw error;
+        return { result: "in vain" };
       }
       return undefined;
     },
