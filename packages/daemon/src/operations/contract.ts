@@ -384,7 +384,8 @@ export function describeEngine(name: string, open: () => Promise<Store>): void {
     test("an operation bound to a node waits for it; any other is taken over when its lease has run out", async () => {
       const type = newType();
       const [dead, alive] = [newId("node"), newId("node")];
-      const claimer = (nodeId: string): Claimer => ({ nodeId, types: [type], leaseMs: 150 });
+      // Long enough for a busy machine to look three times before it has run out.
+      const claimer = (nodeId: string): Claimer => ({ nodeId, types: [type], leaseMs: 1500 });
       const bound = await ask(type, { nodeId: dead });
       const free = await ask(type);
       for (const expected of [bound, free]) expect((await claimNext(store, claimer(dead)))?.id).toBe(expected.id);
