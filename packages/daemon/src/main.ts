@@ -30,6 +30,8 @@ async function main([command, ...more]: readonly string[]): Promise<void> {
 }
 
 async function serve(config: Config): Promise<void> {
+  // What others may read is decided file by file; the users of builds and guests must reach what is made for them, whatever umask berthd was started with.
+  process.umask(0o022);
   const output = pino.destination(1);
   // A log that cannot be written, for want of space, is no reason to end.
   output.on("error", () => undefined);
