@@ -15,6 +15,9 @@ const pagesPerRound = 20;
 export default {
   name: "A page of instances",
   method: `Time of a page of 50 instances from a berthd that has 10,000 of them, against one that has 100 (embedded store), ${pagesPerRound} pages each in turn, ${rounds} times. The first page and one from the middle.`,
+  tuned: [
+    "Before, a daemon with 10,000 stopped instances used half a core: each was looked at every 10 seconds. Now only those that run are, four at a time, by an index; resting ones once after the start.",
+  ],
   async run({ scratch, say }) {
     const few = join(scratch, "few");
     const many = join(scratch, "many");

@@ -28,5 +28,7 @@ export interface Benchmark {
   readonly name: string;
   /** How it is measured, for the reader of docs/performance.md. */
   readonly method: string;
+  /** What was done for it and what that changed, a sentence each. */
+  readonly tuned?: readonly string[];
   run(context: BenchmarkContext): Promise<readonly Finding[]>;
 }

@@ -22,7 +22,15 @@ export function performancePage(
     ),
   );
   const sections = results.map(({ benchmark, findings }) =>
-    [`## ${benchmark.name}`, "", benchmark.method, "", ...findings.flatMap(({ details }) => details), ""].join("\n"),
+    [
+      `## ${benchmark.name}`,
+      "",
+      benchmark.method,
+      "",
+      ...findings.flatMap(({ details }) => details),
+      "",
+      ...(benchmark.tuned ?? []).flatMap((line) => [line, ""]),
+    ].join("\n"),
   );
   return `# Performance
 
