@@ -209,5 +209,12 @@ describe("a Dockerfile that fails", () => {
     const ended = await berthd.client.waitOperation({ params: { operation: operation.id }, query: { timeout: 60 } });
     expect(ended.error?.code).toBe("image_not_found");
     expect(await following).toBe(await logOf(operation.id));
+    // One that failed shows the instruction it came to.
+    const after = await expectFailed(
+      berthd.client.buildImage({ query: long, body: contextOf("FROM scratch", "COPY nothing /") }),
+      "build_failed",
+      /line 2/,
+    );
+    expect(await logOf(after.id)).toMatch(/STEP 2\/2: COPY nothing/);
   });
 });
