@@ -1,6 +1,6 @@
 import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
-import { cpus, release, totalmem } from "node:os";
+import { cpus, loadavg, release, totalmem } from "node:os";
 
 /** What the figures were measured on, a line each. */
 export function describeMachine(): string[] {
@@ -9,6 +9,7 @@ export function describeMachine(): string[] {
     `${cpus().length} × ${cpu?.model.trim() ?? "unknown processor"}, ${(totalmem() / 1024 ** 3).toFixed(0)} GiB of memory`,
     `${distribution()}, kernel ${release()}`,
     `${firstLine("qemu-system-x86_64", "--version")}; Node ${process.version}`,
+    `load average of the last 15 minutes: ${(loadavg()[2] ?? 0).toFixed(1)}; above the number of processors, others worked on it too`,
   ];
 }
 
