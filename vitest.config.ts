@@ -44,7 +44,7 @@ export default defineConfig({
           exclude: ["test/support/**", "**/node_modules/**"],
           pool: "forks",
           setupFiles: [removeScratch, removeRules],
-          fileParallelism: false,
+          maxWorkers: 2,
           globalSetup: setUpRun,
           testTimeout: 300_000,
           hookTimeout: 300_000,
