@@ -17,12 +17,17 @@ const requestLimit = 256 * 1024;
 const notFound = 44;
 /** How much of a failing tar's words is kept. */
 const wordsLimit = 4096;
+/** How long the guest may take to confirm a request, in milliseconds. */
+const requestLimitMs = 30_000;
+/** How often a request is made that the guest closes unconfirmed. */
+const requestAttempts = 50;
 
 /** SSH into one guest over its channel port; one connection serves many sessions. It owns the stream. */
 export class GuestChannel {
   readonly #client: ssh2.Client;
   /** Resolves when the connection is gone, for whatever reason. */
   readonly closed: Promise<void>;
+  #lastOpening: Promise<unknown> = Promise.resolve();
 
   private constructor(client: ssh2.Client) {
     this.#client = client;
@@ -113,7 +118,7 @@ export class GuestChannel {
     signal.throwIfAborted();
     const text = JSON.stringify(request);
     const bytes = Buffer.byteLength(text);
-    if (bytes <= commandLimit) return this.#open(text, terminal);
+    if (bytes <= commandLimit) return this.#open(text, signal, terminal);
     if (bytes > requestLimit) {
       throw new BerthError(
         "invalid_request",
@@ -121,29 +126,56 @@ export class GuestChannel {
       );
     }
     const id = randomBytes(16).toString("hex");
-    const staging = await this.#open(JSON.stringify({ action: "stage", id }));
+    const staging = await this.#open(JSON.stringify({ action: "stage", id }), signal);
     staging.stdin.end(text);
     staging.stdout.resume();
     staging.stderr?.resume();
     const { code } = await staging.exit;
     if (code !== 0) throw new BerthError("guest_unreachable", "The guest did not take the request.");
-    return this.#open(JSON.stringify({ action: "staged", id }), terminal);
+    return this.#open(JSON.stringify({ action: "staged", id }), signal, terminal);
   }
 
-  #open(command: string, terminal?: PseudoTtyOptions): Promise<ExecSession> {
+  /**
+   * Opens one session at a time, so that others' ends come between as little as can be: dropbear closes a session whose request it has not
+   * looked at yet when any other session's program ends. Such a request was never confirmed and never ran, so it is made again.
+   */
+  #open(command: string, signal: AbortSignal, terminal?: PseudoTtyOptions): Promise<ExecSession> {
+    const opened = this.#lastOpening.then(async () => {
+      for (let attempt = 1; ; attempt++) {
+        signal.throwIfAborted();
+        const session = await this.#request(command, signal, terminal);
+        if (session) return session;
+        if (attempt === requestAttempts) throw lost(new Error("the guest closed every session before it ran"));
+      }
+    });
+    this.#lastOpening = opened.catch(() => {});
+    return opened;
+  }
+
+  /** One session's request; undefined when the guest closed it unconfirmed. */
+  #request(command: string, signal: AbortSignal, terminal?: PseudoTtyOptions): Promise<ExecSession | undefined> {
     return new Promise((resolve, reject) => {
-      const fail = (cause?: unknown) =>
-        reject(new BerthError("guest_unreachable", "The guest's channel is gone.", { cause }));
+      const limit = AbortSignal.any([signal, AbortSignal.timeout(requestLimitMs)]);
+      const fail = (cause?: unknown) => reject(signal.aborted ? signal.reason : lost(cause));
+      limit.addEventListener("abort", () => fail(new Error("no answer to the request")), { once: true });
       void this.closed.then(fail);
       try {
-        this.#client.exec(command, terminal ? { pty: terminal } : {}, (error, channel) =>
-          error ? fail(error) : resolve(new ExecSession(channel, { tty: terminal !== undefined, lost: this.closed })),
-        );
+        this.#client.exec(command, terminal ? { pty: terminal } : {}, (error, channel) => {
+          // ssh2's words for a request that was refused or whose session was closed without an answer.
+          if (error?.message === "Unable to exec") resolve(undefined);
+          else if (error) fail(error);
+          else if (limit.aborted) channel.close();
+          else resolve(new ExecSession(channel, { tty: terminal !== undefined, lost: this.closed }));
+        });
       } catch (error) {
         fail(error);
       }
     });
   }
+}
+
+function lost(cause: unknown): BerthError {
+  return new BerthError("guest_unreachable", "The guest's channel is gone.", { cause });
 }
 
 /**

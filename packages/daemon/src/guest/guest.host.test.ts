@@ -246,6 +246,12 @@ describe("a running guest", () => {
     expect(await session.exit).toEqual({ code: 4 });
   });
 
+  it("runs many programs at once", async () => {
+    const words = Array.from({ length: 30 }, (_, index) => `${index}`);
+    const outputs = await Promise.all(words.map(async (word) => (await run({ command: ["echo", word] })).stdout));
+    expect(outputs).toEqual(words.map((word) => `${word}\n`));
+  });
+
   it("does not hold what nobody reads, and ends a program with its session", async () => {
     const channel = await machine.hub.channel(id, soon());
     const session = await channel.exec(ExecRequest.parse({ command: ["yes"] }), soon());
