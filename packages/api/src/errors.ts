@@ -93,7 +93,7 @@ export const errorCatalogue = {
   body_too_large: {
     status: 413,
     title: "The request body is too large",
-    hint: "Send less; the limit is in the detail.",
+    hint: "Send less: at most 1 MiB of JSON.",
   },
   unsupported_media_type: {
     status: 415,

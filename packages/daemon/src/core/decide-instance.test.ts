@@ -138,7 +138,8 @@ describe("what is next for an instance", () => {
       () => next(run, { ready: false, exit: { code: 3 } }, healthy, "start-machine"),
     ],
     ["a stopped one is done", "done", () => next(stop, {}, off)],
-    ["a delete stops, destroys, then deletes the disks", "stop-guest", () => next(remove, {}, healthy)],
+    ["a delete refuses what runs", "instance_running (kept)", () => next(remove, {}, healthy)],
+    ["unless it is forced: then the power is cut", "power-off", () => next({ ...remove, force: true }, {}, healthy)],
     ["the machine goes before its disks", "destroy-machine", () => next(remove, {}, off)],
     ["the disks go last", "delete-disks", () => next(remove, { made: false }, off)],
     ["nothing left is done", "done", () => next(remove, { made: false, disks: false, folder: false }, off)],
@@ -193,14 +194,7 @@ function everyState(): ObservedInstance[] {
 }
 
 describe("convergence", () => {
-  const wishes = [
-    make,
-    { ...make, restartGeneration: 1 },
-    stop,
-    { ...stop, force: true },
-    remove,
-    { ...remove, force: true },
-  ];
+  const wishes = [make, { ...make, restartGeneration: 1 }, stop, { ...stop, force: true }, { ...remove, force: true }];
 
   it("reaches every wish from every state in at most ten steps, and then has nothing left to do", () => {
     for (const wish of wishes) {

@@ -80,18 +80,18 @@ export function decideInstance(
   seen: ObservedInstance,
   finished: ReadonlySet<InstanceStepName>,
 ): InstanceDecision {
-  if (!wish.present) return decideAbsent(wish, seen, finished);
+  if (!wish.present) return decideAbsent(wish, seen);
   if (wish.power === "running") return decideRunning(wish, seen, finished);
   if (seen.power !== "stopped") return decidePowerOff(wish, seen, finished);
   return (wish.isNew ? decidePreparation(wish, seen) : undefined) ?? { done: true };
 }
 
-function decideAbsent(
-  wish: InstanceWish,
-  seen: ObservedInstance,
-  finished: ReadonlySet<InstanceStepName>,
-): InstanceDecision {
-  if (seen.power !== "stopped") return decidePowerOff(wish, seen, finished);
+/** What runs is deleted by force only: it may have been started since the delete was asked for. */
+function decideAbsent(wish: InstanceWish, seen: ObservedInstance): InstanceDecision {
+  if (seen.power !== "stopped") {
+    if (wish.force) return { run: "power-off" };
+    return { fail: new BerthError("instance_running", "It runs by now."), keep: true };
+  }
   if (seen.made) return { run: "destroy-machine" };
   if (seen.folder) return { run: "delete-disks" };
   return { done: true };

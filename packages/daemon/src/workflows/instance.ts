@@ -80,8 +80,7 @@ function wishOf(verb: Verb, operation: Claimed): InstanceWish {
     power,
     isNew: verb === "create",
     restartGeneration,
-    // What is being deleted need not be asked to end well.
-    force: verb === "delete" || force,
+    force,
   };
 }
 
@@ -136,5 +135,7 @@ function settledStatus(verb: Verb, operation: Claimed, instance: Instance, outco
       ? { ...off, phase: "stopped", reason: "" }
       : { ...off, phase: "unknown", reason: "just cancelled" };
   }
+  // What could not be deleted is as it was: the controller looks at once.
+  if (verb === "delete") return { ...off, phase: "unknown", reason: outcome.error.message };
   return { ...off, phase: "failed", reason: outcome.error.message };
 }
