@@ -143,7 +143,7 @@ describe("a running guest", () => {
     trap 'echo ended; exit 5' TERM
     id; pwd; env; echo to-stderr > /dev/stderr
     httpd -f -p 127.0.0.1:8080 & first=$!
-    while [ ! -e /work/go ]; do sleep 0.1; done
+    while [ ! -e /job/go ]; do sleep 0.1; done
     kill $first; wait $first
     httpd -f -p 8080 &
     while :; do sleep 0.1; done`;
@@ -153,7 +153,7 @@ describe("a running guest", () => {
     machine = new Machine(folder);
     await machine.boot(
       await makeDisk(folder),
-      { ...base, argv: ["sh", "-c", script], user: "app", workingDir: "/work" },
+      { ...base, argv: ["sh", "-c", script], user: "app", workingDir: "/job" },
       [8080],
     );
     await machine.hub.waitFor(id, ({ reason }) => reason.includes("127.0.0.1"), soon());
@@ -175,7 +175,7 @@ describe("a running guest", () => {
   });
 
   it("becomes ready by observation", async () => {
-    await run({ command: ["touch", "/work/go"], user: "root" });
+    await run({ command: ["touch", "/job/go"], user: "root" });
     const seen = await machine.hub.waitFor(id, ({ ready }) => ready, soon());
     expect(seen).toMatchObject({ ready: true, reason: "", listening: [8080] });
   });
@@ -183,7 +183,7 @@ describe("a running guest", () => {
   it("runs the process as its user, in its folder, with its environment, its words on the console", async () => {
     const words = (await machine.log("console")).split("\n");
     expect(words).toEqual(
-      expect.arrayContaining(["uid=1000(app) gid=1000(app) groups=1000(app),2000(extra)", "/work", "COLOUR=blue"]),
+      expect.arrayContaining(["uid=1000(app) gid=1000(app) groups=1000(app),2000(extra)", "/job", "COLOUR=blue"]),
     );
     expect(words).toEqual(expect.arrayContaining(["HOME=/home/app", "to-stderr"]));
   });
@@ -199,7 +199,7 @@ describe("a running guest", () => {
       stdout: "uid=7 gid=2000(extra) groups=2000(extra)\n",
     });
     expect(await run({ command: ["sh", "-c", "echo $COLOUR $SIZE; pwd"], env: { SIZE: "big" } })).toMatchObject({
-      stdout: "blue big\n/work\n",
+      stdout: "blue big\n/job\n",
     });
     expect(await run({ command: ["sh", "-c", "kill -9 $$"] })).toMatchObject({ code: 137 });
   });
@@ -270,11 +270,11 @@ describe("a running guest", () => {
     const archive = pack();
     archive.entry({ name: "in/a.txt", mode: 0o640, uid: 1000, gid: 2000 }, "hello");
     archive.finalize();
-    await channel.writeTar("/work", Readable.from(archive), soon());
-    expect((await run({ command: ["stat", "-c", "%U %G %a", "/work/in/a.txt"] })).stdout).toBe("app extra 640\n");
+    await channel.writeTar("/job", Readable.from(archive), soon());
+    expect((await run({ command: ["stat", "-c", "%U %G %a", "/job/in/a.txt"] })).stdout).toBe("app extra 640\n");
 
     const entries: [string, number | undefined, string][] = [];
-    const reader = (await channel.readTar("/work/in", soon())).pipe(extract());
+    const reader = (await channel.readTar("/job/in", soon())).pipe(extract());
     for await (const entry of reader) entries.push([entry.header.name, entry.header.uid, await text(entry)]);
     expect(entries).toEqual(expect.arrayContaining([["in/a.txt", 1000, "hello"]]));
 
@@ -283,7 +283,7 @@ describe("a running guest", () => {
     expect(passwd.toString()).toContain("app:x:1000");
     await expect(channel.readTar("/none", soon())).rejects.toMatchObject({ code: "not_found" });
     await expect(channel.writeTar("/none", Readable.from([]), soon())).rejects.toMatchObject({ code: "not_found" });
-    await expect(channel.writeTar("/work", Readable.from([randomBytes(2000)]), soon())).rejects.toMatchObject({
+    await expect(channel.writeTar("/job", Readable.from([randomBytes(2000)]), soon())).rejects.toMatchObject({
       code: "invalid_request",
     });
   });
