@@ -165,6 +165,11 @@ export const errorCatalogue = {
     title: "The instance did not become ready in time",
     hint: "See berth logs; a published port that nothing listens on keeps it from being ready.",
   },
+  memory_unusable: {
+    status: 422,
+    title: "The saved memory cannot be gone on from",
+    hint: "It is damaged, cut short, or of another hypervisor or kit. Launch with --cold, or start the instance from its disk.",
+  },
   disk_missing: {
     status: 422,
     title: "A disk of the instance is gone",

@@ -1,6 +1,6 @@
 import type { Duplex, Readable } from "node:stream";
 import type { DriverAbilities } from "@berth/api";
-import type { DiskDescription, HostUser, KitDescription, NicDescription } from "../core/descriptions.ts";
+import type { DiskDescription, HostUser, KitDescription, NicDescription, PortForward } from "../core/descriptions.ts";
 
 /** Who made an object in a hypervisor or cloud: enough to find it again when its handle was never saved, and to leave everyone else's alone. */
 export interface OwnerMark {
@@ -30,6 +30,61 @@ export interface CreateInputs {
   readonly user: HostUser | null;
   /** A program and arguments put before the hypervisor's own: the namespace and rules it lives in. Empty for none. */
   readonly launcher: readonly string[];
+}
+
+/**
+ * The memory of one machine at one moment, in a folder of its own (docs/adr/memory-images.md). It fits any machine with the same CPUs, memory, number of disks and
+ * interfaces, hypervisor and kit.
+ */
+export interface MemorySource {
+  /** The folder that `saveMemory` filled. */
+  readonly folder: string;
+  /**
+   * `shared`: many machines begin from it, now and later, and none may change it (templates, snapshots, forks). `own`: this one machine goes on from it and nobody
+   * else ever does; the caller removes the folder once the machine has gone on.
+   */
+  readonly use: "shared" | "own";
+}
+
+/** How a machine is powered on. */
+export interface StartRequest {
+  /**
+   * The memory it goes on from; it boots when not given. Rejects with BerthError `memory_unusable`, and leaves nothing running, when that is damaged, cut short or of
+   * another machine. Its guest holds its programs until it is told who it is.
+   */
+  readonly memory?: MemorySource;
+  /** Stay paused until `start` is called again without it. */
+  readonly paused?: boolean;
+}
+
+/** A disk whose present file is to become the backing of a newer one, from this moment on. */
+export interface DiskSwitch {
+  /** The name among `CreateInputs.disks`. */
+  readonly disk: string;
+  /** An empty overlay over the disk's present file, which the hypervisor's user may write to. */
+  readonly overlayPath: string;
+}
+
+/** What `saveMemory` is asked. */
+export interface SaveMemoryRequest {
+  /** Where the memory image is put. It appears there whole or not at all; one that is there already is replaced. */
+  readonly folder: string;
+  /** Who may read it beside the daemon: `own`, the hypervisor's user, so that the machine can go on from it; `shared`, nobody. */
+  readonly use: MemorySource["use"];
+  /** Disks that are switched in the same pause. */
+  readonly switches: readonly DiskSwitch[];
+  /** What the machine does afterwards. `off` powers it off once all is on disk. */
+  readonly then: "resume" | "off";
+  /**
+   * Called once, when nearly everything is copied and right before the vCPUs are stopped: the guest holds its programs meanwhile. When it rejects, the machine goes on as
+   * if nothing had been asked.
+   */
+  readonly beforePause: () => Promise<void>;
+}
+
+/** How long vCPUs stood still, by the hypervisor's own events, in milliseconds. */
+export interface Paused {
+  readonly pausedMs: number;
 }
 
 /** What the driver sees of one instance now. `handle` is null for one it does not have. */
@@ -64,8 +119,15 @@ export interface Driver {
   probe(signal: AbortSignal): Promise<DriverHealth>;
   /** Makes the instance, stopped. The same call for the same owner returns the existing one's handle and changes nothing. */
   create(inputs: CreateInputs): Promise<Handle>;
-  /** Powers it on. Resolves when it already runs. Rejects with BerthError `port_taken`, `not_enough_resources` or `host_program_failed`. */
-  start(handle: Handle, signal: AbortSignal): Promise<void>;
+  /**
+   * Powers it on, or lets a paused one go on. Resolves when it already runs. Rejects with BerthError `port_taken`, `not_enough_resources`, `host_program_failed` or
+   * `memory_unusable`.
+   */
+  start(handle: Handle, signal: AbortSignal, request?: StartRequest): Promise<void>;
+  /**
+   * Writes down anew what it is made of; the owner stays the same. It holds from the next start on. Resolves when it is so already.
+   */
+  configure(handle: Handle, inputs: CreateInputs): Promise<void>;
   /** Cuts the power. Resolves when it is already off, and only when it is really gone. */
   powerOff(handle: Handle): Promise<void>;
   /** Asks the guest's firmware to shut down (ACPI); resolves once asked. The channel's own stop is nicer where there is one. */
@@ -78,6 +140,25 @@ export interface Driver {
   find(owner: OwnerMark): Promise<Handle | undefined>;
   /** All instances of this installation that the location has: for finding orphans. */
   list(installationId: string): Promise<readonly { readonly owner: OwnerMark; readonly handle: Handle }[]>;
+  /**
+   * Names all that a memory image depends on at this location beside sizes and counts: hypervisor, machine type, kit. Another answer: older images no longer fit.
+   */
+  memoryBuild?(inputs: Pick<CreateInputs, "kit">): Promise<string>;
+  /**
+   * Saves the memory of a running machine. It keeps running while most of it is copied. Whatever fails, the machine runs on as before. Called again after a crash
+   * it looks first: disks that are switched already stay so.
+   */
+  saveMemory?(handle: Handle, request: SaveMemoryRequest, signal: AbortSignal): Promise<Paused>;
+  /** Switches the disks of a running machine, all at one moment. Those that are switched already stay so. */
+  switchDisks?(handle: Handle, switches: readonly DiskSwitch[], signal: AbortSignal): Promise<void>;
+  /** The file that each of a running machine's disks is written to now, by the disk's name. */
+  activeDisks?(handle: Handle): Promise<Readonly<Record<string, string>>>;
+  /** Grows a disk of a running machine; its guest sees that at once. */
+  growDisk?(handle: Handle, disk: string, sizeMib: number): Promise<void>;
+  /** Makes a running machine publish exactly these ports. Rejects with `port_taken`, and then publishes what it did before. */
+  publish?(handle: Handle, forwards: readonly PortForward[]): Promise<void>;
+  /** How many connections to published ports are open in a running machine. */
+  openConnections?(handle: Handle): Promise<number>;
   /** Opens a stream into the running guest. Each port takes one client at a time. */
   openPort?(handle: Handle, port: GuestPort, signal: AbortSignal): Promise<Duplex>;
   /** What was written to the console, kept on disk within bounds without the daemon's help. */

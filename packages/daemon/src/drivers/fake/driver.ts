@@ -145,6 +145,15 @@ export function fakeDriver(options: FakeDriverOptions): Driver {
       await settle();
     },
 
+    async configure(handle, inputs) {
+      const found = await enterById(handle);
+      if (!found) throw new BerthError("host_program_failed", "The fake hypervisor has no such machine.");
+      const { id } = found.record;
+      const knobs = { ...found.record.knobs, ...knobsOfLabels(inputs.labels ?? {}) };
+      await world.change(id, (record) => record && { ...newRecord(id, inputs, knobs), run: record.run });
+      await settle();
+    },
+
     powerOff: (handle) => powerOff(handle, "power-off-error"),
 
     async pressPowerButton(handle) {

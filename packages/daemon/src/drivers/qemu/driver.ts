@@ -82,6 +82,8 @@ export function qemuDriver(options: QemuDriverOptions): Driver {
         await machine.start({ qemu, accelerator: await acceleratorOf(verdict.kind), signal });
       }),
 
+    configure: (handle, inputs) => withMachine(handle, (machine) => machine.create(inputs)),
+
     powerOff: (handle) => withMachine(handle, (machine) => machine.powerOff()),
 
     pressPowerButton: (handle) =>

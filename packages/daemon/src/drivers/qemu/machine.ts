@@ -81,7 +81,7 @@ export class Machine {
     return text === undefined ? undefined : RunRecord.parse(JSON.parse(text));
   }
 
-  /** Writes down what it is made of, with its folders; its record comes last, so that it exists wholly or not at all. */
+  /** Writes down what it is made of, at first or anew, with its folders; its record comes last, so that it exists wholly or not at all. */
   async create(inputs: CreateInputs): Promise<void> {
     const { files } = this.#host;
     await files.makeDirectory(this.paths.folder, { mode: inputs.user ? 0o711 : 0o700 });
