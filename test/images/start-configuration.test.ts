@@ -1,7 +1,7 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Image } from "@berth/api";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { type Berthd, startBerthd } from "../support/berthd.ts";
 import { whoRunsBerthd } from "../support/ordinary-user.ts";
 import { berthOf, type RunBerth } from "../support/run-berth.ts";
@@ -36,6 +36,17 @@ describe.each(whoRunsBerthd)("berthd as $who", ({ ordinaryUser }) => {
     ]);
     return { ...instance, said: (await new Response(log).text()).split("\n") };
   };
+
+  /** The same of one that publishes no port and so is ready before it has said all it says at first. */
+  const lookOnceSaid = (name: string) =>
+    vi.waitFor(
+      async () => {
+        const seen = await look(name);
+        expect(seen.said).toContainEqual(expect.stringMatching(/^terminal /));
+        return seen;
+      },
+      { timeout: 60_000, interval: 50 },
+    );
 
   describe("busybox with a program linked with musl", () => {
     beforeAll(async () => {
@@ -143,7 +154,7 @@ describe.each(whoRunsBerthd)("berthd as $who", ({ ordinaryUser }) => {
 
     test("runs another entrypoint instead, without the image's CMD, and with a terminal when asked", async () => {
       await cli.berth("launch", "musl", "--name", "other", "-t", "--entrypoint", "/bin/probe", "--memory", "128M");
-      const { said } = await look("other");
+      const { said } = await lookOnceSaid("other");
       const lines = said.map((line) => line.trimEnd());
       expect(lines.filter((line) => line.startsWith("argument "))).toEqual([]);
       expect(lines).toContain("terminal yes");
@@ -154,7 +165,7 @@ describe.each(whoRunsBerthd)("berthd as $who", ({ ordinaryUser }) => {
   test("a program linked with glibc, without a shell, runs as numbers in a folder made for it", async () => {
     await cli.berth("image", "build", "-t", "glibc", made.glibc);
     await cli.berth("launch", "glibc", "--name", "glibc", "--memory", "128M", "--", "given");
-    const { said } = await look("glibc");
+    const { said } = await lookOnceSaid("glibc");
     expect(said).toEqual(
       expect.arrayContaining([
         "argument given",

@@ -10,6 +10,9 @@
 #include "loop.h"
 #include "ports.h"
 
+// What a pipe holds at most, and how much of it is copied at a time.
+enum { PIPE_BYTES = 64 << 10, PORTION = 8 << 10 };
+
 static void on_output(uint32_t events);
 static struct watch output = {-1, on_output};
 static int console = -1;
@@ -35,7 +38,7 @@ static void write_whole(const char *bytes, size_t count) {
 
 // One portion; false when there is nothing more for now.
 static int copy(void) {
-  char bytes[8192];
+  char bytes[PORTION];
   ssize_t got = read(output.fd, bytes, sizeof bytes);
   if (got > 0) write_whole(bytes, (size_t)got);
   return got > 0;
@@ -52,6 +55,12 @@ void console_pump(int from) {
   if (from < 0) return;
   output.fd = from;
   loop_add(&output, EPOLLIN);
+}
+
+void console_catch_up(void) {
+  for (size_t at = 0; at < PIPE_BYTES / PORTION && output.fd >= 0 && copy(); at++) {
+  }
+  if (console >= 0) tcdrain(console);
 }
 
 void console_finish(void) {

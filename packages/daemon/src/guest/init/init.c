@@ -124,6 +124,8 @@ static void on_watch_timer(uint32_t events) {
   if (all_listen()) {
     state.ready = true;
     state.reason = "";
+    // Who hears that it is ready finds in its log what it wrote before.
+    console_catch_up();
     control_send(fact("ready"));
     return;
   }
