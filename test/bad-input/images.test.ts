@@ -4,12 +4,12 @@ import { text } from "node:stream/consumers";
 import { gzipSync } from "node:zlib";
 import type { ErrorCode } from "@berth/api";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
+import { type TarItem, writeTar } from "../../packages/daemon/src/core/testing/tar-writer.ts";
 import {
   digestOf,
   type FakeRegistry,
   startFakeRegistry,
 } from "../../packages/daemon/src/images/testing/fake-registry.ts";
-import { type TarItem, writeTar } from "../../packages/daemon/src/images/testing/tar-writer.ts";
 import { audit } from "../faults/audit.ts";
 import { type Berthd, startBerthd } from "../support/berthd.ts";
 import { freePort } from "../support/ports.ts";

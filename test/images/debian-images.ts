@@ -1,6 +1,6 @@
 import { join } from "node:path";
+import { type TarItem, writeTar } from "../../packages/daemon/src/core/testing/tar-writer.ts";
 import type { Host } from "../../packages/daemon/src/host/host.ts";
-import { type TarItem, writeTar } from "../../packages/daemon/src/images/testing/tar-writer.ts";
 import { createOciLayout } from "../support/oci-layout.ts";
 
 /** Debian made by mmdebstrap, with three of its services, and what the tests look at it with. */

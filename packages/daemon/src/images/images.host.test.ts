@@ -4,11 +4,11 @@ import { join } from "node:path";
 import { gzipSync, zstdCompressSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { scratchDirectory } from "../../../../test/support/scratch.ts";
+import { type TarItem, writeTar } from "../core/testing/tar-writer.ts";
 import { localHost } from "../host/local.ts";
 import { createImages, type ImagesOptions } from "./images.ts";
 import { digestOf, type FakeRegistry, startFakeRegistry } from "./testing/fake-registry.ts";
 import { checkFileSystem, readBack } from "./testing/read-back.ts";
-import { type TarItem, writeTar } from "./testing/tar-writer.ts";
 import { testWork } from "./testing/work.ts";
 
 const host = localHost();

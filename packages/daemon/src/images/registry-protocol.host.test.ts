@@ -1,12 +1,12 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { scratchDirectory } from "../../../../test/support/scratch.ts";
+import { writeTar } from "../core/testing/tar-writer.ts";
 import { createBlobCache } from "./blobs.ts";
 import { createOutbound } from "./outbound.ts";
 import { parseReference } from "./reference.ts";
 import { createRegistry, parseChallenge, type RegistryOptions } from "./registry.ts";
 import { digestOf, type FakeRegistry, startFakeRegistry } from "./testing/fake-registry.ts";
-import { writeTar } from "./testing/tar-writer.ts";
 
 let server: FakeRegistry;
 beforeEach(async () => {

@@ -2,11 +2,11 @@ import { chmod, chown, copyFile, mkdir, readdir, readFile, symlink, writeFile } 
 import { dirname, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { scratchDirectory } from "../../../../../test/support/scratch.ts";
+import { writeTar } from "../../core/testing/tar-writer.ts";
 import { localHost } from "../../host/local.ts";
 import { createImages, type Images } from "../images.ts";
 import { type FakeRegistry, startFakeRegistry } from "../testing/fake-registry.ts";
 import { readBack } from "../testing/read-back.ts";
-import { writeTar } from "../testing/tar-writer.ts";
 import { testWork } from "../testing/work.ts";
 
 const host = localHost();

@@ -1,11 +1,12 @@
 import { BerthError } from "@berth/api";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { type TarItem, writeTar } from "../testing/tar-writer.ts";
+import { type ByteSource, readTar, type TarEntry } from "../../core/tar.ts";
+import { type TarItem, writeTar } from "../../core/testing/tar-writer.ts";
 import { type MergeLimits, mergeLayers } from "./merge.ts";
-import { type ByteSource, readTar, type TarEntry } from "./tar.ts";
 import type { DirectoryNode, TreeNode } from "./tree.ts";
 
+const refuse = (why: string) => new BerthError("unsafe_image", why);
 const limits: MergeLimits = { maxEntries: 1000, maxBytes: 1_000_000 };
 
 function source(bytes: Buffer): ByteSource {
@@ -20,7 +21,7 @@ function merge(
   return mergeLayers(
     layers.map((items, index) => ({
       name: `layer${index}`,
-      entries: readTar(source(writeTar(items)), `layer${index}`),
+      entries: readTar(source(writeTar(items)), refuse),
     })),
     bounds,
     log,
@@ -142,7 +143,7 @@ describe("mergeLayers", () => {
 
   test("attributes, which are held in memory, are bounded too", () => {
     const heavy = new Map([["user.a", Buffer.alloc(1024 * 1024)]]);
-    const [sample] = readTar(source(writeTar([file("f")])), "layer0");
+    const [sample] = readTar(source(writeTar([file("f")])), refuse);
     const entries = (count: number) =>
       Array.from({ length: count }, (_unused, index) => ({ ...sample, path: `f${index}`, xattrs: heavy }) as TarEntry);
     expect(() => mergeLayers([{ name: "layer0", entries: entries(64) }], limits, () => {})).toThrow(/attributes/);

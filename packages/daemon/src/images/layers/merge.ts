@@ -1,5 +1,5 @@
 import { BerthError } from "@berth/api";
-import { type ByteString, display, type TarEntry } from "./tar.ts";
+import { type ByteString, display, type TarEntry } from "../../core/tar.ts";
 import type { DirectoryNode, LeafNode, TreeNode } from "./tree.ts";
 
 export interface MergeLimits {

@@ -1,4 +1,4 @@
-import type { ByteString, Time } from "./tar.ts";
+import type { ByteString, Time } from "../../core/tar.ts";
 
 /** Where a file's bytes are: in which layer's archive, from where, how many. */
 export interface Content {

@@ -2,9 +2,9 @@ import { once } from "node:events";
 import { closeSync, fstatSync, openSync } from "node:fs";
 import { parentPort, workerData } from "node:worker_threads";
 import { BerthError, type ErrorCode } from "@berth/api";
+import { type ByteSource, readTar } from "../../core/tar.ts";
 import { type DecompressLimits, decompressLayer } from "../layers/decompress.ts";
 import { type MergeLimits, mergeLayers } from "../layers/merge.ts";
-import { type ByteSource, readTar } from "../layers/tar.ts";
 import { planLayout } from "./layout.ts";
 import { populate, readFully } from "./populate.ts";
 
@@ -69,7 +69,8 @@ async function build({ layers, imagePath, limits }: BuildInput): Promise<void> {
     const sources = files.map(byteSource);
     const entries = sources.map((source, index) => {
       const name = layers[index]?.digest ?? "";
-      return { name, entries: readTar(source, name) };
+      const refuse = (why: string) => new BerthError("unsafe_image", `Layer ${name} is ${why}.`);
+      return { name, entries: readTar(source, refuse) };
     });
     const log = (line: string) => say({ type: "log", line });
     const layout = planLayout(mergeLayers(entries, limits, log), log);

@@ -1,6 +1,6 @@
 import { BerthError } from "@berth/api";
+import { type ByteString, display } from "../../core/tar.ts";
 import { sortedChildren, walkTree } from "../layers/merge.ts";
-import { type ByteString, display } from "../layers/tar.ts";
 import type { DirectoryNode, TreeNode } from "../layers/tree.ts";
 import { canStoreXattr, type EncodedXattrs, encodeXattrs } from "./xattrs.ts";
 

@@ -1,5 +1,5 @@
 import { fsyncSync, readSync, writeSync } from "node:fs";
-import type { ByteSource, ByteString, Time } from "../layers/tar.ts";
+import type { ByteSource, ByteString, Time } from "../../core/tar.ts";
 import type { FileNode, TreeNode } from "../layers/tree.ts";
 import { Bitmap, type Run } from "./allocator.ts";
 import {

@@ -1,4 +1,4 @@
-import type { ByteString } from "../layers/tar.ts";
+import type { ByteString } from "../../core/tar.ts";
 
 /** How ext4 shortens attribute names (kernel: Documentation/filesystems/ext4, "Extended Attributes"). */
 const prefixes: readonly (readonly [prefix: ByteString, index: number])[] = [

@@ -1,13 +1,15 @@
 import { BerthError } from "@berth/api";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { type TarItem, writeTar } from "../testing/tar-writer.ts";
 import { type ByteSource, readTar } from "./tar.ts";
+import { tarEnd, tarHeader, tarPadding } from "./tar-header.ts";
+import { type TarItem, writeTar } from "./testing/tar-writer.ts";
 
 function source(bytes: Buffer): ByteSource {
   return { size: bytes.length, read: (buffer, position) => bytes.copy(buffer, 0, position) };
 }
-const read = (bytes: Buffer) => [...readTar(source(bytes), "sha256:layer")];
+const refuse = (why: string) => new BerthError("unsafe_image", `It is ${why}.`);
+const read = (bytes: Buffer) => [...readTar(source(bytes), refuse)];
 
 describe("readTar", () => {
   test("reads what is written, binary attributes and names included", () => {
@@ -56,10 +58,11 @@ describe("readTar", () => {
       "a pax record that lies about its length",
       writeTar([{ path: "p", type: "x", content: "99 path=b\n" }, { path: "a" }]),
     ],
+    ["extended headers without end", writeTar(Array.from({ length: 200 }, () => ({ path: "g", type: "g" })))],
     ["a pax size beyond the archive", writeTar([{ path: "a", pax: { size: "99999999" } }])],
   ])("%s is refused", (_what, bytes) => {
     expect(() => read(bytes)).toThrow(BerthError);
-    expect(() => read(bytes)).toThrow(/Layer sha256:layer/);
+    expect(() => read(bytes)).toThrow(/^It is not a sound tar archive: /);
   });
 
   test("a changed header is noticed", () => {
@@ -81,5 +84,23 @@ describe("readTar", () => {
         }
       }),
     );
+  });
+});
+
+describe("tarHeader", () => {
+  test("is read back, whatever the size", () => {
+    for (const size of [0, 1, 511, 512, 8 * 2 ** 30 - 1, 8 * 2 ** 30, 2 ** 52]) {
+      const header = tarHeader({ path: "disks/root.qcow2", size, mtimeSeconds: 1_700_000_000 });
+      const all: ByteSource = { size: 2 ** 53 - 1, read: (buffer, position) => header.copy(buffer, 0, position) };
+      const [entry] = readTar(all, refuse);
+      expect(entry).toMatchObject({ path: "disks/root.qcow2", kind: "file", mode: 0o600, uid: 0, size, offset: 512 });
+      expect(entry?.mtime.seconds).toBe(1_700_000_000);
+      expect((512 + size + tarPadding(size)) % 512).toBe(0);
+    }
+  });
+
+  test("has a name of at most 100 bytes", () => {
+    expect(() => tarHeader({ path: "x".repeat(101), size: 0, mtimeSeconds: 0 })).toThrow("100 bytes");
+    expect(tarEnd.equals(Buffer.alloc(1024))).toBe(true);
   });
 });

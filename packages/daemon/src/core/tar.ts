@@ -1,4 +1,4 @@
-import { BerthError } from "@berth/api";
+import type { BerthError } from "@berth/api";
 
 /**
  * Names, link targets and attribute names are byte strings: one character for each byte (latin1). A file name on Linux is bytes, not text,
@@ -61,18 +61,21 @@ const kinds: Readonly<Record<string, TarKind>> = {
   "6": "fifo",
 };
 
+/** Extended headers that may stand before one entry: a sound archive has four at most, and reading any number would take for ever. */
+const maxHeadersInARow = 100;
+
 /**
  * The entries of a tar archive (POSIX.1-2001 pax, ustar, GNU and v7), in their order, without reading their contents.
- * Throws BerthError `unsafe_image` for an archive that is damaged, and for sparse entries, which no OCI layer should have.
+ * Throws what `refuse` makes of the reason for an archive that is damaged, and for sparse entries, which nobody should send.
  */
-export function* readTar(source: ByteSource, name: string): Generator<TarEntry> {
+export function* readTar(source: ByteSource, refuse: (why: string) => BerthError): Generator<TarEntry> {
   const block = Buffer.alloc(blockSize);
   const globals = new Map<ByteString, Buffer>();
   let locals = new Map<ByteString, Buffer>();
   let longName: ByteString | undefined;
   let longTarget: ByteString | undefined;
-  const damaged = (why: string): BerthError =>
-    new BerthError("unsafe_image", `Layer ${name} is not a sound tar archive: ${why}.`);
+  let headers = 0;
+  const damaged = (why: string): BerthError => refuse(`not a sound tar archive: ${why}`);
 
   for (let position = 0; ; ) {
     const got = source.read(block, position);
@@ -97,6 +100,8 @@ export function* readTar(source: ByteSource, name: string): Generator<TarEntry> 
     position = offset + Math.ceil(size / blockSize) * blockSize;
 
     if (isExtension) {
+      headers += 1;
+      if (headers > maxHeadersInARow) throw damaged(`more than ${maxHeadersInARow} extended headers at byte ${offset}`);
       if (size > maxExtendedHeader) throw damaged(`the extended header at byte ${offset} has ${size} bytes`);
       const content = Buffer.alloc(size);
       source.read(content, offset);
@@ -114,7 +119,7 @@ export function* readTar(source: ByteSource, name: string): Generator<TarEntry> 
 
     const path = text("path") ?? longName ?? ustarName(block);
     if (type === "S" || [...locals.keys()].some((key) => key.startsWith("GNU.sparse"))) {
-      throw damaged(`${display(path)} is a sparse entry, which OCI layers do not have`);
+      throw damaged(`${display(path)} is a sparse entry`);
     }
     if (kind === undefined) throw damaged(`${display(path)} has the unknown type ${JSON.stringify(type)}`);
     const xattrs = new Map<ByteString, Buffer>();
@@ -138,6 +143,7 @@ export function* readTar(source: ByteSource, name: string): Generator<TarEntry> 
       target: text("linkpath") ?? longTarget ?? untilNul(block, 157, 100),
       xattrs,
     };
+    headers = 0;
     locals = new Map();
     longName = undefined;
     longTarget = undefined;
