@@ -74,7 +74,7 @@ export interface SaveMemoryRequest {
   /** Disks that are switched in the same pause. */
   readonly switches: readonly DiskSwitch[];
   /** What the machine does afterwards. `off` powers it off once all is on disk. */
-  readonly then: "resume" | "off";
+  readonly afterwards: "resume" | "off";
   /**
    * Called once, when nearly everything is copied and right before the vCPUs are stopped: the guest holds its programs meanwhile. When it rejects, the machine goes on as
    * if nothing had been asked.
