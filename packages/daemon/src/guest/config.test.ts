@@ -1,6 +1,6 @@
 import type { StartConfig } from "@berth/api";
 import { describe, expect, it } from "vitest";
-import { processFrom, signalNumber } from "./config.ts";
+import { machineIdOf, processFrom, signalNumber } from "./config.ts";
 
 const image: StartConfig = {
   ...{ entrypoint: ["/entry"], cmd: ["serve", "-v"], env: ["PATH=/bin", "A=1"], user: "app", workingDir: "" },
@@ -36,6 +36,13 @@ describe("an instance's process", () => {
       "TERM=vt100",
     ]);
   });
+});
+
+it("gives each instance a machine-id of its own, always the same", () => {
+  const [one, other] = ["i-1", "i-2"].map(machineIdOf);
+  expect(one).toMatch(/^[0-9a-f]{32}$/);
+  expect(other).not.toBe(one);
+  expect(machineIdOf("i-1")).toBe(one);
 });
 
 describe("a signal", () => {

@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { constants } from "node:os";
 import { BerthError, type InstanceSpec, type StartConfig } from "@berth/api";
 
@@ -22,6 +23,8 @@ export interface GuestInterface {
 /** What a guest is told when it has booted, in one line (docs/guest-protocol.md). */
 export interface GuestConfig {
   readonly hostname: string;
+  /** 32 lower-case hex digits: what /etc/machine-id says. */
+  readonly machineId: string;
   readonly process: GuestProcess;
   /** TCP ports that must be listened on before the guest is ready. */
   readonly watchPorts: readonly number[];
@@ -32,6 +35,11 @@ export interface GuestConfig {
   readonly nowMs: number;
   /** 32 to 1024 random bytes as base64, never the same twice. */
   readonly seed: string;
+}
+
+/** The machine-id of an instance (machine-id(5)): the same at every boot, and no other instance's. It tells nobody the instance's id. */
+export function machineIdOf(instanceId: string): string {
+  return createHash("sha256").update(`machine-id\0${instanceId}`).digest("hex").slice(0, 32);
 }
 
 /** docker's PATH, for images that set none. */

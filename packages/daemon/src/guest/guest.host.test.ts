@@ -1,142 +1,23 @@
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
-import { mkdir, readFile, symlink, truncate, writeFile } from "node:fs/promises";
-import { connect, type Socket } from "node:net";
 import { join } from "node:path";
 import { Readable } from "node:stream";
 import { buffer, text } from "node:stream/consumers";
-import { ExecRequest, type ExecRequestInput } from "@berth/api";
+import { ExecRequest } from "@berth/api";
 import { extract, pack } from "tar-stream";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { scratchDirectory } from "../../../../test/support/scratch.ts";
 import { localHost } from "../host/local.ts";
 import { GuestChannel } from "./channel.ts";
-import type { GuestConfig, GuestProcess } from "./config.ts";
+import { type GuestProcess, machineIdOf } from "./config.ts";
 import { stateFromLog } from "./facts.ts";
-import { GuestHub } from "./hub.ts";
-import { createKeys, type InstanceKeys } from "./keys.ts";
-import { findKit } from "./kit/find-kit.ts";
+import { createKeys } from "./keys.ts";
+import { GuestMachine, makeGuestDisk, soon } from "./testing/guest-machine.ts";
 
 const host = localHost();
-const id = "i-00000000000000001";
-/** Long enough for a busy machine. */
-const soon = () => AbortSignal.timeout(60_000);
-const applets =
-  "cat date df echo env false grep head httpd id kill ln ls mkdir nc ps pwd sh sleep stat stty touch tty wc yes";
-
-/** A root file system of busybox, in an ext4 much smaller than its disk. */
-async function makeDisk(folder: string): Promise<string> {
-  const tree = join(folder, "tree");
-  await mkdir(join(tree, "bin"), { recursive: true });
-  await mkdir(join(tree, "etc"));
-  const busybox = (await host.find("busybox")) ?? "";
-  await writeFile(join(tree, "bin/busybox"), await readFile(busybox), { mode: 0o755 });
-  for (const applet of applets.split(" ")) await symlink("busybox", join(tree, "bin", applet));
-  await writeFile(join(tree, "etc/passwd"), "root:x:0:0::/root:/bin/sh\napp:x:1000:1000::/home/app:/bin/sh\n");
-  await writeFile(join(tree, "etc/group"), "root:x:0:\napp:x:1000:\nextra:x:2000:app\n");
-  await writeFile(join(tree, "etc/hosts"), "the image's own\n");
-  await symlink("../run/resolver/resolv.conf", join(tree, "etc/resolv.conf"));
-  await symlink("/etc", join(tree, "settings"));
-  await writeFile(join(tree, "not-executable"), "");
-  const disk = join(folder, "disk.img");
-  await host.run("mke2fs", ["-q", "-t", "ext4", "-d", tree, disk, "16M"]);
-  await truncate(disk, 1024 ** 3);
-  return disk;
-}
-
-/** One booted machine. */
-class Machine {
-  readonly hub = new GuestHub();
-  readonly keys: InstanceKeys = createKeys();
-  readonly sockets: Socket[] = [];
-  readonly #folder: string;
-  #running: ReturnType<typeof host.start> | undefined;
-
-  constructor(folder: string) {
-    this.#folder = folder;
-  }
-
-  async boot(disk: string, process: GuestProcess, watchPorts: number[] = []): Promise<void> {
-    const kit = await findKit(
-      host,
-      globalThis.process.env.BERTH_KIT_DIR ?? join(import.meta.dirname, "../../../../.tools/kit"),
-    );
-    if (!kit) throw new Error("The guest kit is not built: run npm test, or node tools/build-kit.ts");
-    const socket = (name: string) =>
-      `socket,id=${name},path=${join(this.#folder, name)},server=on,wait=off,logfile=${join(this.#folder, name)}.log`;
-    const { architecture } = await host.facts();
-    this.#running = host.start(
-      architecture === "arm64" ? "qemu-system-aarch64" : "qemu-system-x86_64",
-      [
-        ...["-M", architecture === "arm64" ? "virt" : "q35", "-accel", "tcg", "-m", "256", "-nodefaults", "-no-reboot"],
-        ...["-display", "none", "-kernel", kit.kernelPath, "-initrd", kit.initrdPath],
-        ...["-append", "quiet loglevel=3 console=ttyS0 console=hvc0 panic=-1"],
-        ...["-drive", `file=${disk},format=raw,if=virtio`, "-device", "virtio-serial-pci"],
-        ...["-chardev", socket("console"), "-device", "virtconsole,chardev=console"],
-        ...["-chardev", socket("control"), "-device", "virtconsole,chardev=control,name=berth.control"],
-        ...["-chardev", socket("channel"), "-device", "virtserialport,chardev=channel,name=berth.channel"],
-        ...[
-          "-netdev",
-          "user,id=net,restrict=on",
-          "-device",
-          "virtio-net-pci,netdev=net,mac=52:54:00:00:00:01,romfile=",
-        ],
-      ],
-      { timeoutMs: 110_000 },
-    );
-    this.#running.done.catch(() => {});
-    this.hub.attach(id, {
-      openPort: (port) => this.open(port),
-      keys: this.keys,
-      config: () => this.#config(process, watchPorts),
-    });
-  }
-
-  #config(process: GuestProcess, watchPorts: number[]): GuestConfig {
-    return {
-      hostname: "web",
-      process,
-      watchPorts,
-      interfaces: [{ mac: "52:54:00:00:00:01", address: "10.0.2.15/24", gateway: "10.0.2.2", dns: ["10.0.2.3"] }],
-      channel: { hostKey: this.keys.hostKey, clientPublicKey: this.keys.clientPublicKey },
-      nowMs: Date.now(),
-      seed: randomBytes(64).toString("base64"),
-    };
-  }
-
-  async open(port: string): Promise<Socket> {
-    const socket = connect(join(this.#folder, port));
-    await once(socket, "connect");
-    this.sockets.push(socket);
-    return socket;
-  }
-
-  log(port: string): Promise<string> {
-    return readFile(join(this.#folder, `${port}.log`), "utf8");
-  }
-
-  /** Resolves when the machine has powered itself off. */
-  async off(): Promise<void> {
-    await this.#running?.done;
-  }
-
-  end(): void {
-    this.hub.close();
-    const pid = this.#running?.pid;
-    if (pid) {
-      try {
-        process.kill(pid, "SIGKILL");
-      } catch {
-        // It has ended by itself.
-      }
-    }
-  }
-}
-
-const base: GuestProcess = { argv: [], env: ["PATH=/bin", "COLOUR=blue"], user: "", workingDir: "/", tty: false };
 
 describe("a running guest", () => {
-  let machine: Machine;
+  let machine: GuestMachine;
 
   /** Listens on loopback first and properly when told to; ends with 5 when asked to. */
   const script = `
@@ -150,33 +31,27 @@ describe("a running guest", () => {
 
   beforeAll(async () => {
     const folder = await scratchDirectory("guest");
-    machine = new Machine(folder);
-    await machine.boot(
-      await makeDisk(folder),
-      { ...base, argv: ["sh", "-c", script], user: "app", workingDir: "/job" },
-      [8080],
-    );
-    await machine.hub.waitFor(id, ({ reason }) => reason.includes("127.0.0.1"), soon());
+    machine = new GuestMachine(folder);
+    await machine.boot({
+      disk: await makeGuestDisk(folder),
+      process: { argv: ["sh", "-c", script], user: "app", workingDir: "/job" },
+      watchPorts: [8080],
+    });
+    await machine.waitFor(({ reason }) => reason.includes("127.0.0.1"));
   });
   afterAll(() => machine.end());
 
-  async function run(request: Partial<ExecRequestInput> & { command: string[] }, input = "") {
-    const channel = await machine.hub.channel(id, soon());
-    const session = await channel.exec(ExecRequest.parse({ ...request, stdin: input !== "" }), soon());
-    if (input) session.stdin.end(input);
-    const [stdout, stderr] = await Promise.all([text(session.stdout), session.stderr ? text(session.stderr) : ""]);
-    return { stdout, stderr, code: (await session.exit).code };
-  }
+  const run: GuestMachine["run"] = (request, input) => machine.run(request, input);
 
   it("is not ready while its port is open on loopback only, and says so", () => {
-    const seen = machine.hub.latest(id);
+    const seen = machine.hub.latest(machine.id);
     expect(seen).toMatchObject({ phase: "running", ready: false, listening: [], exit: null, failure: null });
     expect(seen?.reason).toBe("port 8080 is listened on at 127.0.0.1 only; it must listen on 0.0.0.0");
   });
 
   it("becomes ready by observation", async () => {
     await run({ command: ["touch", "/job/go"], user: "root" });
-    const seen = await machine.hub.waitFor(id, ({ ready }) => ready, soon());
+    const seen = await machine.waitFor(({ ready }) => ready);
     expect(seen).toMatchObject({ ready: true, reason: "", listening: [8080] });
   });
 
@@ -230,7 +105,7 @@ describe("a running guest", () => {
   });
 
   it("gives a terminal that has a name, a size and its signals", async () => {
-    const channel = await machine.hub.channel(id, soon());
+    const channel = await machine.hub.channel(machine.id, soon());
     const command = [
       "sh",
       "-c",
@@ -253,7 +128,7 @@ describe("a running guest", () => {
   });
 
   it("does not hold what nobody reads, and ends a program with its session", async () => {
-    const channel = await machine.hub.channel(id, soon());
+    const channel = await machine.hub.channel(machine.id, soon());
     const session = await channel.exec(ExecRequest.parse({ command: ["yes"] }), soon());
     // Others go on meanwhile, long enough to fill every window on the way.
     for (let time = 0; time < 5; time++) expect((await run({ command: ["echo", "on"] })).stdout).toBe("on\n");
@@ -266,7 +141,7 @@ describe("a running guest", () => {
   });
 
   it("moves files both ways with owners, and follows links within the image only", async () => {
-    const channel = await machine.hub.channel(id, soon());
+    const channel = await machine.hub.channel(machine.id, soon());
     const archive = pack();
     archive.entry({ name: "in/a.txt", mode: 0o640, uid: 1000, gid: 2000 }, "hello");
     archive.finalize();
@@ -289,8 +164,10 @@ describe("a running guest", () => {
   });
 
   it("lays its own files over the image's, which stay as they are", async () => {
-    const { stdout } = await run({ command: ["sh", "-c", "cat /etc/hosts /etc/resolv.conf /etc/hostname"] });
-    expect(stdout).toContain("10.0.2.15\tweb\nnameserver 10.0.2.3\nweb\n");
+    const { stdout } = await run({
+      command: ["sh", "-c", "cat /etc/hosts /etc/resolv.conf /etc/hostname /etc/machine-id"],
+    });
+    expect(stdout).toContain(`10.0.2.15\tweb\nnameserver 10.0.2.3\nweb\n${machineIdOf(machine.id)}\n`);
     expect(stdout).not.toContain("the image's own");
   });
 
@@ -301,7 +178,7 @@ describe("a running guest", () => {
   });
 
   it("survives a host that goes away in the middle, on both ports", async () => {
-    const channel = await machine.hub.channel(id, soon());
+    const channel = await machine.hub.channel(machine.id, soon());
     const session = await channel.exec(ExecRequest.parse({ command: ["yes"] }), soon());
     await once(session.stdout, "readable");
     for (const socket of machine.sockets.filter((socket) => !socket.destroyed)) {
@@ -310,15 +187,15 @@ describe("a running guest", () => {
     }
     await channel.closed;
     await expect(session.exit).rejects.toMatchObject({ code: "guest_unreachable" });
-    await machine.hub.waitFor(id, ({ connected }) => connected, soon());
+    await machine.waitFor(({ connected }) => connected);
     expect((await run({ command: ["echo", "again"] })).stdout).toBe("again\n");
     // The whole state comes with the next hello.
-    const seen = await machine.hub.waitFor(id, ({ listening }) => listening.length > 0, soon());
+    const seen = await machine.waitFor(({ listening }) => listening.length > 0);
     expect(seen).toMatchObject({ phase: "running", ready: true });
   });
 
   it("lets in only who has the instance's key, and the host talks only to its own guest", async () => {
-    (await machine.hub.channel(id, soon())).close();
+    (await machine.hub.channel(machine.id, soon())).close();
     const others = createKeys();
     const attempts = [
       { ...machine.keys, clientKey: others.clientKey },
@@ -334,32 +211,32 @@ describe("a running guest", () => {
   });
 
   it("is stopped by the stop signal, tells the exit code on disk too, and powers off", async () => {
-    await machine.hub.waitFor(id, ({ connected }) => connected, soon());
-    expect(machine.hub.stop(id, { signal: 15, timeoutMs: 60_000 })).toBe(true);
+    await machine.waitFor(({ connected }) => connected);
+    expect(machine.hub.stop(machine.id, { signal: 15, timeoutMs: 60_000 })).toBe(true);
     await machine.off();
     expect(stateFromLog((await machine.log("control")).split("\n"))).toMatchObject({
       phase: "exited",
       exit: { code: 5, signal: null },
     });
     expect(await machine.log("console")).toMatch(/ended\n$/);
-    await machine.hub.waitFor(id, ({ gone }) => gone, soon());
+    await machine.waitFor(({ gone }) => gone);
   });
 });
 
 describe("a guest's end", () => {
-  let machine: Machine;
+  let machine: GuestMachine;
   let folder: string;
 
   const boot = async (process: Partial<GuestProcess>) => {
     folder = await scratchDirectory("end");
-    machine = new Machine(folder);
-    await machine.boot(await makeDisk(folder), { ...base, ...process });
+    machine = new GuestMachine(folder);
+    await machine.boot({ disk: await makeGuestDisk(folder), process });
   };
   afterEach(() => machine.end());
 
   it("comes at once when the entrypoint does not exist", async () => {
     await boot({ argv: ["/app/server"] });
-    const seen = await machine.hub.waitFor(id, ({ failure }) => failure !== null, soon());
+    const seen = await machine.waitFor(({ failure }) => failure !== null);
     expect(seen.failure).toEqual({
       code: 127,
       reason: 'exec: "/app/server": stat /app/server: no such file or directory',
@@ -370,14 +247,14 @@ describe("a guest's end", () => {
 
   it("comes with the exit code of a process on the console, and does not wait for a signal nobody hears", async () => {
     await boot({ argv: ["sh", "-c", "tty; read line; echo got $line; exec sleep 1000"], tty: true });
-    await machine.hub.waitFor(id, ({ ready }) => ready, soon());
+    await machine.waitFor(({ ready }) => ready);
     const console = await machine.open("console");
     console.write("typed\n");
     while (!(await machine.log("console")).includes("got typed")) await once(console, "data");
     expect(await machine.log("console")).toContain("/dev/hvc0");
     // sleep has no handler, so as number 1 of its namespace it would never notice: the time limit is far beyond this test's.
-    machine.hub.stop(id, { signal: 15, timeoutMs: 3_600_000 });
-    const { exit } = await machine.hub.waitFor(id, ({ exit }) => exit !== null, soon());
+    machine.hub.stop(machine.id, { signal: 15, timeoutMs: 3_600_000 });
+    const { exit } = await machine.waitFor(({ exit }) => exit !== null);
     expect(exit).toEqual({ code: 137, signal: 9 });
     await machine.off();
     // The file system was left clean, and the image's own file was never touched.

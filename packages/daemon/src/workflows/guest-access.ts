@@ -2,7 +2,7 @@ import { randomBytes } from "node:crypto";
 import { join } from "node:path";
 import { BerthError, type Instance } from "@berth/api";
 import type { Driver, Handle } from "../drivers/driver.ts";
-import { type GuestConfig, processFrom } from "../guest/config.ts";
+import { type GuestConfig, machineIdOf, processFrom } from "../guest/config.ts";
 import { createKeys, formatKeys, type InstanceKeys, parseKeys } from "../guest/keys.ts";
 import { guestNetwork } from "../network/netdev.ts";
 import { readImage } from "../store/images.ts";
@@ -38,6 +38,7 @@ async function guestConfig({ store }: Services, id: string, keys: InstanceKeys):
   const { spec } = instance;
   return {
     hostname: instance.name,
+    machineId: machineIdOf(id),
     process: processFrom(image.startConfig, spec, instance.name),
     watchPorts: [...new Set(spec.ports.filter(({ protocol }) => protocol === "tcp").map(({ guestPort }) => guestPort))],
     interfaces: spec.interfaces.map((_, index) => ({ mac: macAddress(id, index), ...userInterface })),

@@ -50,6 +50,7 @@ static const char *interface_parse(json_t *json, struct interface *interface) {
 const char *config_parse(json_t *json, struct config *config) {
   memset(config, 0, sizeof *config);
   config->hostname = string_member(json, "hostname");
+  config->machine_id = string_member(json, "machineId");
   json_t *channel = json_object_get(json, "channel");
   config->host_key = string_member(channel, "hostKey");
   config->client_key = string_member(channel, "clientPublicKey");
@@ -57,6 +58,8 @@ const char *config_parse(json_t *json, struct config *config) {
   config->now_ms = json_integer_value(json_object_get(json, "nowMs"));
   if (!config->hostname || !config->host_key || !config->client_key || !config->seed)
     return "hostname, channel.hostKey, channel.clientPublicKey and seed must be strings";
+  if (!config->machine_id || strlen(config->machine_id) != 32 || strspn(config->machine_id, "0123456789abcdef") != 32)
+    return "machineId must be 32 lower-case hex digits";
 
   json_t *ports = json_object_get(json, "watchPorts"), *interfaces = json_object_get(json, "interfaces");
   if (!json_is_array(ports) || !json_is_array(interfaces)) return "watchPorts and interfaces must be lists";

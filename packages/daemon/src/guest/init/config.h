@@ -22,6 +22,7 @@ struct interface {
 
 struct config {
   char *hostname;
+  char *machine_id; // 32 hex digits
   struct program process;
   uint16_t *watch_ports;
   size_t watch_port_count;

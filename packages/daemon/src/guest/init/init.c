@@ -175,6 +175,7 @@ static void configure(json_t *command) {
   }
   port_states = calloc(config.watch_port_count + 1, 1);
   char *trouble = system_configure(&config);
+  if (!trouble) trouble = root_open();
   if (!trouble) trouble = root_grow();
   if (trouble) fail(126, trouble);
   remember_process(command);

@@ -20,7 +20,7 @@
 #include "system.h"
 #include "text.h"
 
-static const char *const overlays[] = {"hosts", "hostname", "resolv.conf"};
+static const char *const overlays[] = {"hosts", "hostname", "machine-id", "resolv.conf"};
 enum { OVERLAYS = sizeof overlays / sizeof *overlays };
 
 // Mounts of init that are carried into the process's root.

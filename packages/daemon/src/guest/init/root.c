@@ -22,8 +22,13 @@
 char *root_mount(void) {
   mkdir(ROOT, 0755);
   // Inode tables of a grown file system stay unwritten until they are used; their checksums make that safe and the disk stays sparse.
-  if (mount(DISK, ROOT, "ext4", MS_RELATIME, "noinit_itable") == 0) return NULL;
+  if (mount(DISK, ROOT, "ext4", MS_RDONLY | MS_RELATIME, "noinit_itable") == 0) return NULL;
   return text_format("cannot mount the root disk: %s", strerror(errno));
+}
+
+char *root_open(void) {
+  if (mount(NULL, ROOT, NULL, MS_REMOUNT | MS_RELATIME, NULL) == 0) return NULL;
+  return text_format("cannot write to the root disk: %s", strerror(errno));
 }
 
 // The file system's size by its superblock (1024 bytes in: blocks at 4 and 336, block size at 24).

@@ -2,8 +2,11 @@
 #pragma once
 #include <stdint.h>
 
-// Mounts the first virtio disk at /newroot. NULL when well, else what is wrong.
+// Mounts the first virtio disk at /newroot, read-only: a clean file system stays as it is, byte for byte. NULL when well, else what is wrong.
 char *root_mount(void);
+
+// Lets the root be written to from now on. NULL when well, else what is wrong.
+char *root_open(void);
 
 // Grows the file system to its disk, online. NULL when well or nothing to do, else what is wrong.
 char *root_grow(void);

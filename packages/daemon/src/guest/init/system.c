@@ -69,6 +69,7 @@ static char *write_overlays(const struct config *config) {
   char *problem = write_overlay("hosts", hosts);
   if (!problem) problem = write_overlay("resolv.conf", resolvers);
   if (!problem) problem = write_overlay("hostname", text_format("%s\n", config->hostname));
+  if (!problem) problem = write_overlay("machine-id", text_format("%s\n", config->machine_id));
   return problem;
 }
 
