@@ -12,7 +12,7 @@ import { finish } from "./support/fake-instances.ts";
 import { interleave, judge, median, ratio } from "./support/statistics.ts";
 
 const limit = 1.25;
-const rounds = 6;
+const rounds = 15;
 
 export default {
   name: "Cold launch",

@@ -14,7 +14,7 @@ import { judge, median, ratio } from "./support/statistics.ts";
 
 const firstLimit = 1.3;
 const secondLimit = 0.5;
-const rounds = 6;
+const rounds = 15;
 /** What the layers are made of: files that every Debian has, large and small. */
 const shared = ["usr/bin", "usr/lib/git-core", "usr/share/doc", "usr/share/perl", "usr/share/zoneinfo"];
 const tops = ["etc/default", "etc/init.d"];

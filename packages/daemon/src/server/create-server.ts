@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import type { IncomingHttpHeaders } from "node:http";
 import type { Readable } from "node:stream";
 import { isDeepStrictEqual } from "node:util";
 import { BerthError, type Route, type RouteName, routes } from "@berth/api";
@@ -173,20 +174,7 @@ function answerer(name: RouteName, route: Route, parts: Answering) {
     const project = projectOf(caller, query);
     if (!tuning.without.includes("authorization")) authorize(caller, route.action, route.resource, project);
 
-    let signal: AbortSignal | undefined;
-    const call = {
-      services,
-      scope: { caller, project },
-      params,
-      query,
-      body,
-      headers: request.headers,
-      get signal() {
-        signal ??= signalOf(reply, closing);
-        return signal;
-      },
-      header: (header: string, value: string) => void reply.header(header, value),
-    } satisfies Record<keyof Call, unknown>;
+    const call = new CallOf({ services, scope: { caller, project }, params, query, body }, request, reply, closing);
 
     if (route.kind === "websocket") {
       if (!upgrades.has(request)) {
@@ -217,6 +205,42 @@ function answerer(name: RouteName, route: Route, parts: Answering) {
     await logged(request, sendBytes(reply, route.status, type, result as Readable, call.signal));
     return reply;
   };
+}
+
+type Checked = Record<"services" | "scope" | "params" | "query" | "body", unknown>;
+
+/** A class, since an object with an accessor of its own is costly to make, and one is made for each request. */
+class CallOf implements Record<keyof Call, unknown> {
+  readonly services: unknown;
+  readonly scope: unknown;
+  readonly params: unknown;
+  readonly query: unknown;
+  readonly body: unknown;
+  readonly headers: IncomingHttpHeaders;
+  readonly #reply: FastifyReply;
+  readonly #closing: AbortSignal;
+  #signal: AbortSignal | undefined;
+
+  constructor(checked: Checked, request: FastifyRequest, reply: FastifyReply, closing: AbortSignal) {
+    this.services = checked.services;
+    this.scope = checked.scope;
+    this.params = checked.params;
+    this.query = checked.query;
+    this.body = checked.body;
+    this.headers = request.headers;
+    this.#reply = reply;
+    this.#closing = closing;
+  }
+
+  /** Made when it is asked for: most requests are answered without. */
+  get signal(): AbortSignal {
+    this.#signal ??= signalOf(this.#reply, this.#closing);
+    return this.#signal;
+  }
+
+  header(name: string, value: string): void {
+    this.#reply.header(name, value);
+  }
 }
 
 const texts = new WeakMap<object, string>();

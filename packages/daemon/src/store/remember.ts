@@ -6,10 +6,14 @@ const maxRemembered = 500;
  * to the store. The objects are shared and therefore frozen.
  */
 export function rememberByRow<Row extends { readonly id: string }, T>(read: (row: Row) => T): (row: Row) => T {
-  const known = new Map<string, { readonly row: Row; readonly object: T }>();
+  const known = new Map<string, { row: Row; readonly object: T }>();
   return (row) => {
     const before = known.get(row.id);
-    if (before && isSameRow(before.row, row)) return before.object;
+    if (before && isSameRow(before.row, row)) {
+      // The store may give this very row again, and then no column needs to be looked at.
+      before.row = row;
+      return before.object;
+    }
     const object = freeze(read(row));
     if (known.size >= maxRemembered) known.clear();
     known.set(row.id, { row, object });

@@ -107,26 +107,34 @@ function toKysely(statement: StatementSync, onRun?: () => void): SqliteStatement
  */
 class RememberedRows {
   readonly #prepare: (text: string) => SqliteStatement;
-  readonly #rows = new Map<string, unknown[]>();
+  /** By the query's text, which is the same string each time, then by its parameters: one key of both would be a long string to make for each read. */
+  readonly #rows = new Map<string, Map<string, unknown[]>>();
+  #count = 0;
 
   constructor(prepare: (text: string) => SqliteStatement) {
     this.#prepare = prepare;
   }
 
   read(text: string, parameters: readonly unknown[]): unknown[] {
-    // What hangs on the time is another answer each time.
-    if (text.includes("berth_now")) return this.#prepare(text).all(parameters);
-    const key = `${text}\0${parameters.join("\0")}`;
-    const known = this.#rows.get(key);
+    const key = parameters.join("\0");
+    const known = this.#rows.get(text)?.get(key);
     if (known) return known;
     const rows = this.#prepare(text).all(parameters);
-    if (this.#rows.size >= maxRemembered) this.forget();
-    this.#rows.set(key, rows);
+    // What hangs on the time is another answer each time.
+    if (!text.includes("berth_now")) this.#remember(text, key, rows);
     return rows;
+  }
+
+  #remember(text: string, key: string, rows: unknown[]): void {
+    if (this.#count >= maxRemembered) this.forget();
+    const ofText = this.#rows.get(text) ?? new Map<string, unknown[]>();
+    this.#rows.set(text, ofText.set(key, rows));
+    this.#count += 1;
   }
 
   forget(): void {
     this.#rows.clear();
+    this.#count = 0;
   }
 }
 
