@@ -4,7 +4,7 @@
 const floors = [
   ["core"],
   ["store", "host"],
-  ["operations", "drivers", "images", "storage", "guest", "network", "metadata", "identity", "nodes"],
+  ["operations", "drivers", "images", "storage", "archives", "guest", "network", "metadata", "identity", "nodes"],
   ["workflows"],
   ["controllers"],
   ["server"],

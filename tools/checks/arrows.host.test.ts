@@ -38,6 +38,7 @@ const planted: Record<string, readonly [string, string]> = {
   "arrows-drivers": [`${daemon}/drivers/p.ts`, "../network/target.ts"],
   "arrows-images": [`${daemon}/images/p.ts`, "../storage/target.ts"],
   "arrows-storage": [`${daemon}/storage/p.ts`, "../images/target.ts"],
+  "arrows-archives": [`${daemon}/archives/p.ts`, "../storage/target.ts"],
   "arrows-guest": [`${daemon}/guest/p.ts`, "../drivers/target.ts"],
   "arrows-network": [`${daemon}/network/p.ts`, "../guest/target.ts"],
   "arrows-metadata": [`${daemon}/metadata/p.ts`, "../network/target.ts"],

@@ -140,6 +140,11 @@ export const errorCatalogue = {
     title: "The image cannot run here",
     hint: "Use an image with a Linux variant for this node's architecture.",
   },
+  invalid_archive: {
+    status: 422,
+    title: "The archive cannot be imported",
+    hint: "Nothing was made of it. It is damaged, cut short, or not what berth export writes; fetch it again, or export it again.",
+  },
   build_failed: {
     status: 422,
     title: "The build failed",

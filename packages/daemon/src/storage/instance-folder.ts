@@ -55,6 +55,11 @@ export class InstanceFolders {
     this.#range = options.range;
   }
 
+  /** A user of this installation that owns nothing and never will: for programs that read what nobody trusts. Null when the daemon is not root. */
+  get nobody(): HostUser | null {
+    return this.#range && { uid: this.#range.last, gid: this.#range.last };
+  }
+
   path(instanceId: string): string {
     return join(this.#root, instanceId);
   }
@@ -84,7 +89,9 @@ export class InstanceFolders {
   async #create(instanceId: string): Promise<InstanceFolder> {
     const there = await this.find(instanceId);
     if (there) return there;
-    const user = this.#range ? this.#userOf(freeUid(this.#range, await this.#held())) : null;
+    const user = this.#range
+      ? this.#userOf(freeUid({ ...this.#range, last: this.#range.last - 1 }, await this.#held()))
+      : null;
     const path = this.path(instanceId);
     const vmPath = join(path, "vm");
     // Others may pass through to what is theirs, and see nothing on the way.

@@ -89,7 +89,7 @@ export async function removeOverlay(host: Host, path: string): Promise<void> {
   await host.files.remove(path);
 }
 
-async function qemuImg(host: Host, args: readonly string[], user: HostUser | null, signal?: AbortSignal) {
+export async function qemuImg(host: Host, args: readonly string[], user: HostUser | null, signal?: AbortSignal) {
   try {
     return await host.run("qemu-img", args, { ...user, ...(signal ? { signal } : {}) });
   } catch (error) {

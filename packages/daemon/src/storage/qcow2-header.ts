@@ -1,0 +1,45 @@
+/** Bytes of the longest header that is read, its extensions included: one cluster. */
+export const maxHeaderBytes = 64 * 1024;
+
+/** Feature names for people, the only extension that a disk packed here has (QEMU's docs/interop/qcow2.txt). */
+const featureNames = 0x6803f857;
+/** Clusters may be compressed by other means than zlib; all other incompatible features are refused. */
+const compressionBit = 8n;
+
+/** Header extensions that lead elsewhere, for the words of a refusal. */
+const extensionNames: Readonly<Record<number, string>> = {
+  3799591626: "a backing file",
+  1145132097: "a data file",
+  87539319: "encryption",
+  595929205: "bitmaps",
+};
+
+/**
+ * What is wrong with the beginning of a qcow2 file that is said to stand on its own and to be so large for its guest; undefined when nothing is. Looked at before any program
+ * opens the file: a backing or data file would be any file of the host, and a feature that no packed disk has is not worth a program's attempt to read it. Pure.
+ */
+export function refuseQcow2(header: Uint8Array, sizeBytes: number): string | undefined {
+  const view = new DataView(header.buffer, header.byteOffset, header.byteLength);
+  if (header.length < 112 || view.getUint32(0) !== 0x514649fb) return "is no qcow2 file";
+  if (view.getUint32(4) !== 3) return `has version ${view.getUint32(4)} of qcow2, not 3`;
+  if (view.getBigUint64(8) !== 0n || view.getUint32(16) !== 0) return "has a backing file";
+  const clusterBits = view.getUint32(20);
+  if (clusterBits < 9 || clusterBits > 21) return "has clusters of an impossible size";
+  const size = view.getBigUint64(24);
+  if (size !== BigInt(sizeBytes)) return `has ${size} bytes for its guest, and ${sizeBytes} were promised`;
+  if (view.getUint32(32) !== 0) return "is encrypted";
+  if (view.getUint32(60) !== 0) return "has snapshots inside";
+  if ((view.getBigUint64(72) & ~compressionBit) !== 0n) return "has features that no packed disk has";
+  if (view.getBigUint64(80) !== 0n || view.getBigUint64(88) !== 0n) return "has features that no packed disk has";
+  return refuseExtensions(view, view.getUint32(100));
+}
+
+function refuseExtensions(view: DataView, headerLength: number): string | undefined {
+  for (let at = headerLength; at + 8 <= view.byteLength; ) {
+    const type = view.getUint32(at);
+    if (type === 0) return undefined;
+    if (type !== featureNames) return `has ${extensionNames[type] ?? "an extension that no packed disk has"}`;
+    at += 8 + Math.ceil(view.getUint32(at + 4) / 8) * 8;
+  }
+  return "has a header without end";
+}
