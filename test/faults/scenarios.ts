@@ -36,6 +36,7 @@ export function scenarioOf(point: string, surroundings: Surroundings): Scenario 
     "image.build": () => (undo ? notMade(surroundings, building(surroundings)) : building(surroundings)),
     "image.delete": () => deletingImage(surroundings),
     "instance.create": () => creating(surroundings, step, undo),
+    "instance.change": () => changing(surroundings, undo),
     "instance.start": () => starting(surroundings, "start", step, undo),
     "instance.stop": () => stopping(surroundings, step),
     "instance.restart": () =>
@@ -154,6 +155,34 @@ function restarting(surroundings: Surroundings, step: string): Scenario {
         ready: true,
         restartGeneration: 1,
       }),
+  };
+}
+
+/** A change of what runs; one that is undone asks for a port that another instance has. */
+function changing(surroundings: Surroundings, undo: boolean): Scenario {
+  const before = { cpus: 1, env: { A: "b" }, ports: [{ guestPort: 80 }] };
+  let taken = 0;
+  return {
+    arrange: async (client) => {
+      await create(client, surroundings, before);
+      const other = await create(client, surroundings, { name: "other", ports: [{ guestPort: 80 }], start: false });
+      taken = other.status.ports[0]?.hostPort ?? 0;
+    },
+    act: (client) =>
+      client.changeInstance({
+        params: instance,
+        query: long,
+        body: { cpus: 2, env: { A: "c" }, ports: [{ guestPort: 80 }, { hostPort: undo ? taken : 0, guestPort: 81 }] },
+      }),
+    check: async (client) => {
+      const { spec, status } = await client.getInstance({ params: instance });
+      expect(status).toMatchObject({ phase: "running", ready: true });
+      expect(status.ports.map(({ guestPort }) => guestPort)).toEqual(undo ? [80] : [80, 81]);
+      expect(spec).toMatchObject(undo ? { cpus: 1, env: { A: "b" } } : { cpus: 2, env: { A: "c" } });
+      expect(spec.ports).toHaveLength(status.ports.length);
+      expect(status.pending).toEqual(undo ? [] : ["cpus", "ports", "env"]);
+    },
+    cleanUp: remove,
   };
 }
 

@@ -40,17 +40,15 @@ export const IdOrName = z.string().min(1).max(63).regex(namePattern, "must be an
 /** Milliseconds since the Unix epoch travel as RFC 3339 text in UTC. */
 export const Timestamp = z.iso.datetime();
 
-/** Labels: at most 64 pairs; keys as in Kubernetes' unprefixed or prefixed form, values at most 255 characters. */
+/** The key of a label, as in Kubernetes' unprefixed or prefixed form. */
+export const LabelKey = z
+  .string()
+  .regex(/^[A-Za-z0-9]([A-Za-z0-9._/-]{0,126}[A-Za-z0-9])?$/, "must be a label key such as team or example.com/team");
+export const LabelValue = z.string().max(255);
+
+/** Labels: at most 64 pairs. */
 export const Labels = z
-  .record(
-    z
-      .string()
-      .regex(
-        /^[A-Za-z0-9]([A-Za-z0-9._/-]{0,126}[A-Za-z0-9])?$/,
-        "must be a label key such as team or example.com/team",
-      ),
-    z.string().max(255),
-  )
+  .record(LabelKey, LabelValue)
   .refine((labels) => Object.keys(labels).length <= 64, "at most 64 labels")
   .meta({ maxProperties: 64 });
 

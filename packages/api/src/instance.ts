@@ -3,7 +3,9 @@ import {
   ChangeQuery,
   IdOrName,
   idSchema,
+  LabelKey,
   Labels,
+  LabelValue,
   Name,
   numberFromText,
   PageQuery,
@@ -109,6 +111,12 @@ export const InstanceStatus = z
       .nullable()
       .describe("The spec's `restartGeneration` that the latest run was started for; null when it never ran."),
     ports: z.array(PublishedPort).describe("The published ports with the host ports they really have."),
+    pending: z
+      .array(z.string())
+      .default([])
+      .describe(
+        "The fields of the spec whose newest values the present run does not have yet: the next start brings them.",
+      ),
   })
   .meta({ id: "InstanceStatus" });
 export type InstanceStatus = z.infer<typeof InstanceStatus>;
@@ -160,6 +168,37 @@ export const CreateInstance = z
   });
 export type CreateInstance = z.infer<typeof CreateInstance>;
 export type CreateInstanceInput = z.input<typeof CreateInstance>;
+
+/**
+ * A change of an instance, as a JSON merge patch (RFC 7396) over what can be changed: what is left out stays, null takes away, a list is replaced as a whole. `hostPort` 0
+ * keeps the host port that the same guest port had.
+ */
+export const ChangeInstance = z
+  .strictObject({
+    name: Name,
+    labels: z.record(LabelKey, LabelValue.nullable()),
+    cpus: InstanceSpec.shape.cpus,
+    memoryMib: InstanceSpec.shape.memoryMib,
+    ports: CreateInstance.shape.ports.unwrap(),
+    env: z.record(environmentName, argument.nullable()),
+    entrypoint: InstanceSpec.shape.entrypoint,
+    command: InstanceSpec.shape.command,
+    tty: InstanceSpec.shape.tty,
+    stopTimeoutMs: InstanceSpec.shape.stopTimeoutMs,
+  })
+  .partial()
+  .meta({
+    id: "ChangeInstance",
+    examples: [{ memoryMib: 1024, env: { MODE: "fast", DEBUG: null }, labels: { team: "a" } }],
+  });
+export type ChangeInstance = z.infer<typeof ChangeInstance>;
+export type ChangeInstanceInput = z.input<typeof ChangeInstance>;
+
+/** What it takes until a change holds: `live`, nothing; `restart`, the next start; `rebuild`, a new root disk. */
+export const ChangeEffect = z
+  .object({ field: z.string(), takes: z.enum(["live", "restart", "rebuild"]) })
+  .meta({ id: "ChangeEffect" });
+export type ChangeEffect = z.infer<typeof ChangeEffect>;
 
 /** The query of the instance list; `label` is `key=value` or `key`, repeatable. */
 export const ListInstancesQuery = PageQuery.extend({

@@ -3,6 +3,8 @@ import { ChangeQuery, pageOf } from "./common.ts";
 import { Event, EventList, ListEventsQuery, StreamEventsQuery } from "./event.ts";
 import { BuildImage, Image, ImageParams, ListImagesQuery, PullImage } from "./image.ts";
 import {
+  ChangeEffect,
+  ChangeInstance,
   CreateInstance,
   DeleteInstanceQuery,
   FilesQuery,
@@ -25,6 +27,9 @@ const operations = "/api/v1/operations";
 /** An instance or image just changed, with the operation that carries it out. */
 export const InstanceChange = z.object({ instance: Instance, operation: Operation }).meta({ id: "InstanceChange" });
 export type InstanceChange = z.infer<typeof InstanceChange>;
+/** A changed instance: what each changed field takes until it holds. */
+export const InstanceUpdate = InstanceChange.extend({ effects: z.array(ChangeEffect) }).meta({ id: "InstanceUpdate" });
+export type InstanceUpdate = z.infer<typeof InstanceUpdate>;
 export const ImageChange = z.object({ image: Image, operation: Operation }).meta({ id: "ImageChange" });
 export type ImageChange = z.infer<typeof ImageChange>;
 
@@ -65,6 +70,23 @@ export const routes = {
     query: projectQuery,
     status: 200,
     response: Instance,
+  }),
+  changeInstance: route({
+    method: "PATCH",
+    path: instance,
+    summary: "Change an instance",
+    description:
+      "The answer's `effects` say for each field that changes whether the change holds at once (`live`) or from the next start on (`restart`). Until then `status.pending` names it.",
+    resource: "instance",
+    action: "update",
+    kind: "json",
+    params: InstanceParams,
+    query: ChangeQuery,
+    body: ChangeInstance,
+    status: 202,
+    response: InstanceUpdate,
+    idempotent: true,
+    precondition: true,
   }),
   startInstance: route({
     method: "POST",

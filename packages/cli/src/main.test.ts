@@ -222,6 +222,78 @@ describe("instances", () => {
     expect(Object.fromEntries(berthd?.callsOf(route)[0]?.query ?? [])).toEqual(query);
   });
 
+  test("set asks for the change and says when each part of it holds", async () => {
+    const line = "set web --name shop --cpus 2 -m 1G -e A=b --unset-env C -l team=b --unset-label tier --no-tty";
+    const ran = await berth(`${line} --stop-timeout 3 --entrypoint /run -- serve -v`, {
+      changeInstance: () => ({
+        instance,
+        operation,
+        effects: [
+          { field: "memoryMib", takes: "restart" },
+          { field: "labels", takes: "live" },
+        ],
+      }),
+    });
+    expect(ran).toMatchObject({ code: 0, stdout: "memoryMib:  at the next start\nlabels:     now\n" });
+    const [call] = berthd?.callsOf("changeInstance") ?? [];
+    expect(call?.json).toEqual({
+      ...{ name: "shop", cpus: 2, memoryMib: 1024, env: { A: "b", C: null }, labels: { team: "b", tier: null } },
+      ...{ tty: false, stopTimeoutMs: 3000, entrypoint: ["/run"], command: ["serve", "-v"] },
+    });
+    expect(call?.headers["if-match"]).toBeUndefined();
+    expect(berthd?.callsOf("restartInstance")).toEqual([]);
+  });
+
+  test("set replaces the list of ports, unless it has changed since", async () => {
+    await berth("set web --unpublish 80 -p 8081:80 -p 53/udp");
+    const [call] = berthd?.callsOf("changeInstance") ?? [];
+    expect(call?.json).toEqual({
+      ports: [
+        { hostPort: 8081, guestPort: 80 },
+        { guestPort: 53, protocol: "udp" },
+      ],
+    });
+    expect(call?.headers["if-match"]).toBe('"1"');
+    await berthd?.stop();
+    await berth("set web -p 443");
+    const { ports } = instance.spec;
+    expect(berthd?.callsOf("changeInstance")[0]?.json).toEqual({ ports: [...ports, { guestPort: 443 }] });
+  });
+
+  test("set --restart-now restarts what runs and needs it", async () => {
+    expect(await berth("set web --cpus 2 --restart-now")).toMatchObject({ code: 0, stdout: "memoryMib:  now\n" });
+    expect(berthd?.callsOf("restartInstance")).toHaveLength(1);
+    await berthd?.stop();
+    const changeInstance = () => ({ instance, operation, effects: [{ field: "labels", takes: "live" }] });
+    await berth("set web -l a=b --restart-now", { changeInstance });
+    expect(berthd?.callsOf("restartInstance")).toEqual([]);
+    await berthd?.stop();
+    const getInstance = () => ({ ...instance, status: { ...instance.status, phase: "stopped" } });
+    const ran = await berth("set web --cpus 2 --restart-now", { getInstance });
+    expect(ran.stdout).toBe("memoryMib:  at the next start\n");
+    expect(berthd?.callsOf("restartInstance")).toEqual([]);
+  });
+
+  test.each([
+    ["set web", "Say what to change"],
+    ["set web --unpublish 81", "81/tcp is not published so"],
+    ["set web --unpublish 8081:80", "80/tcp is not published so"],
+    ["set web --unpublish 80/udp", "80/udp is not published so"],
+  ])("%s makes no sense", async (line, words) => {
+    const ran = await berth(line);
+    expect(ran).toMatchObject({ code: 2, stderr: expect.stringContaining(words) });
+    expect(berthd?.callsOf("changeInstance")).toEqual([]);
+  });
+
+  test("show and ls tell that changes wait for the next start", async () => {
+    const waiting = { ...instance, status: { ...instance.status, pending: ["cpus", "env"] } };
+    const { stdout } = await berth("show web", { getInstance: () => waiting });
+    expect(stdout).toContain("Pending:      cpus, env (at the next start)\n");
+    await berthd?.stop();
+    const listed = await berth("ls", { listInstances: () => ({ items: [waiting], nextCursor: null }) });
+    expect(listed.stdout).toContain(" running* ");
+  });
+
   test("several names: one that fails does not keep the others", async () => {
     const ran = await berth("rm gone web", {
       deleteInstance: ({ params }) => {

@@ -1,3 +1,6 @@
+import type { PublishedPort } from "@berth/api";
+import { UsageError } from "./errors.ts";
+
 /** A port to publish, as the API takes it. */
 export interface PortToPublish {
   hostAddress?: string;
@@ -23,6 +26,33 @@ export function parsePort(input: string): PortToPublish {
     guestPort: parseNumber(guest ?? "", 1),
     ...(protocol === undefined ? {} : { protocol: protocol as "tcp" | "udp" }),
   };
+}
+
+/**
+ * The ports of an instance after some are published no more and others are besides. What is unpublished is named by its guest port, or by as much of it as is
+ * given; throws a UsageError when nothing fits.
+ */
+export function portsAfter(
+  had: readonly PublishedPort[],
+  publish: readonly PortToPublish[],
+  unpublish: readonly PortToPublish[],
+): PortToPublish[] {
+  let kept = [...had];
+  for (const named of unpublish) {
+    const rest = kept.filter((port) => !fits(port, named));
+    if (rest.length === kept.length) {
+      const { guestPort, protocol = "tcp" } = named;
+      throw new UsageError(`${guestPort}/${protocol} is not published so; berth show lists what is.`);
+    }
+    kept = rest;
+  }
+  return [...kept, ...publish];
+}
+
+function fits(port: PublishedPort, { protocol = "tcp", ...named }: PortToPublish): boolean {
+  if (port.protocol !== protocol || port.guestPort !== named.guestPort) return false;
+  if (named.hostPort !== undefined && named.hostPort !== port.hostPort) return false;
+  return named.hostAddress === undefined || named.hostAddress === port.hostAddress;
 }
 
 function parseNumber(text: string, least: number): number {

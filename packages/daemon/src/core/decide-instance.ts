@@ -24,7 +24,7 @@ export interface ObservedInstance {
   readonly disks: boolean;
   /** Whether there is anything of it on the node's disk. */
   readonly folder: boolean;
-  /** Whether every published port has a host port. */
+  /** Whether the ports wished for have their host ports. */
   readonly portsReserved: boolean;
   /** Whether the driver has it. */
   readonly made: boolean;
@@ -138,7 +138,8 @@ function decidePreparation(wish: InstanceWish, seen: ObservedInstance): Instance
   }
   if (!seen.artifact) return { run: "realise-image" };
   if (!seen.disks) return { run: "create-disks" };
-  if (!seen.portsReserved) return { run: "reserve-ports" };
+  // Later it is for a change to reserve others: a start takes those that are reserved.
+  if (wish.isNew && !seen.portsReserved) return { run: "reserve-ports" };
   if (!seen.made) return { run: "create-machine" };
   return undefined;
 }

@@ -12,6 +12,7 @@ const before: InstanceStatus = {
   startedAt: "2026-01-01T00:00:00.000Z",
   ports: [],
   restartGeneration: 0,
+  pending: [],
 };
 const now = "2026-01-01T00:01:00.000Z";
 const running: SeenState = {

@@ -9,6 +9,7 @@ import {
   type Node,
   type Operation,
 } from "@berth/api";
+import { beginChange, effectsOf, wishesOf, withWishes } from "../core/change-instance.ts";
 import { specOf } from "../core/new-instance.ts";
 import type { Caller } from "../identity/authorize.ts";
 import { hashToken } from "../identity/tokens.ts";
@@ -81,6 +82,15 @@ export class FakeServices implements Services {
           ),
         };
       }),
+    change: async (scope, ref, input, options) => {
+      const before = this.#instance(scope, ref);
+      const asked = { operationId: "", asked: input };
+      const { wishes: after } = beginChange(wishesOf(before), null, asked);
+      const change = await this.#changeInstance("change", scope, ref, options, before.status.phase);
+      const instance = { ...change.instance, ...withWishes(before, after) };
+      this.all.instances.set(instance.id, instance);
+      return { ...change, instance, effects: effectsOf(wishesOf(before), after) };
+    },
     start: (scope, ref, options) => this.#changeInstance("start", scope, ref, options, "running"),
     stop: (scope, ref, options) => this.#changeInstance("stop", scope, ref, options, "stopped"),
     restart: (scope, ref, options) => this.#changeInstance("restart", scope, ref, options, "running"),
@@ -217,6 +227,7 @@ export class FakeServices implements Services {
         restartGeneration: 0,
         startedAt: null,
         ports: spec.ports,
+        pending: [],
       },
       operationId: null,
       createdAt: at,

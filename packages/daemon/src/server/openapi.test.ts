@@ -32,6 +32,7 @@ const requests: Record<RouteName, InjectOptions> = {
   listInstances: { url: "/api/v1/instances?label=team=a&label=tier&limit=1" },
   createInstance: { url: "/api/v1/instances?wait=1", payload: { image: "nginx", name: "made" } },
   getInstance: { url: `/api/v1/instances/${instance.id}` },
+  changeInstance: { url: "/api/v1/instances/web", payload: { memoryMib: 1024, env: { A: null } } },
   startInstance: { url: "/api/v1/instances/web/start" },
   stopInstance: { url: "/api/v1/instances/web/stop?force=true&queue=true" },
   restartInstance: { url: "/api/v1/instances/web/restart" },

@@ -1,6 +1,7 @@
 import type { Duplex, Readable, Writable } from "node:stream";
 import type {
   BuildImage,
+  ChangeInstance,
   CreateInstance,
   Event,
   ExecRequest,
@@ -10,6 +11,7 @@ import type {
   Instance,
   InstanceChange,
   InstancePhase,
+  InstanceUpdate,
   Node,
   Operation,
   OperationStatus,
@@ -83,6 +85,7 @@ export interface Services {
     ): Promise<Page<Instance>>;
     get(scope: Scope, ref: string): Promise<Instance>;
     create(scope: Scope, input: CreateInstance, options: ChangeOptions): Promise<InstanceChange>;
+    change(scope: Scope, ref: string, input: ChangeInstance, options: ChangeOptions): Promise<InstanceUpdate>;
     start(scope: Scope, ref: string, options: ChangeOptions): Promise<InstanceChange>;
     stop(scope: Scope, ref: string, options: ChangeOptions & { readonly force: boolean }): Promise<InstanceChange>;
     restart(scope: Scope, ref: string, options: ChangeOptions): Promise<InstanceChange>;

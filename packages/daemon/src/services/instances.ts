@@ -14,6 +14,7 @@ import type { Transaction } from "../store/store.ts";
 import type { InstanceInput } from "../workflows/instance-input.ts";
 import { instanceEvent } from "../workflows/instance-record.ts";
 import { changeOnce, checkGeneration } from "./change.ts";
+import { requestUpdate } from "./change-instance.ts";
 import { canonicalReference, type ImageRequestContext, requestPull } from "./images.ts";
 
 /** What requests about instances need to know of the node. */
@@ -23,14 +24,18 @@ export interface InstanceRequestContext extends ImageRequestContext {
   readonly defaultLocation: string;
 }
 
-type Changes = Pick<Services["instances"], "list" | "get" | "create" | "start" | "stop" | "restart" | "remove">;
+type Changes = Pick<
+  Services["instances"],
+  "list" | "get" | "create" | "change" | "start" | "stop" | "restart" | "remove"
+>;
 
 /** Reading and changing instances, as the server asks for it; what leads into guests is in guests.ts. */
 export function instanceServices(context: InstanceRequestContext): Changes {
   const { store } = context;
 
   /** The objects of an earlier change as they are now; as they were then, where they are gone. */
-  const refresh = async (made: InstanceChange): Promise<InstanceChange> => ({
+  const refresh = async <C extends InstanceChange>(made: C): Promise<C> => ({
+    ...made,
     instance: (await readInstance(store.queries, made.instance.id)) ?? made.instance,
     operation: (await readOperation(store.queries, made.operation.id)) ?? made.operation,
   });
@@ -42,12 +47,12 @@ export function instanceServices(context: InstanceRequestContext): Changes {
   };
 
   /** One change of an instance: its preconditions are judged and its operation is started in one transaction. */
-  const change = async (
+  const changeOne = async <C extends InstanceChange>(
     scope: Scope,
     ref: string,
     options: ChangeOptions,
-    asked: ChangeRequest,
-  ): Promise<InstanceChange> => {
+    request: (tx: Transaction, instance: Instance) => Promise<C>,
+  ): Promise<C> => {
     // A repeated request must find its first answer although the instance may be gone by now, so it is looked up inside.
     const made = await changeOnce(store, scope, options, async (tx) => {
       const found = await findInstance(tx, scope.project, ref);
@@ -55,10 +60,13 @@ export function instanceServices(context: InstanceRequestContext): Changes {
       // Read again: who had the lock may have changed what the preconditions and the new spec are about.
       const instance = found && (await readInstance(tx, found.id));
       if (!instance) throw new BerthError("not_found", `There is no instance ${ref}.`);
-      return requestChange(tx, scope, instance, options, asked);
+      checkGeneration(options, instance.generation);
+      return request(tx, instance);
     });
     return refresh(made);
   };
+  const change = (scope: Scope, ref: string, options: ChangeOptions, asked: ChangeRequest) =>
+    changeOne(scope, ref, options, (tx, instance) => requestChange(tx, scope, instance, options, asked));
 
   return {
     async list(scope, query) {
@@ -69,6 +77,8 @@ export function instanceServices(context: InstanceRequestContext): Changes {
     async create(scope, input, options) {
       return refresh(await changeOnce(store, scope, options, (tx) => requestCreate(tx, context, scope, input)));
     },
+    change: (scope, ref, input, options) =>
+      changeOne(scope, ref, options, (tx, instance) => requestUpdate(tx, context, scope, instance, input, options)),
     start: (scope, ref, options) => change(scope, ref, options, { verb: "start", force: false }),
     stop: (scope, ref, options) => change(scope, ref, options, { verb: "stop", force: options.force }),
     restart: (scope, ref, options) => change(scope, ref, options, { verb: "restart", force: false }),
@@ -123,6 +133,7 @@ async function requestCreate(
       startedAt: null,
       restartGeneration: null,
       ports: [],
+      pending: [],
     },
   });
   appendEvent(tx, instanceEvent(instance, "instance.created", operation.id, { image: instance.image }));
@@ -174,7 +185,6 @@ async function requestChange(
   options: ChangeOptions,
   asked: ChangeRequest,
 ): Promise<InstanceChange> {
-  checkGeneration(options, instance.generation);
   const running = instance.status.phase === "running" || instance.status.phase === "starting";
   if (asked.verb === "delete" && running && !asked.force) {
     throw new BerthError("instance_running", `${instance.name} is ${instance.status.phase}.`);

@@ -3,6 +3,7 @@ import { BerthError, type Event } from "@berth/api";
 import { sql } from "kysely";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { z } from "zod";
+import { beginChange, wishesOf } from "../core/change-instance.ts";
 import { newId } from "../core/ids.ts";
 import { appendEvent, followEvents, lastEventSeq, pruneEvents, readEvents } from "./events.ts";
 import { pruneIdempotencyKeys, respondOnce } from "./idempotency.ts";
@@ -26,6 +27,8 @@ import {
   type NewInstance,
   readHandle,
   readInstance,
+  readOpenChanges,
+  readRun,
   updateInstance,
 } from "./instances.ts";
 import { findNode, listNodes, saveNode } from "./nodes.ts";
@@ -79,6 +82,41 @@ export function describeStore(name: string, open: () => Promise<Store>): void {
       expect(await readHandle(store.queries, made.id)).toBeNull();
       const gone = store.transaction((tx) => updateInstance(tx, newId("instance"), { labels: {} }));
       await expect(gone).rejects.toMatchObject({ code: "not_found" });
+    });
+
+    test("tells what the present run does not have yet, as long as there is one", async () => {
+      const made = await addInstance();
+      const change = async (changes: Parameters<typeof updateInstance>[2]) =>
+        (await store.transaction((tx) => updateInstance(tx, made.id, changes))).status.pending;
+      const { ports, ...others } = made.spec;
+      const run = { ...others, name: made.name, ports };
+      expect(await change({ run, status: { ...made.status, phase: "running" } })).toEqual([]);
+      expect(await change({ spec: { ...made.spec, cpus: 2, env: { A: "c" } } })).toEqual(["cpus", "env"]);
+      expect(await readRun(store.queries, made.id)).toMatchObject({ name: made.name, cpus: 1, env: { A: "b" } });
+      expect(await change({ status: { ...made.status, phase: "stopped" } })).toEqual([]);
+      expect(
+        await change({ status: { ...made.status, phase: "running", pending: ["stale"] }, spec: made.spec }),
+      ).toEqual([]);
+    });
+
+    test("remembers the changes that have not ended", async () => {
+      const made = await addInstance();
+      expect(await readOpenChanges(store.queries, made.id)).toBeNull();
+      const change = { operationId: newId("operation"), asked: { cpus: 2, entrypoint: null, env: { A: null } } };
+      const { open: openChanges } = beginChange(wishesOf(made), null, change);
+      await store.transaction((tx) => updateInstance(tx, made.id, { openChanges }));
+      expect(await readOpenChanges(store.queries, made.id)).toEqual(openChanges);
+      await store.transaction((tx) => updateInstance(tx, made.id, { openChanges: null }));
+      expect(await readOpenChanges(store.queries, made.id)).toBeNull();
+    });
+
+    test("gives an instance another name, unless it is in use", async () => {
+      const [one, other] = [await addInstance(), await addInstance()];
+      const rename = (name: string) => store.transaction((tx) => updateInstance(tx, one.id, { name }));
+      await expect(rename(other.name)).rejects.toMatchObject({ code: "name_taken" });
+      expect(await rename(`${one.name}-2`)).toMatchObject({ name: `${one.name}-2`, generation: 2 });
+      expect(await findInstance(store.queries, "default", one.name)).toBeUndefined();
+      expect(await rename(one.name)).toMatchObject({ id: one.id, name: one.name });
     });
 
     test("lists by label and phase, newest first, each once however the pages are cut", async () => {
@@ -392,6 +430,7 @@ export function newInstance(imageId: string, change: Partial<NewInstance> = {}):
       startedAt: null,
       restartGeneration: null,
       ports: [],
+      pending: [],
     },
     ...change,
   };

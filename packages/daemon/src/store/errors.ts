@@ -31,6 +31,11 @@ export function isDiskFull(error: unknown): boolean {
   return errcode === 4874 || sqliteCode(error) === 13 || postgresCode(error) === "53100";
 }
 
+/** Whether a row has what only one may have. */
+export function isUniqueViolation(error: unknown): boolean {
+  return (error as { errcode?: unknown } | null)?.errcode === 2067 || postgresCode(error) === "23505";
+}
+
 /** Whether a row refers to one that is not there, or is still referred to. */
 export function isForeignKeyViolation(error: unknown): boolean {
   return (error as { errcode?: unknown } | null)?.errcode === 787 || postgresCode(error) === "23503";

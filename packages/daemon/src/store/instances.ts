@@ -10,6 +10,9 @@ import {
 } from "@berth/api";
 import { type Selectable, sql } from "kysely";
 import { z } from "zod";
+import { OpenChanges, pendingFields, wishesOf } from "../core/change-instance.ts";
+import { InstanceRun } from "../core/instance-run.ts";
+import { isUniqueViolation } from "./errors.ts";
 import { readJson, toTimestamp } from "./json.ts";
 import { type Page, readAgeCursor, toPage } from "./page.ts";
 import { prepare } from "./prepared.ts";
@@ -26,12 +29,16 @@ export type NewInstance = Pick<
   "id" | "project" | "name" | "labels" | "imageId" | "image" | "location" | "nodeId" | "spec" | "status"
 >;
 
-/** What of an instance can change. A change of spec or labels raises its generation. */
+/** What of an instance can change. A change of name, spec or labels raises its generation. */
 export interface InstanceChanges {
+  readonly name?: string;
   readonly spec?: InstanceSpec;
   readonly labels?: z.infer<typeof Labels>;
   readonly status?: InstanceStatus;
   readonly handle?: StoredHandle | null;
+  /** What the run that begins now is started with. */
+  readonly run?: InstanceRun;
+  readonly openChanges?: OpenChanges | null;
 }
 
 /** A label an instance must have; with any value when none is given. */
@@ -41,6 +48,9 @@ export interface LabelFilter {
 }
 
 const StoredLabels = z.record(z.string(), z.string());
+
+/** Phases in which there is no run that could lack what is wished for. */
+const withoutRun: readonly InstancePhase[] = ["pending", "provisioning", "stopped", "failed", "deleting"];
 
 /** All of an instance but its handle, and the operation that holds it. */
 const columns = [
@@ -54,6 +64,7 @@ const columns = [
   "instance.node_id",
   "instance.spec",
   "instance.status",
+  "instance.run",
   "instance.generation",
   "instance.created_at",
   "instance.updated_at",
@@ -64,24 +75,32 @@ const columns = [
   ),
 ] as const;
 
-type InstanceRow = Omit<Selectable<InstanceTable>, "handle" | "phase"> & { readonly operation_id: string | null };
+type InstanceRow = Omit<Selectable<InstanceTable>, "handle" | "phase" | "open_changes"> & {
+  readonly operation_id: string | null;
+};
 
 /** Reading a row apart and checking it costs as much as asking for it, and most rows are asked for again before they change. Nobody can change what is shared. */
 const toInstance = rememberByRow<InstanceRow, Instance>(readRow);
 
 function readRow(row: InstanceRow): Instance {
-  return {
-    id: row.id,
+  const wished = {
     name: row.name,
-    project: row.project,
     labels: readJson(StoredLabels, row.labels, "instance.labels"),
+    spec: readJson(InstanceSpec, row.spec, "instance.spec"),
+  };
+  const status = readJson(InstanceStatus, row.status, "instance.status");
+  const run =
+    row.run === null || withoutRun.includes(status.phase) ? null : readJson(InstanceRun, row.run, "instance.run");
+  return {
+    ...wished,
+    id: row.id,
+    project: row.project,
     imageId: row.image_id,
     image: row.image,
     location: row.location,
     nodeId: row.node_id,
     generation: row.generation,
-    spec: readJson(InstanceSpec, row.spec, "instance.spec"),
-    status: readJson(InstanceStatus, row.status, "instance.status"),
+    status: { ...status, pending: run ? pendingFields(wishesOf(wished), run) : [] },
     operationId: row.operation_id,
     createdAt: toTimestamp(row.created_at),
     updatedAt: toTimestamp(row.updated_at),
@@ -103,7 +122,7 @@ export async function insertInstance(tx: Transaction, instance: NewInstance): Pr
       location: instance.location,
       node_id: instance.nodeId,
       spec: JSON.stringify(instance.spec),
-      status: JSON.stringify(instance.status),
+      status: statusText(instance.status),
       phase: instance.status.phase,
       handle: null,
       generation: 1,
@@ -116,6 +135,11 @@ export async function insertInstance(tx: Transaction, instance: NewInstance): Pr
   if (!row) throw new BerthError("name_taken", `There is already an instance named ${instance.name}.`);
   await writeLabels(tx, row, instance.labels);
   return toInstance({ ...row, operation_id: null });
+}
+
+/** What is pending follows from the row each time it is read. */
+function statusText({ pending: _, ...status }: InstanceStatus): string {
+  return JSON.stringify(status);
 }
 
 async function writeLabels(
@@ -161,6 +185,18 @@ const selectHandle = prepare((queries, id: string) =>
 export async function readHandle(queries: Queries, id: string): Promise<StoredHandle | null> {
   const [row] = await selectHandle(queries, id);
   return row?.handle ? readJson(StoredHandle, row.handle, "instance.handle") : null;
+}
+
+/** What the present or last run of an instance was started with; null when it never ran. */
+export async function readRun(queries: Queries, id: string): Promise<InstanceRun | null> {
+  const row = await queries.selectFrom("instance").select("run").where("id", "=", id).executeTakeFirst();
+  return row?.run ? readJson(InstanceRun, row.run, "instance.run") : null;
+}
+
+/** The changes of an instance that have not ended; null when there are none. */
+export async function readOpenChanges(queries: Queries, id: string): Promise<OpenChanges | null> {
+  const row = await queries.selectFrom("instance").select("open_changes").where("id", "=", id).executeTakeFirst();
+  return row?.open_changes ? readJson(OpenChanges, row.open_changes, "instance.open_changes") : null;
 }
 
 /** The ids of a node's instances in these phases, of all projects, newest first. */
@@ -225,7 +261,7 @@ function hasLabel({ key, value }: LabelFilter) {
 }
 
 /**
- * Changes an instance and answers with it as it is then. Rejects with BerthError `not_found`, or `precondition_failed` when its generation is not
+ * Changes an instance and answers with it as it is then. Rejects with BerthError `not_found`, `name_taken`, or `precondition_failed` when its generation is not
  * `expectedGeneration`.
  */
 export async function updateInstance(
@@ -234,21 +270,28 @@ export async function updateInstance(
   changes: InstanceChanges,
   expectedGeneration?: number,
 ): Promise<Instance> {
-  const { spec, labels, status, handle } = changes;
+  const { name, spec, labels, status, handle, run, openChanges } = changes;
   const row = await tx
     .updateTable("instance")
     .set((eb) => ({
+      ...(name ? { name } : {}),
       ...(spec ? { spec: JSON.stringify(spec) } : {}),
       ...(labels ? { labels: JSON.stringify(labels) } : {}),
-      ...(spec || labels ? { generation: eb("generation", "+", 1) } : {}),
-      ...(status ? { status: JSON.stringify(status), phase: status.phase } : {}),
+      ...(name || spec || labels ? { generation: eb("generation", "+", 1) } : {}),
+      ...(status ? { status: statusText(status), phase: status.phase } : {}),
       ...(handle === undefined ? {} : { handle: handle && JSON.stringify(handle) }),
+      ...(run ? { run: JSON.stringify(run) } : {}),
+      ...(openChanges === undefined ? {} : { open_changes: openChanges && JSON.stringify(openChanges) }),
       updated_at: sql<number>`berth_now()`,
     }))
     .where("id", "=", id)
     .$if(expectedGeneration !== undefined, (query) => query.where("generation", "=", expectedGeneration ?? 0))
     .returning(columns)
-    .executeTakeFirst();
+    .executeTakeFirst()
+    .catch((error: unknown) => {
+      if (!isUniqueViolation(error)) throw error;
+      throw new BerthError("name_taken", `There is already an instance named ${name}.`, { cause: error });
+    });
   if (!row) {
     const present = await tx.selectFrom("instance").select("generation").where("id", "=", id).executeTakeFirst();
     if (!present) throw new BerthError("not_found", `There is no instance ${id}.`);

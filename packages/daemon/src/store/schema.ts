@@ -60,6 +60,10 @@ export interface InstanceTable {
   phase: string;
   /** JSON of the driver's Handle. */
   handle: string | null;
+  /** JSON of InstanceRun: what the present or last run was started with; null when it never ran. */
+  run: string | null;
+  /** JSON of OpenChanges: what goes back when a change that has not ended fails; null when there is none. */
+  open_changes: string | null;
   generation: number;
   created_at: number;
   updated_at: number;

@@ -1,12 +1,13 @@
 import { randomBytes } from "node:crypto";
 import { join } from "node:path";
 import { BerthError, type Instance } from "@berth/api";
+import { runOf } from "../core/instance-run.ts";
 import type { Driver, Handle } from "../drivers/driver.ts";
 import { type GuestConfig, machineIdOf, processFrom } from "../guest/config.ts";
 import { createKeys, formatKeys, type InstanceKeys, parseKeys } from "../guest/keys.ts";
 import { guestNetwork } from "../network/netdev.ts";
 import { readImage } from "../store/images.ts";
-import { readInstance } from "../store/instances.ts";
+import { readInstance, readRun } from "../store/instances.ts";
 import { macAddress } from "./mac-address.ts";
 import type { Services } from "./services.ts";
 
@@ -36,11 +37,12 @@ async function guestConfig({ store }: Services, id: string, keys: InstanceKeys):
   const image = instance && (await readImage(store.queries, instance.imageId));
   if (!instance || !image?.startConfig) throw new BerthError("not_found", `Instance ${id} or its image is gone.`);
   const { spec } = instance;
+  const run = (await readRun(store.queries, id)) ?? runOf(instance);
   return {
-    hostname: instance.name,
+    hostname: run.name,
     machineId: machineIdOf(id),
-    process: processFrom(image.startConfig, spec, instance.name),
-    watchPorts: [...new Set(spec.ports.filter(({ protocol }) => protocol === "tcp").map(({ guestPort }) => guestPort))],
+    process: processFrom(image.startConfig, run, run.name),
+    watchPorts: [...new Set(run.ports.filter(({ protocol }) => protocol === "tcp").map(({ guestPort }) => guestPort))],
     interfaces: spec.interfaces.map((_, index) => ({ mac: macAddress(id, index), ...userInterface })),
     channel: { hostKey: keys.hostKey, clientPublicKey: keys.clientPublicKey },
     nowMs: Date.now(),

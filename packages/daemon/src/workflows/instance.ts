@@ -10,6 +10,7 @@ import type { Claimed, Decision, Journal, Json, Outcome, Step, Workflow } from "
 import { appendEvent } from "../store/events.ts";
 import { deleteInstance, readInstance } from "../store/instances.ts";
 import type { Transaction } from "../store/store.ts";
+import { changeWorkflow } from "./change-instance.ts";
 import { InstanceInput } from "./instance-input.ts";
 import { instanceEvent, writeStatus } from "./instance-record.ts";
 import { observeInstance } from "./observe-instance.ts";
@@ -36,19 +37,21 @@ interface Seen {
   readonly imageOperationId: string | null;
 }
 
-/** The operations of an instance. They differ in what they wish for and in what a failure takes back; the loop is one. */
-export function instanceWorkflows(services: Services): readonly Workflow<Seen>[] {
+/** The operations of an instance. All but `change` differ in what they wish for and in what a failure takes back; the loop is one. */
+export function instanceWorkflows(services: Services): readonly Workflow[] {
   const off = [stopGuest(services), powerOff(services)];
   const prepare = [realiseImage(services), createMachine(services)];
   const on = [startMachine(services), awaitReady(services)];
   // Only `create` takes back the machine it made; for the others it is older than the operation.
   const start = [...prepare.map(withoutUndo), ...on];
   return [
-    workflow(services, "create", [createDisks(services), reservePorts(services), ...prepare, ...on]),
+    // What was reserved goes with the row.
+    workflow(services, "create", [createDisks(services), withoutUndo(reservePorts(services)), ...prepare, ...on]),
     workflow(services, "start", start),
     workflow(services, "stop", off),
     workflow(services, "restart", [...off, ...start]),
     workflow(services, "delete", [powerOff(services), destroyMachine(services), deleteDisks(services)]),
+    changeWorkflow(services),
   ];
 }
 

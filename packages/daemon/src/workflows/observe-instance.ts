@@ -1,5 +1,6 @@
 import { BerthError, type ErrorCode, errorCatalogue, type Instance } from "@berth/api";
 import type { ObservedInstance } from "../core/decide-instance.ts";
+import { keepsPorts } from "../core/published-ports.ts";
 import type { Driver, Handle } from "../drivers/driver.ts";
 import { stateFromLog } from "../guest/facts.ts";
 import { readImage } from "../store/images.ts";
@@ -79,7 +80,7 @@ async function observePreparation(
     artifact: digest ? (await images.findArtifact(digest)) !== undefined : false,
     disks: disks.every(Boolean),
     folder: await host.files.exists(folders.path(id)),
-    portsReserved: status.ports.length === spec.ports.length,
+    portsReserved: keepsPorts(spec.ports, status.ports),
   };
 }
 

@@ -46,7 +46,7 @@ function row({ name, image, status, createdAt, spec }: Instance, now: number): s
   return [
     name,
     image,
-    status.phase,
+    status.pending.length > 0 ? `${status.phase}*` : status.phase,
     status.ready ? "yes" : "no",
     ports,
     age(createdAt, now),

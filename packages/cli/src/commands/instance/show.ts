@@ -15,6 +15,7 @@ export default command<Record<never, never>, [string]>({
 function describe({ status, spec, ...instance }: Instance, now: number): [string, string][] {
   const optional: [string, string | null | undefined][] = [
     ["Reason", status.reason],
+    ["Pending", status.pending.length > 0 ? `${status.pending.join(", ")} (at the next start)` : ""],
     ["Exit code", status.exitCode?.toString()],
     ["Up", status.startedAt && age(status.startedAt, now)],
     ["Operation", instance.operationId],

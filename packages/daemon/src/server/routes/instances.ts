@@ -1,4 +1,4 @@
-import type { Instance } from "@berth/api";
+import type { Instance, InstanceChange } from "@berth/api";
 import { answerChange, type Call, changeOptions, etagOf, type Handlers } from "../call.ts";
 import { consoleSession, execSession } from "../guest-socket.ts";
 import type { LabelFilter } from "../services.ts";
@@ -7,6 +7,7 @@ type InstanceRoutes =
   | "listInstances"
   | "createInstance"
   | "getInstance"
+  | "changeInstance"
   | "startInstance"
   | "stopInstance"
   | "restartInstance"
@@ -26,11 +27,18 @@ function labelFilters(labels: string | readonly string[] | undefined): LabelFilt
   });
 }
 
-type ChangeName = "createInstance" | "startInstance" | "stopInstance" | "restartInstance" | "deleteInstance";
+type ChangeName =
+  | "createInstance"
+  | "changeInstance"
+  | "startInstance"
+  | "stopInstance"
+  | "restartInstance"
+  | "deleteInstance";
 
 /** Answers a change with the instance's ETag. */
-async function answer(call: Call<ChangeName>, change: Awaited<ReturnType<Call["services"]["instances"]["start"]>>) {
+async function answer<C extends InstanceChange>(call: Call<ChangeName>, change: C): Promise<C> {
   const answered = await answerChange(call, change, async () => ({
+    ...change,
     instance: await call.services.instances.get(call.scope, change.instance.id),
   }));
   call.header("etag", etagOf(answered.instance));
@@ -51,6 +59,16 @@ export const instanceHandlers: Handlers<InstanceRoutes> = {
   createInstance: async (call) =>
     answer(call, await call.services.instances.create(call.scope, call.body, changeOptions("createInstance", call))),
   getInstance: get,
+  changeInstance: async (call) =>
+    answer(
+      call,
+      await call.services.instances.change(
+        call.scope,
+        call.params.instance,
+        call.body,
+        changeOptions("changeInstance", call),
+      ),
+    ),
   startInstance: async (call) =>
     answer(
       call,

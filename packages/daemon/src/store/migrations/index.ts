@@ -1,5 +1,6 @@
 import { first } from "./0001-first.ts";
 import { instancesByNode } from "./0002-instances-by-node.ts";
+import { changedInstances } from "./0003-changed-instances.ts";
 
 /** What differs in the SQL of the two stores. */
 export interface SqlWords {
@@ -19,4 +20,4 @@ export interface MigrationFile {
 }
 
 /** All migrations, oldest first. A new one is a file and a line here. */
-export const migrations: readonly MigrationFile[] = [first, instancesByNode];
+export const migrations: readonly MigrationFile[] = [first, instancesByNode, changedInstances];

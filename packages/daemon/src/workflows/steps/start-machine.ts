@@ -1,11 +1,15 @@
+import type { Instance } from "@berth/api";
+import { runOf } from "../../core/instance-run.ts";
+import type { Driver, Handle } from "../../drivers/driver.ts";
 import { readInstance, updateInstance } from "../../store/instances.ts";
 import { attachGuest } from "../guest-access.ts";
 import { InstanceInput } from "../instance-input.ts";
+import { machineInputs } from "../machine-inputs.ts";
 import { findHandle } from "../observe-instance.ts";
 import type { Services } from "../services.ts";
 import { type InstanceStep, requireHandle, targetInstance } from "./step.ts";
 
-/** Powers the machine on and begins to listen to its guest. */
+/** Powers the machine on, made anew of what is wished for now, and begins to listen to its guest. */
 export function startMachine(services: Services): InstanceStep {
   const { guests, network } = services;
   return {
@@ -15,6 +19,8 @@ export function startMachine(services: Services): InstanceStep {
       const driver = services.driver(instance.location);
       const handle = await requireHandle(services, instance);
       await network.prepare();
+      // One that is only paused goes on as it was started.
+      if ((await driver.inspect(handle)).power === "stopped") await makeAnew(services, instance, driver, handle);
       await driver.start(handle, context.signal);
       // What was heard of an earlier run is of no use for this one.
       guests.detach(instance.id);
@@ -36,4 +42,11 @@ export function startMachine(services: Services): InstanceStep {
       if (handle) await services.driver(instance.location).powerOff(handle);
     },
   };
+}
+
+/** The run is written down before it begins: should the daemon die meanwhile, what the guest is told later still fits the machine. */
+async function makeAnew(services: Services, instance: Instance, driver: Driver, handle: Handle): Promise<void> {
+  const run = runOf(instance);
+  await services.store.transaction((tx) => updateInstance(tx, instance.id, { run }));
+  await driver.configure(handle, await machineInputs(services, instance, run));
 }

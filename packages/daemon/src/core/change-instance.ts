@@ -1,0 +1,120 @@
+import { BerthError, type ChangeEffect, ChangeInstance, type Instance, InstanceSpec, Labels } from "@berth/api";
+import { z } from "zod";
+import { InstanceRun } from "./instance-run.ts";
+import { isSame } from "./is-same.ts";
+import { keepsPorts } from "./published-ports.ts";
+
+/** The parts of an instance in which a request can change something. */
+export type Changeable = Pick<Instance, "name" | "labels" | "spec">;
+
+/** All that a request can change, by the request's words. */
+export const Wishes = InstanceRun.extend({ labels: Labels, stopTimeoutMs: InstanceSpec.shape.stopTimeoutMs });
+export type Wishes = z.infer<typeof Wishes>;
+type Field = keyof Wishes & keyof ChangeInstance;
+
+/** What each takes until it holds; `restart` is the next start. The order is the one they are told in. */
+const takes: Readonly<Record<Field, ChangeEffect["takes"]>> = {
+  name: "restart",
+  labels: "live",
+  cpus: "restart",
+  memoryMib: "restart",
+  ports: "restart",
+  env: "restart",
+  entrypoint: "restart",
+  command: "restart",
+  tty: "restart",
+  stopTimeoutMs: "live",
+};
+const fields = Object.keys(takes) as Field[];
+
+/** What is wished for now. */
+export function wishesOf({ name, labels, spec }: Changeable): Wishes {
+  const { cpus, memoryMib, ports, env, entrypoint, command, tty, stopTimeoutMs } = spec;
+  return { name, labels, cpus, memoryMib, ports, env, entrypoint, command, tty, stopTimeoutMs };
+}
+
+/** The wishes after a request. */
+function after(before: Wishes, asked: ChangeInstance): Wishes {
+  const { labels, env, ...replaced } = asked;
+  const given = Object.entries(replaced).filter(([, value]) => value !== undefined);
+  return {
+    ...before,
+    ...Object.fromEntries(given),
+    ...(labels ? { labels: merge(before.labels, labels) } : {}),
+    ...(env ? { env: merge(before.env, env) } : {}),
+  };
+}
+
+/** A JSON merge patch of texts: null takes away. */
+function merge(
+  before: Readonly<Record<string, string>>,
+  patch: Readonly<Record<string, string | null>>,
+): Record<string, string> {
+  const merged = new Map<string, string | null>([...Object.entries(before), ...Object.entries(patch)]);
+  return Object.fromEntries([...merged].filter((entry): entry is [string, string] => entry[1] !== null));
+}
+
+/** The instance with these wishes. */
+export function withWishes({ spec }: Changeable, { name, labels, ...others }: Wishes): Changeable {
+  return { name, labels, spec: { ...spec, ...others } };
+}
+
+/** The fields in which wishes differ, each with what the change takes. */
+export function effectsOf(before: Wishes, now: Wishes): ChangeEffect[] {
+  return fields.filter((field) => !isSame(before[field], now[field])).map((field) => ({ field, takes: takes[field] }));
+}
+
+/** The fields that the present run does not have as they are wished for. */
+export function pendingFields(wished: Wishes, run: InstanceRun): Field[] {
+  return fields.filter((field) => {
+    if (field === "ports") return !keepsPorts(wished.ports, run.ports);
+    return field in run && !isSame(wished[field], run[field as keyof InstanceRun]);
+  });
+}
+
+/** Changes whose operations have not ended, oldest first, and what was wished for before them. */
+export const OpenChanges = z.object({
+  base: Wishes,
+  changes: z.array(z.object({ operationId: z.string(), asked: ChangeInstance })),
+});
+export type OpenChanges = z.infer<typeof OpenChanges>;
+
+/** What the beginning or the end of a change makes of an instance. */
+interface Changed {
+  readonly wishes: Wishes;
+  /** Null when no change is open. */
+  readonly open: OpenChanges | null;
+}
+
+/** Adds one change; throws BerthError `invalid_request` when there are too many labels then. */
+export function beginChange(
+  now: Wishes,
+  open: OpenChanges | null,
+  change: { readonly operationId: string; readonly asked: ChangeInstance },
+): Changed {
+  const wishes = after(now, change.asked);
+  checkLabels(wishes.labels);
+  return { wishes, open: { base: open?.base ?? now, changes: [...(open?.changes ?? []), change] } };
+}
+
+function checkLabels(labels: Wishes["labels"]): void {
+  const checked = Labels.safeParse(labels);
+  if (checked.success) return;
+  const message = checked.error.issues[0]?.message ?? "are not valid";
+  throw new BerthError("invalid_request", `The labels: ${message}.`, { errors: [{ path: "body.labels", message }] });
+}
+
+/** Ends one change: it is as if one that failed had never been asked for, whatever others, still open, have asked for since. */
+export function endChange(now: Wishes, open: OpenChanges | null, operationId: string, failed: boolean): Changed {
+  const ended = open?.changes.find((change) => change.operationId === operationId);
+  if (!open || !ended) return { wishes: now, open };
+  const changes = open.changes.filter((change) => change !== ended);
+  const base = failed ? open.base : after(open.base, ended.asked);
+  const wishes = changes.reduce((wished, { asked }) => after(wished, asked), base);
+  return { wishes, open: changes.length > 0 ? { base, changes } : null };
+}
+
+/** The fields that an open change has asked for. */
+export function fieldsAsked(open: OpenChanges | null, operationId: string): string[] {
+  return Object.keys(open?.changes.find((change) => change.operationId === operationId)?.asked ?? {});
+}

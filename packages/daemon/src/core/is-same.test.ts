@@ -1,0 +1,13 @@
+import { isDeepStrictEqual } from "node:util";
+import fc from "fast-check";
+import { expect, it } from "vitest";
+import { isSame } from "./is-same.ts";
+
+it("is what equality of plain values is", () => {
+  const value = fc.jsonValue({ maxDepth: 2 });
+  fc.assert(fc.property(value, value, (one, other) => isSame(one, other) === isDeepStrictEqual(one, other)));
+  fc.assert(fc.property(value, (one) => isSame(one, JSON.parse(JSON.stringify(one)))));
+  expect(isSame({ a: 1, b: [{}] }, { b: [{}], a: 1 })).toBe(true);
+  expect(isSame({ a: undefined }, { b: undefined })).toBe(false);
+  expect(isSame([], {})).toBe(false);
+});

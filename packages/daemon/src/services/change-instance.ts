@@ -1,0 +1,42 @@
+import type { ChangeInstance, Instance, InstanceUpdate } from "@berth/api";
+import { beginChange, effectsOf, wishesOf, withWishes } from "../core/change-instance.ts";
+import { checkCapacity, checkPorts } from "../core/new-instance.ts";
+import { startOperation } from "../operations/start.ts";
+import type { ChangeOptions, Scope } from "../server/services.ts";
+import { readOpenChanges, updateInstance } from "../store/instances.ts";
+import { resourceOf } from "../store/operations.ts";
+import type { Transaction } from "../store/store.ts";
+import type { InstanceRequestContext } from "./instances.ts";
+
+/**
+ * Writes down what is wished for now and starts the operation that makes it so. Rejects with BerthError `not_enough_resources`, `port_taken`, `name_taken`,
+ * `invalid_request` or `busy`.
+ */
+export async function requestUpdate(
+  tx: Transaction,
+  context: Pick<InstanceRequestContext, "capacity">,
+  scope: Scope,
+  instance: Instance,
+  asked: ChangeInstance,
+  options: ChangeOptions,
+): Promise<InstanceUpdate> {
+  const operation = await startOperation(tx, {
+    type: "instance.change",
+    project: scope.project,
+    target: { kind: "instance", id: instance.id, name: instance.name },
+    claims: [resourceOf("instance", instance.id)],
+    // What it changes stands in the instance's row, environment included.
+    input: {},
+    nodeId: instance.nodeId,
+    requestedBy: scope.caller.tokenId,
+    queue: options.queue,
+  });
+  const before = wishesOf(instance);
+  const open = await readOpenChanges(tx, instance.id);
+  const { wishes, open: openChanges } = beginChange(before, open, { operationId: operation.id, asked });
+  checkCapacity(wishes, context.capacity);
+  checkPorts(wishes.ports);
+  const effects = effectsOf(before, wishes);
+  const written = effects.length > 0 ? withWishes(instance, wishes) : {};
+  return { instance: await updateInstance(tx, instance.id, { ...written, openChanges }), operation, effects };
+}

@@ -1,0 +1,61 @@
+import { join } from "node:path";
+import type { Instance } from "@berth/api";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { type Berthd, startBerthd } from "../support/berthd.ts";
+import { buildBusybox, busyboxImage } from "../support/busybox-image.ts";
+import { whoRunsBerthd } from "../support/ordinary-user.ts";
+import { freePort } from "../support/ports.ts";
+import { berthOf, type RunBerth } from "../support/run-berth.ts";
+import { scratchDirectory } from "../support/scratch.ts";
+
+describe.each(whoRunsBerthd)("a machine of a berthd as $who", ({ ordinaryUser }) => {
+  let berthd: Berthd;
+  let cli: RunBerth;
+
+  beforeAll(async () => {
+    const scratch = await scratchDirectory("set");
+    berthd = await startBerthd({ dataDir: join(scratch, "d"), ordinaryUser });
+    cli = berthOf(berthd);
+    await buildBusybox(berthd.client, scratch);
+    await cli.berth("launch", busyboxImage, "--name", "web", "-m", "128M", "-p", "80", "-e", "MODE=slow");
+  });
+  afterAll(async () => {
+    if (!berthd) return;
+    for (const { name } of await cli.json<Instance[]>("ls")) await cli.berth("rm", "--force", name);
+    await berthd.stop();
+  });
+
+  const inside = (...words: readonly string[]) => cli.berth("exec", "web", "--", "/bin/busybox", ...words);
+  const show = () => cli.json<Instance>("show", "web");
+  const memoryMib = async () => Number(/MemTotal: +(\d+) kB/.exec(await inside("cat", "/proc/meminfo"))?.[1]) / 1024;
+
+  it("CPUs, memory and environment are the machine's from its next start on", async () => {
+    const said = await cli.berth("set", "web", "--cpus", "2", "-m", "256M", "-e", "MODE=fast", "-l", "team=a");
+    expect(said.split("\n").map((line) => line.replace(/ +/, " "))).toEqual([
+      "labels: now",
+      "cpus: at the next start",
+      "memoryMib: at the next start",
+      "env: at the next start",
+      "",
+    ]);
+    expect((await show()).status.pending).toEqual(["cpus", "memoryMib", "env"]);
+    expect(await inside("nproc")).toBe("1\n");
+    expect(await memoryMib()).toBeLessThan(128);
+    await cli.berth("set", "web", "--stop-timeout", "1", "--restart-now");
+    expect((await show()).status.pending).toEqual(["cpus", "memoryMib", "env"]);
+    await cli.berth("set", "web", "-e", "MORE=yes", "--restart-now");
+    expect((await show()).status).toMatchObject({ phase: "running", ready: true, pending: [] });
+    expect(await inside("nproc")).toBe("2\n");
+    expect(await memoryMib()).toBeGreaterThan(128);
+    expect((await inside("env")).split("\n")).toEqual(expect.arrayContaining(["MODE=fast", "MORE=yes"]));
+  });
+
+  it("other ports answer from the next start on, and those taken away no more", async () => {
+    const [before] = (await show()).status.ports;
+    const hostPort = await freePort();
+    await cli.berth("set", "web", "--unpublish", "80", "-p", `${hostPort}:80`, "--restart-now");
+    const answers = (port = 0) => fetch(`http://127.0.0.1:${port}/bin/busybox`, { method: "HEAD" });
+    expect((await answers(hostPort)).status).toBe(200);
+    await expect(answers(before?.hostPort)).rejects.toThrow();
+  });
+});
