@@ -32,6 +32,9 @@ export async function audit(client: Client, dataDir: string, machineOwners = own
   const artifacts = list(join(dataDir, "artifacts")).map((name) => name.slice(0, 64));
   for (const artifact of artifacts) expect(digests, "the images that have an artifact").toContain(artifact);
   expect(list(join(dataDir, "tmp")), "half-made things").toEqual([]);
+  const templates = (await client.listTemplates({ query: { limit: 500 } })).items;
+  const kept = templates.filter(({ state }) => state === "ready").map(({ id }) => id);
+  expect(list(join(dataDir, "templates")), "folders of templates").toEqual(kept.sort());
   const claims = instances.filter(({ operationId }) => operationId !== null);
   expect(claims, "instances held by nobody's operation").toEqual([]);
 }

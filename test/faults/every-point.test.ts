@@ -10,6 +10,7 @@ import { listFaultPoints } from "../../packages/daemon/src/operations/fault.ts";
 import { imageWorkflows } from "../../packages/daemon/src/workflows/image.ts";
 import { instanceWorkflows } from "../../packages/daemon/src/workflows/instance.ts";
 import type { Services } from "../../packages/daemon/src/workflows/services.ts";
+import { templateWorkflows } from "../../packages/daemon/src/workflows/template.ts";
 import { startBerthd } from "../support/berthd.ts";
 import { freePort } from "../support/ports.ts";
 import { createDatabase } from "../support/postgres.ts";
@@ -19,7 +20,7 @@ import { scenarioOf } from "./scenarios.ts";
 
 /** Steps are only named here, never run: what they would work with is not needed. */
 const nobody = new Proxy({}, { get: () => undefined }) as Services;
-const points = listFaultPoints([...imageWorkflows(nobody), ...instanceWorkflows(nobody)]);
+const points = listFaultPoints([...imageWorkflows(nobody), ...templateWorkflows(nobody), ...instanceWorkflows(nobody)]);
 
 const stores = ["sqlite", "postgres"] as const;
 type StoreKind = (typeof stores)[number];

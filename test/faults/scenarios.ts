@@ -35,6 +35,8 @@ export function scenarioOf(point: string, surroundings: Surroundings): Scenario 
     "image.pull": () => (undo ? notMade(surroundings, pulling(surroundings)) : pulling(surroundings)),
     "image.build": () => (undo ? notMade(surroundings, building(surroundings)) : building(surroundings)),
     "image.delete": () => deletingImage(surroundings),
+    "template.create": () => makingTemplate(surroundings, step, undo),
+    "template.delete": () => deletingTemplate(surroundings),
     "instance.create": () => creating(surroundings, step, undo),
     "instance.change": () => changing(surroundings, undo),
     "instance.start": () => starting(surroundings, "start", step, undo),
@@ -99,7 +101,7 @@ function creating(surroundings: Surroundings, step: string, undo: boolean): Scen
   const labels: Record<string, string> = undo ? { "berth.fake/start-error": "internal" } : {};
   return {
     arrange: async () => prepareFor(step, surroundings),
-    act: (client) => create(client, surroundings, { labels, ports: [{ guestPort: 80 }] }),
+    act: (client) => create(client, surroundings, { labels, ports: [{ guestPort: 80 }], ...beginningFor(step) }),
     check: async (client) => {
       if (undo) return expectGone(client);
       const made = await client.getInstance({ params: instance });
@@ -115,7 +117,7 @@ function starting(surroundings: Surroundings, verb: "start" | "restart", step: s
   const labels: Record<string, string> = undo ? { "berth.fake/start-error": "internal" } : {};
   return {
     arrange: async (client) => {
-      const made = await create(client, surroundings, { labels, start: false });
+      const made = await create(client, surroundings, { labels, start: false, ...beginningFor(step) });
       if (step === "create-machine") await forgetMachine(surroundings, made);
       prepareFor(step, surroundings);
     },
@@ -126,6 +128,45 @@ function starting(surroundings: Surroundings, verb: "start" | "restart", step: s
       if (undo) expect(status).toMatchObject({ phase: "failed", ready: false });
       else expect(status).toMatchObject({ phase: "running", ready: true });
     },
+    cleanUp: remove,
+  };
+}
+
+/** A launch that has the template made which it must begin from. When what was begun is to be undone, no template can be kept. */
+function makingTemplate(surroundings: Surroundings, step: string, undo: boolean): Scenario {
+  const templates = join(surroundings.dataDir, "templates");
+  return {
+    arrange: async () => {
+      prepareFor(step, surroundings);
+      if (undo) {
+        rmSync(templates, { recursive: true, force: true });
+        writeFileSync(templates, "");
+      }
+    },
+    act: (client) => create(client, surroundings, { warm: "require" }),
+    check: async (client) => {
+      const [template, ...others] = (await client.listTemplates()).items;
+      expect(others).toEqual([]);
+      if (undo) {
+        rmSync(templates);
+        expect(template).toMatchObject({ state: "failed", sizeBytes: null });
+        return expectGone(client);
+      }
+      expect(template).toMatchObject({ state: "ready", uses: 1 });
+      const { status } = await client.getInstance({ params: instance });
+      expect(status).toMatchObject({ phase: "running", ready: true, start: { mode: "warm" } });
+    },
+    cleanUp: remove,
+  };
+}
+
+function deletingTemplate(surroundings: Surroundings): Scenario {
+  return {
+    arrange: async (client) => {
+      await create(client, surroundings, { warm: "require" });
+    },
+    act: removeTemplates,
+    check: async (client) => expect((await client.listTemplates()).items).toEqual([]),
     cleanUp: remove,
   };
 }
@@ -207,6 +248,12 @@ async function remove(client: Client): Promise<void> {
   const { items } = await client.listInstances({ query: {} });
   for (const { id } of items)
     await client.deleteInstance({ params: { instance: id }, query: { ...long, force: true } });
+  await removeTemplates(client);
+}
+
+async function removeTemplates(client: Client): Promise<void> {
+  for (const { id } of (await client.listTemplates()).items)
+    await client.deleteTemplate({ params: { template: id }, query: long });
 }
 
 async function build(client: Client, path: string): Promise<void> {
@@ -235,6 +282,11 @@ async function expectGone(client: Client): Promise<void> {
 /** The artifact is rebuildable, so it may be lost at any time. */
 function prepareFor(step: string, { dataDir }: Surroundings): void {
   if (step === "realise-image") rmSync(join(dataDir, "artifacts"), { recursive: true });
+}
+
+/** Only who must begin from a template asks for one. */
+function beginningFor(step: string): Partial<CreateInstanceInput> {
+  return step === "request-template" ? { warm: "require" } : {};
 }
 
 /** The hypervisor lost the machine. */

@@ -84,6 +84,8 @@ function spawnBerthd({ dataDir, port, env, ordinaryUser }: BerthdOptions, logPat
         PATH: process.env.PATH,
         HOME: home,
         BERTH_DATA_DIR: dataDir,
+        // Nothing happens but what a test asks for.
+        BERTH_TEMPLATES: "asked",
         BERTH_LISTEN: `127.0.0.1:${port ?? 0}`,
         ...env,
       },

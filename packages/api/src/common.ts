@@ -7,6 +7,7 @@ export const namePattern = /^[a-z0-9][a-z0-9-]{0,62}$/;
 export const idPrefixes = {
   instance: "i",
   image: "img",
+  template: "tpl",
   operation: "op",
   node: "n",
   project: "p",

@@ -170,6 +170,11 @@ export const errorCatalogue = {
     title: "The instance did not become ready in time",
     hint: "See berth logs; a published port that nothing listens on keeps it from being ready.",
   },
+  template_failed: {
+    status: 422,
+    title: "The template could not be made",
+    hint: "See berth template show; without --warm the instance is booted instead.",
+  },
   memory_unusable: {
     status: 422,
     title: "The saved memory cannot be gone on from",

@@ -12,3 +12,4 @@ export * from "./problem.ts";
 export * from "./route.ts";
 export * from "./routes.ts";
 export { readServerSentEvents } from "./server-sent-events.ts";
+export * from "./template.ts";

@@ -63,6 +63,13 @@ const argument = z
 /** Environment variables of the image's process. */
 export const Environment = z.record(environmentName, argument);
 
+/**
+ * Whether a new instance may begin from memory that was captured of a machine like it (docs/warm-start.md). `auto`: when there is such a template; `never`: it always
+ * boots; `require`: it waits for the template, has it made where it is missing, and is not booted instead.
+ */
+export const WarmPolicy = z.enum(["auto", "never", "require"]);
+export type WarmPolicy = z.infer<typeof WarmPolicy>;
+
 /** What was asked of an instance. */
 export const InstanceSpec = z
   .object({
@@ -85,11 +92,27 @@ export const InstanceSpec = z
       .min(0)
       .max(3_600_000)
       .describe("How long a stop waits after the image's stop signal before it cuts the power, in milliseconds."),
+    warm: WarmPolicy.default("auto").describe(
+      "Whether its first start may go on from a template's memory: `auto`, `never` or `require`.",
+    ),
     power: z.enum(["running", "stopped"]).describe("The power state wished for."),
     restartGeneration: z.number().int().min(0).describe("Raised by one for each restart asked for."),
   })
   .meta({ id: "InstanceSpec" });
 export type InstanceSpec = z.infer<typeof InstanceSpec>;
+
+/** How a run began. */
+export const InstanceStart = z
+  .object({
+    mode: z
+      .enum(["cold", "warm", "pool", "resumed", "forked", "restored"])
+      .describe(
+        "`cold`: it booted. All others went on from memory: a template's, a pool's, its own, or another instance's.",
+      ),
+    reason: z.string().describe("Why so, in words for a person; empty when there is nothing to say."),
+  })
+  .meta({ id: "InstanceStart" });
+export type InstanceStart = z.infer<typeof InstanceStart>;
 
 /** What was last observed of an instance. */
 export const InstanceStatus = z
@@ -105,6 +128,7 @@ export const InstanceStatus = z
       .nullable()
       .describe("The exit code of the image's process in its last run; null while it runs or before."),
     startedAt: Timestamp.nullable(),
+    start: InstanceStart.nullable().default(null).describe("How its latest run began; null when it never ran."),
     restartGeneration: z
       .number()
       .int()
@@ -161,6 +185,7 @@ export const CreateInstance = z
     tty: z.boolean().default(false),
     stopTimeoutMs: InstanceSpec.shape.stopTimeoutMs.default(10_000),
     start: z.boolean().default(true).describe("Whether to start it at once."),
+    warm: InstanceSpec.shape.warm,
   })
   .meta({
     id: "CreateInstance",

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { ChangeQuery, pageOf } from "./common.ts";
+import { ChangeQuery, PageQuery, pageOf } from "./common.ts";
 import { Event, EventList, ListEventsQuery, StreamEventsQuery } from "./event.ts";
 import { BuildImage, Image, ImageParams, ListImagesQuery, PullImage } from "./image.ts";
 import {
@@ -17,11 +17,13 @@ import {
 import { Node, NodeParams } from "./node.ts";
 import { ListOperationsQuery, Operation, OperationLogQuery, OperationParams, WaitOperationQuery } from "./operation.ts";
 import { route } from "./route.ts";
+import { PrunedTemplates, PruneTemplates, Template, TemplateParams } from "./template.ts";
 
 const projectQuery = ChangeQuery.pick({ project: true });
 const instances = "/api/v1/instances";
 const instance = `${instances}/:instance`;
 const images = "/api/v1/images";
+const templates = "/api/v1/templates";
 const operations = "/api/v1/operations";
 
 /** An instance or image just changed, with the operation that carries it out. */
@@ -32,6 +34,8 @@ export const InstanceUpdate = InstanceChange.extend({ effects: z.array(ChangeEff
 export type InstanceUpdate = z.infer<typeof InstanceUpdate>;
 export const ImageChange = z.object({ image: Image, operation: Operation }).meta({ id: "ImageChange" });
 export type ImageChange = z.infer<typeof ImageChange>;
+export const TemplateChange = z.object({ template: Template, operation: Operation }).meta({ id: "TemplateChange" });
+export type TemplateChange = z.infer<typeof TemplateChange>;
 
 /** Every request the API answers, by the name the client calls it by. */
 export const routes = {
@@ -261,6 +265,55 @@ export const routes = {
     status: 202,
     response: ImageChange,
     idempotent: true,
+  }),
+
+  listTemplates: route({
+    method: "GET",
+    path: templates,
+    summary: "List templates",
+    resource: "template",
+    action: "list",
+    kind: "json",
+    query: PageQuery,
+    status: 200,
+    response: pageOf(Template),
+  }),
+  getTemplate: route({
+    method: "GET",
+    path: `${templates}/:template`,
+    summary: "Show one template",
+    resource: "template",
+    action: "read",
+    kind: "json",
+    params: TemplateParams,
+    query: projectQuery,
+    status: 200,
+    response: Template,
+  }),
+  deleteTemplate: route({
+    method: "DELETE",
+    path: `${templates}/:template`,
+    summary: "Delete a template; instances cloned from it go on",
+    resource: "template",
+    action: "delete",
+    kind: "json",
+    params: TemplateParams,
+    query: ChangeQuery,
+    status: 202,
+    response: TemplateChange,
+    idempotent: true,
+  }),
+  pruneTemplates: route({
+    method: "POST",
+    path: `${templates}/prune`,
+    summary: "Delete the templates that are of no use, and those that the request names by age or size",
+    resource: "template",
+    action: "delete",
+    kind: "json",
+    query: projectQuery,
+    body: PruneTemplates,
+    status: 200,
+    response: PrunedTemplates,
   }),
 
   listOperations: route({

@@ -18,6 +18,16 @@ export function parseSeconds(input: string): number {
   return Math.round(Number(input) * 1000);
 }
 
+const spanFactors: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600, d: 86_400, w: 604_800 };
+
+/** A time span in one unit (`45s`, `30m`, `12h`, `7d`, `4w`, or 0), in milliseconds. */
+export function parseSpan(input: string): number {
+  const [, count = "", unit = ""] = /^(\d{1,6})([smhdw]?)$/.exec(input) ?? [];
+  const factor = unit === "" && Number(count) === 0 && count !== "" ? 1 : spanFactors[unit];
+  if (factor === undefined) throw new SyntaxError("must be a time such as 30m, 12h or 7d");
+  return Number(count) * factor * 1000;
+}
+
 /** CPUs: whole ones, as a machine has them. */
 export function parseCpus(input: string): number {
   if (!/^[1-9]\d{0,3}$/.test(input)) throw new SyntaxError("must be a whole number of CPUs from 1 on");

@@ -138,5 +138,24 @@ export const instanceArgument = {
   proposeCompletions: proposeInstances,
 } as const;
 
+/** The ids of templates, for completion. */
+async function proposeTemplates(this: Context, partial: string): Promise<readonly string[]> {
+  try {
+    const client = await this.client();
+    const { items } = await client.listTemplates({ query: { limit: 500 } }, { signal: AbortSignal.timeout(1000) });
+    return items.map(({ id }) => id).filter((id) => id.startsWith(partial));
+  } catch {
+    return [];
+  }
+}
+
+/** The id of a template. */
+export const templateArgument = {
+  parse: String,
+  brief: "A template's id",
+  placeholder: "TEMPLATE",
+  proposeCompletions: proposeTemplates,
+} as const;
+
 /** One or several instances. */
 export const instanceArguments = { kind: "array", parameter: instanceArgument, minimum: 1 } as const;

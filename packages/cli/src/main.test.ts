@@ -1,4 +1,4 @@
-import type { RouteName } from "@berth/api";
+import type { Instance, RouteName } from "@berth/api";
 import { afterEach, describe, expect, test } from "vitest";
 import {
   Events,
@@ -12,6 +12,7 @@ import {
   operation,
   Refusal,
   type SocketHandler,
+  template,
 } from "./testing/fake-berthd.ts";
 import { type RunOptions, runBerth } from "./testing/run-berth.ts";
 
@@ -460,6 +461,57 @@ describe("images", () => {
     expect(await berth("image rm nope", { listImages: () => ({ items: [], nextCursor: null }) })).toMatchObject({
       code: 1,
     });
+  });
+});
+
+describe("templates", () => {
+  test("launch says how it began; --cold and --warm ask for one way", async () => {
+    const began = (start: Instance["status"]["start"]) => ({
+      getInstance: () => ({ ...instance, status: { ...instance.status, start } }),
+    });
+    const warm = { mode: "warm", reason: `cloned from the template ${ids.template}` } as const;
+    const ran = await berth("launch nginx --warm", began(warm));
+    expect(ran.stderr).toContain(`Warm start: cloned from the template ${ids.template}.\n`);
+    expect(berthd?.callsOf("createInstance")[0]?.json).toMatchObject({ warm: "require" });
+    await berthd?.stop();
+    const { stdout } = await berth(
+      "launch nginx --cold --json",
+      began({ mode: "cold", reason: "a cold start was asked for" }),
+    );
+    expect(berthd?.callsOf("createInstance")[0]?.json).toMatchObject({ warm: "never" });
+    expect(JSON.parse(stdout).status.start).toEqual({ mode: "cold", reason: "a cold start was asked for" });
+    await berthd?.stop();
+    expect((await berth("show web", began(warm))).stdout).toContain(`Began:        Warm start: cloned from`);
+    await berthd?.stop();
+    expect(await berth("launch nginx --cold --warm")).toMatchObject({ code: 2 });
+  });
+
+  test("ls, show, rm", async () => {
+    expect((await berth("template ls")).stdout).toContain(
+      `${ids.template}  docker.io/library/nginx:latest  ready  1     512 MiB`,
+    );
+    await berthd?.stop();
+    expect((await berth("template ls -q")).stdout).toBe(`${ids.template}\n`);
+    await berthd?.stop();
+    expect((await berth(`template show ${ids.template}`)).stdout).toContain("Size:        72.3 MB\n");
+    await berthd?.stop();
+    expect((await berth(`template rm ${ids.template}`)).stdout).toBe(`${ids.template}\n`);
+  });
+
+  test("prune names what goes, and why", async () => {
+    const items = [{ template, reason: "its image is gone", operationId: ids.operation }];
+    const ran = await berth("template prune --unused-for 7d --keep 2G", { pruneTemplates: () => ({ items }) });
+    expect(ran.stdout).toContain(`${ids.template}  docker.io/library/nginx:latest  its image is gone\n`);
+    expect(berthd?.callsOf("pruneTemplates")[0]?.json).toEqual({
+      unusedForMs: 604_800_000,
+      keepMib: 2048,
+      dryRun: false,
+    });
+    await berthd?.stop();
+    expect((await berth("template prune --dry-run --unused-for 0")).stderr).toBe("There is nothing to prune.\n");
+    expect(berthd?.callsOf("pruneTemplates")[0]?.json).toEqual({ unusedForMs: 0, dryRun: true });
+    await berthd?.stop();
+    expect(await berth("template prune --unused-for soon")).toMatchObject({ code: 2 });
   });
 });
 

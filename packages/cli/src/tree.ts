@@ -15,7 +15,12 @@ export interface Branch {
   readonly routes: Readonly<Record<string, Leaf>>;
 }
 
-export const aliases: Readonly<Record<string, string>> = { ps: "ls", run: "launch", images: "image" };
+export const aliases: Readonly<Record<string, string>> = {
+  ps: "ls",
+  run: "launch",
+  images: "image",
+  templates: "template",
+};
 
 /** Every command there is, by the words that call it. */
 export const tree: Readonly<Record<string, Leaf | Branch>> = {
@@ -44,6 +49,15 @@ export const tree: Readonly<Record<string, Leaf | Branch>> = {
       ls: { brief: "List images", load: () => import("./commands/image/ls.ts") },
       show: { brief: "Show one image", load: () => import("./commands/image/show.ts") },
       rm: { brief: "Delete images", load: () => import("./commands/image/rm.ts") },
+    },
+  },
+  template: {
+    brief: "Templates: memory of booted machines, from which instances are cloned",
+    routes: {
+      ls: { brief: "List templates", load: () => import("./commands/template/ls.ts") },
+      show: { brief: "Show one template", load: () => import("./commands/template/show.ts") },
+      rm: { brief: "Delete templates", load: () => import("./commands/template/rm.ts") },
+      prune: { brief: "Delete templates that are of no use", load: () => import("./commands/template/prune.ts") },
     },
   },
   op: {

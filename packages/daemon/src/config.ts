@@ -14,6 +14,8 @@ export interface Config {
   readonly allowHosts: readonly string[];
   /** Which driver serves the node's location: `qemu`, or `fake` for tests. */
   readonly driver: "qemu" | "fake";
+  /** Whether berthd makes templates by itself, or only where one is asked for. */
+  readonly templates: "auto" | "asked";
   readonly logLevel: string;
   /** The fault point where a test lets berthd die or stumble: see operations/fault.ts. */
   readonly fault: string | undefined;
@@ -54,6 +56,7 @@ const inFile = new Set([
   "BERTH_KIT_DIR",
   "BERTH_ALLOW_HOSTS",
   "BERTH_DRIVER",
+  "BERTH_TEMPLATES",
   "BERTH_LOG_LEVEL",
   "BERTH_READY_TIMEOUT",
 ]);
@@ -84,6 +87,7 @@ export function readConfig(
     kitRoot: env.BERTH_KIT_DIR ?? join(repositoryRoot, ".tools/kit"),
     allowHosts: (env.BERTH_ALLOW_HOSTS ?? "").split(/[\s,]+/).filter(Boolean),
     driver: readChoice("BERTH_DRIVER", env.BERTH_DRIVER ?? "qemu", ["qemu", "fake"] as const),
+    templates: readChoice("BERTH_TEMPLATES", env.BERTH_TEMPLATES ?? "auto", ["auto", "asked"] as const),
     logLevel: readChoice("BERTH_LOG_LEVEL", env.BERTH_LOG_LEVEL ?? "info", [
       "trace",
       "debug",

@@ -3,6 +3,7 @@ import type { FastifyInstance } from "fastify";
 import type { Logger } from "pino";
 import { type Config, ConfigError } from "./config.ts";
 import { keepNode } from "./controllers/keep-node.ts";
+import { keepTemplates } from "./controllers/keep-templates.ts";
 import { observeInstances } from "./controllers/observe-instances.ts";
 import { prune } from "./controllers/prune.ts";
 import { dataFolderMode, takeDataFolder } from "./data-folder.ts";
@@ -17,6 +18,7 @@ import { openStore } from "./store/store.ts";
 import { wireNode } from "./wire-node.ts";
 import { imageWorkflows } from "./workflows/image.ts";
 import { instanceWorkflows } from "./workflows/instance.ts";
+import { templateWorkflows } from "./workflows/template.ts";
 
 /** A running berthd. */
 export interface Daemon {
@@ -42,7 +44,11 @@ export async function startDaemon(config: Config, log: Logger, version: string):
   await emptyTemporaryFolder(host, dataDir, dataFolderMode(facts));
   const engine = new OperationEngine({
     store,
-    workflows: [...imageWorkflows(node.services), ...instanceWorkflows(node.services)],
+    workflows: [
+      ...imageWorkflows(node.services),
+      ...templateWorkflows(node.services),
+      ...instanceWorkflows(node.services),
+    ],
     nodeId: identity.nodeId,
     log,
     faults: createFaultPoints(config.fault),
@@ -73,6 +79,10 @@ export async function startDaemon(config: Config, log: Logger, version: string):
   const working = Promise.all([
     engine.run(stopping.signal),
     observeInstances(node.services, identity.nodeId, log, stopping.signal),
+    keepTemplates(
+      { services: node.services, nodeId: identity.nodeId, dataDir, automatic: config.templates === "auto", log },
+      stopping.signal,
+    ),
     keepNode({ store, parts, node, drivers: [node.driver], log }, stopping.signal),
     prune(store, log, stopping.signal),
   ]);

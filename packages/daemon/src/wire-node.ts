@@ -15,6 +15,7 @@ import type { Identity } from "./installation.ts";
 import { type UserNetwork, userNetwork } from "./network/user-network.ts";
 import { nodeName } from "./nodes/describe-node.ts";
 import { InstanceFolders, type UserRange, userRange } from "./storage/instance-folder.ts";
+import { TemplateFolders } from "./storage/template-folders.ts";
 import type { Store } from "./store/store.ts";
 import type { Services } from "./workflows/services.ts";
 
@@ -84,6 +85,7 @@ export async function wireNode(wiring: NodeWiring): Promise<WiredNode> {
     images: await createImages({ host, dataDirectory: dataDir, outbound: { allowHosts: config.allowHosts } }),
     guests: new GuestHub(),
     folders: new InstanceFolders({ host, root: instancesDir, range: uids }),
+    templates: new TemplateFolders(host, join(dataDir, "templates")),
     network,
     kit,
     driver(name) {

@@ -8,6 +8,7 @@ import {
   type Route,
   type RouteName,
   routes,
+  type Template,
 } from "@berth/api";
 import { type WebSocket, WebSocketServer } from "ws";
 
@@ -15,6 +16,7 @@ export const ids = {
   instance: "i-00000000000000001",
   image: "img-00000000000000001",
   operation: "op-00000000000000001",
+  template: "tpl-00000000000000001",
   node: "n-00000000000000001",
 };
 const at = "2026-01-01T00:00:00.000Z";
@@ -65,6 +67,7 @@ export const instance: Instance = {
     tty: false,
     stopTimeoutMs: 10_000,
     power: "running",
+    warm: "auto",
     restartGeneration: 0,
   },
   status: {
@@ -75,6 +78,7 @@ export const instance: Instance = {
     observedAt: at,
     exitCode: null,
     startedAt: at,
+    start: null,
     restartGeneration: 0,
     ports: [{ hostAddress: "127.0.0.1", hostPort: 8080, guestPort: 80, protocol: "tcp" }],
     pending: [],
@@ -98,6 +102,27 @@ export const image: Image = {
   firmware: "kernel",
   sizeBytes: 12_345_678,
   startConfig: null,
+  operationId: ids.operation,
+  createdAt: at,
+};
+
+export const template: Template = {
+  id: ids.template,
+  project: "default",
+  state: "ready",
+  reason: "",
+  image: "docker.io/library/nginx:latest",
+  contentDigest: `sha256:${"0".repeat(64)}`,
+  cpus: 1,
+  memoryMib: 512,
+  disks: 1,
+  interfaces: 1,
+  build: "fake 1, disk format 1",
+  location: "node1/fake",
+  nodeId: ids.node,
+  sizeBytes: 72_345_678,
+  uses: 3,
+  lastUsedAt: at,
   operationId: ids.operation,
   createdAt: at,
 };
@@ -183,6 +208,10 @@ const defaults: Partial<Record<RouteName, Handler>> = {
   buildImage: () => ({ image, operation }),
   getImage: () => image,
   deleteImage: () => ({ image, operation }),
+  listTemplates: () => page([template]),
+  getTemplate: () => template,
+  deleteTemplate: () => ({ template, operation }),
+  pruneTemplates: () => ({ items: [] }),
   listOperations: () => page([operation]),
   getOperation: () => operation,
   watchOperation: () => new Events([operation]),

@@ -4,6 +4,7 @@ import { decideInstance, type InstanceStepName, type InstanceWish, type Observed
 
 const healthy: ObservedInstance = {
   image: { state: "ready" },
+  template: { state: "unneeded" },
   artifact: true,
   disks: true,
   folder: true,
@@ -34,6 +35,8 @@ const nothing: ObservedInstance = {
 };
 const off: ObservedInstance = { ...healthy, power: "stopped", ready: false };
 const run: InstanceWish = { present: true, power: "running", isNew: false, restartGeneration: 0, force: false };
+const missing: ObservedInstance["template"] = { state: "missing" };
+const failed: ObservedInstance["template"] = { state: "failed", error: new BerthError("template_failed", "no") };
 const make: InstanceWish = { ...run, isNew: true };
 const stop: InstanceWish = { ...run, power: "stopped" };
 const remove: InstanceWish = { ...stop, present: false };
@@ -70,6 +73,16 @@ describe("what is next for an instance", () => {
     ["lost disks are never made anew", "disk_missing", () => next(run, { disks: false }, off)],
     ["then the machine", "create-machine", () => next(run, { made: false }, off)],
     ["then the power", "start-machine", () => next(run, {}, off)],
+    ["a template it must begin from is asked for", "request-template", () => next(run, { template: missing }, off)],
+    ["one that failed for another is tried again", "request-template", () => next(run, { template: failed }, off)],
+    [
+      "one being made is waited for",
+      "wait: waiting for its template",
+      () => next(run, { template: { state: "building" } }, off),
+    ],
+    ["one that is there is begun from", "start-machine", () => next(run, { template: { state: "ready" } }, off)],
+    ["one that failed fails", "template_failed", () => next(run, { template: failed }, off, "request-template")],
+    ["so does one deleted by then", "template_failed", () => next(run, { template: missing }, off, "request-template")],
     ["then it is waited for", "await-ready", () => next(run, { ready: false }, healthy, "start-machine")],
     ["a ready one is done", "done", () => next(run, {}, healthy)],
     [
@@ -154,6 +167,7 @@ const effects: Record<InstanceStepName, (world: ObservedInstance, wish: Instance
   "create-disks": () => ({ disks: true, folder: true }),
   "reserve-ports": () => ({ portsReserved: true }),
   "create-machine": () => ({ made: true }),
+  "request-template": () => ({ template: { state: "ready" } }),
   "start-machine": (_, wish) => ({
     power: "running",
     runGeneration: wish.restartGeneration,
@@ -180,6 +194,7 @@ function everyState(): ObservedInstance[] {
                 for (const guestVisible of flags)
                   states.push({
                     ...healthy,
+                    template: { state: ready ? "missing" : "unneeded" },
                     folder: disks || made,
                     artifact,
                     disks,

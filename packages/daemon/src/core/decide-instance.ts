@@ -18,6 +18,12 @@ export interface ObservedInstance {
   readonly image:
     | { readonly state: "building" | "ready" | "gone" }
     | { readonly state: "failed"; readonly error: BerthError };
+  /**
+   * The template that it must begin from: `unneeded` when it may as well boot; a `failed` one has its error.
+   */
+  readonly template:
+    | { readonly state: "unneeded" | "missing" | "building" | "ready" }
+    | { readonly state: "failed"; readonly error: BerthError };
   /** Whether the bootable artifact is on this node; it is always rebuildable. */
   readonly artifact: boolean;
   /** Whether all its disks are there. */
@@ -57,6 +63,7 @@ export type InstanceStepName =
   | "create-disks"
   | "reserve-ports"
   | "create-machine"
+  | "request-template"
   | "start-machine"
   | "await-ready"
   | "stop-guest"
@@ -66,7 +73,7 @@ export type InstanceStepName =
 
 export type InstanceDecision =
   | { readonly run: InstanceStepName }
-  | { readonly wait: string }
+  | { readonly wait: string; readonly for: "image" | "template" }
   | { readonly done: true }
   | { readonly fail: BerthError; readonly keep?: true };
 
@@ -114,7 +121,7 @@ function decideRunning(
 ): InstanceDecision {
   if (seen.power === "stopped") {
     if (finished.has("start-machine")) return decideEnded(seen);
-    return decidePreparation(wish, seen) ?? { run: "start-machine" };
+    return decidePreparation(wish, seen) ?? decideTemplate(seen, finished) ?? { run: "start-machine" };
   }
   const outdated = seen.runGeneration !== null && seen.runGeneration < wish.restartGeneration;
   if (outdated) return decidePowerOff(wish, seen, finished);
@@ -132,7 +139,7 @@ function decidePreparation(wish: InstanceWish, seen: ObservedInstance): Instance
   if (!seen.disks) {
     if (!wish.isNew)
       return { fail: new BerthError("disk_missing", "A disk of it is gone from the node's data folder.") };
-    if (seen.image.state === "building") return { wait: "waiting for its image" };
+    if (seen.image.state === "building") return { wait: "waiting for its image", for: "image" };
     if (seen.image.state === "failed") return { fail: seen.image.error };
     if (seen.image.state === "gone") return { fail: new BerthError("not_found", "Its image is gone.") };
   }
@@ -142,6 +149,19 @@ function decidePreparation(wish: InstanceWish, seen: ObservedInstance): Instance
   if (wish.isNew && !seen.portsReserved) return { run: "reserve-ports" };
   if (!seen.made) return { run: "create-machine" };
   return undefined;
+}
+
+/** What must be so before a machine can begin from a template that it may not do without; undefined when all of it is. */
+function decideTemplate(
+  { template }: ObservedInstance,
+  finished: ReadonlySet<InstanceStepName>,
+): InstanceDecision | undefined {
+  if (template.state === "building") return { wait: "waiting for its template", for: "template" };
+  if (template.state !== "missing" && template.state !== "failed") return undefined;
+  // One that failed for somebody else is tried again.
+  if (!finished.has("request-template")) return { run: "request-template" };
+  if (template.state === "failed") return { fail: template.error };
+  return { fail: new BerthError("template_failed", "Its template was deleted while it waited for it.") };
 }
 
 /** The machine was started by this operation and is off again: a program that ran to its end well, or a failure to look at. */

@@ -11,6 +11,7 @@ const before: InstanceStatus = {
   exitCode: null,
   startedAt: "2026-01-01T00:00:00.000Z",
   ports: [],
+  start: null,
   restartGeneration: 0,
   pending: [],
 };

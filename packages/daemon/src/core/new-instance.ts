@@ -22,6 +22,7 @@ export function specOf(request: CreateInstance): InstanceSpec {
     command: request.command ?? null,
     tty: request.tty,
     stopTimeoutMs: request.stopTimeoutMs,
+    warm: request.warm,
     power: request.start ? "running" : "stopped",
     restartGeneration: 0,
   };

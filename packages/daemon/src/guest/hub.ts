@@ -12,8 +12,8 @@ import type { InstanceKeys } from "./keys.ts";
 export interface GuestAccess {
   /** Opens a port of the running machine; rejects while there is none. */
   openPort(port: "control" | "channel", signal: AbortSignal): Promise<Duplex>;
-  /** Makes the configuration for a guest that has just booted: the clock and the seed must be of this moment. */
-  config(): GuestConfig | Promise<GuestConfig>;
+  /** Makes the configuration for a guest that has just booted: the clock and the seed must be of this moment. Undefined leaves the guest waiting for it. */
+  config(): GuestConfig | undefined | Promise<GuestConfig | undefined>;
   readonly keys: InstanceKeys;
 }
 
@@ -206,7 +206,8 @@ class Guest {
   /** The guest reads it as soon as it is prepared. One that cannot be sent fails the guest's start. */
   async #configure(control: GuestControl): Promise<void> {
     try {
-      control.configure(await this.#access.config());
+      const config = await this.#access.config();
+      if (config) control.configure(config);
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error);
       this.seen = { ...this.seen, failure: { code: 126, reason } };

@@ -1,4 +1,5 @@
 import { readFileSync } from "node:fs";
+import { readFile } from "node:fs/promises";
 import { arch, availableParallelism, hostname, networkInterfaces, release, totalmem } from "node:os";
 import type { HostFacts } from "./host.ts";
 
@@ -17,10 +18,16 @@ export async function localFacts(): Promise<HostFacts> {
     architecture: readArchitecture(),
     cpus: availableParallelism(),
     memoryMib: Math.floor(memory / 1024 / 1024),
+    memoryAvailableMib: await readAvailableMib(),
     uid: process.getuid?.() ?? 0,
     gid: process.getgid?.() ?? 0,
     addresses: Object.values(networkInterfaces()).flatMap((list) => (list ?? []).map(({ address }) => address)),
   };
+}
+
+async function readAvailableMib(): Promise<number> {
+  const [, kibibytes] = /^MemAvailable:\s+(\d+) kB$/m.exec(await readFile("/proc/meminfo", "utf8")) ?? [];
+  return Math.floor(Number(kibibytes ?? 0) / 1024);
 }
 
 function readArchitecture(): HostFacts["architecture"] {

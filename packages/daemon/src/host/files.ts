@@ -66,6 +66,13 @@ export const localFiles: HostFiles = {
   rename,
   list: async (path) => ((await orUndefined(readdir(path))) ?? []).sort(),
   size: async (path) => (await orUndefined(stat(path)))?.size,
+  async usedBytes(path) {
+    const facts = await orUndefined(lstat(path));
+    if (!facts) return 0;
+    const within = facts.isDirectory() ? await localFiles.list(path) : [];
+    const parts = await Promise.all(within.map((name) => localFiles.usedBytes(join(path, name))));
+    return parts.reduce((sum, bytes) => sum + bytes, facts.blocks * 512);
+  },
   owner: async (path) => (await orUndefined(lstat(path)))?.uid,
   chown: lchown,
   chmod,

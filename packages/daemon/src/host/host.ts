@@ -99,6 +99,8 @@ export interface HostFacts {
   readonly architecture: "amd64" | "arm64";
   readonly cpus: number;
   readonly memoryMib: number;
+  /** What programs may still take before others are swapped out (MemAvailable of /proc/meminfo). */
+  readonly memoryAvailableMib: number;
   readonly uid: number;
   readonly gid: number;
   /** All addresses of its network interfaces now, loopback's included. */
@@ -130,6 +132,8 @@ export interface HostFiles {
   rename(from: string, to: string): Promise<void>;
   list(path: string): Promise<readonly string[]>;
   size(path: string): Promise<number | undefined>;
+  /** What a file, or a folder with all that is in it, takes on the disk, in bytes; 0 when it is not there. */
+  usedBytes(path: string): Promise<number>;
   /** The uid it belongs to; undefined when it is not there. */
   owner(path: string): Promise<number | undefined>;
   chown(path: string, uid: number, gid: number): Promise<void>;

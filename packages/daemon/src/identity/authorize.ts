@@ -20,6 +20,7 @@ const allowed: Readonly<Record<Role, Readonly<Record<Resource, readonly Action[]
   admin: {
     instance: everything,
     image: everything,
+    template: everything,
     operation: everything,
     event: everything,
     node: everything,

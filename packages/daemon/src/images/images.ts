@@ -2,7 +2,7 @@ import { readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { BerthError, type StartConfig } from "@berth/api";
 import type { Host } from "../host/host.ts";
-import { type Artifact, createArtifactStore } from "./artifact.ts";
+import { type Artifact, builderVersion, createArtifactStore } from "./artifact.ts";
 import { type BlobCache, type BlobDescriptor, createBlobCache } from "./blobs.ts";
 import { createBuildahBuilder, removeBuild } from "./builder/buildah.ts";
 import type { BuildRequest } from "./builder/builder.ts";
@@ -78,6 +78,8 @@ export interface Images {
   /** Checks out a Git repository for a build; dispose of it afterwards. */
   checkout(request: GitRequest, work: Work): Promise<GitCheckout>;
   buildArtifact(image: ResolvedImage, work: Work): Promise<Artifact>;
+  /** Which way artifacts are made: another version may give the same content other bytes. */
+  readonly artifactVersion: number;
   findArtifact(contentDigest: string): Promise<Artifact | undefined>;
   removeArtifact(contentDigest: string): Promise<void>;
   listArtifacts(): Promise<readonly string[]>;
@@ -185,6 +187,7 @@ export async function createImages(options: ImagesOptions): Promise<Images> {
     checkout: async (request, work) =>
       await checkoutGit({ host, outbound, temporaryDirectory, ...options.git }, request, work),
     buildArtifact: (image, work) => artifacts.build(image, work),
+    artifactVersion: builderVersion,
     findArtifact: (contentDigest) => artifacts.find(contentDigest),
     removeArtifact: (contentDigest) => artifacts.remove(contentDigest),
     listArtifacts: () => artifacts.list(),

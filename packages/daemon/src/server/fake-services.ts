@@ -8,6 +8,7 @@ import {
   isFinal,
   type Node,
   type Operation,
+  type Template,
 } from "@berth/api";
 import { beginChange, effectsOf, wishesOf, withWishes } from "../core/change-instance.ts";
 import { specOf } from "../core/new-instance.ts";
@@ -32,6 +33,7 @@ export class FakeServices implements Services {
   readonly all = {
     instances: new Map<string, Instance>(),
     images: new Map<string, Image>(),
+    templates: new Map<string, Template>(),
     operations: new Map<string, Operation>(),
     events: [] as Event[],
     nodes: [makeNode()],
@@ -49,6 +51,7 @@ export class FakeServices implements Services {
 
   readonly #nextInstance = idMaker("i");
   readonly #nextImage = idMaker("img");
+  readonly #nextTemplate = idMaker("tpl");
   readonly #nextOperation = idMaker("op");
   #changed = Promise.withResolvers<void>();
 
@@ -152,6 +155,31 @@ export class FakeServices implements Services {
     },
   };
 
+  readonly templates: Services["templates"] = {
+    list: async (scope, query) =>
+      pageOf(
+        [...this.all.templates.values()].filter(({ project }) => project === scope.project),
+        query,
+      ),
+    get: async (scope, id) => this.#template(scope, id),
+    remove: async (scope, id, options) =>
+      this.#once(scope, options, () => {
+        const template = this.#template(scope, id);
+        this.all.templates.delete(id);
+        const target = { kind: "template", id, name: template.image };
+        return { template, operation: this.begin("template.delete", target, scope.project) };
+      }),
+    prune: async (scope, { dryRun }) => {
+      const mine = [...this.all.templates.values()].filter(({ project }) => project === scope.project);
+      const items = mine.map((template) => {
+        const target = { kind: "template", id: template.id, name: template.image };
+        const operationId = dryRun ? null : this.begin("template.delete", target, scope.project).id;
+        return { template, reason: "it was not used for long enough", operationId };
+      });
+      return { items };
+    },
+  };
+
   readonly operations: Services["operations"] = {
     list: async (scope, query) =>
       pageOf(
@@ -226,6 +254,7 @@ export class FakeServices implements Services {
         exitCode: null,
         restartGeneration: 0,
         startedAt: null,
+        start: null,
         ports: spec.ports,
         pending: [],
       },
@@ -268,6 +297,32 @@ export class FakeServices implements Services {
     };
     this.all.images.set(id, image);
     return image;
+  }
+
+  addTemplate(project = "default"): Template {
+    const id = this.#nextTemplate();
+    const template: Template = {
+      id,
+      project,
+      state: "ready",
+      reason: "",
+      image: "docker.io/library/nginx:latest",
+      contentDigest: `sha256:${"0".repeat(64)}`,
+      cpus: 1,
+      memoryMib: 512,
+      disks: 1,
+      interfaces: 1,
+      build: "fake 1, disk format 1",
+      location: "node1/fake",
+      nodeId: "n-00000000000000001",
+      sizeBytes: 1234,
+      uses: 0,
+      lastUsedAt: null,
+      operationId: null,
+      createdAt: at,
+    };
+    this.all.templates.set(id, template);
+    return template;
   }
 
   begin(type: string, target: Operation["target"], project = "default"): Operation {
@@ -362,6 +417,12 @@ export class FakeServices implements Services {
   #image(scope: Scope, ref: string): Image {
     const found = this.all.images.get(ref);
     if (found?.project !== scope.project) throw new BerthError("not_found", `There is no image ${ref}.`);
+    return found;
+  }
+
+  #template(scope: Scope, id: string): Template {
+    const found = this.all.templates.get(id);
+    if (found?.project !== scope.project) throw new BerthError("not_found", `There is no template ${id}.`);
     return found;
   }
 

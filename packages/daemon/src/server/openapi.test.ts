@@ -25,7 +25,7 @@ const escapePointer = (text: string) => encodeURIComponent(text.replaceAll("~", 
 
 const server = testServer();
 afterAll(() => server.app.close());
-const { instance, image, operation } = server;
+const { instance, image, operation, template } = server;
 
 /** One request of each route that succeeds. */
 const requests: Record<RouteName, InjectOptions> = {
@@ -54,6 +54,10 @@ const requests: Record<RouteName, InjectOptions> = {
   },
   getImage: { url: `/api/v1/images/${image.id}` },
   deleteImage: { url: `/api/v1/images/${image.id}` },
+  listTemplates: { url: "/api/v1/templates?limit=1" },
+  getTemplate: { url: `/api/v1/templates/${template.id}` },
+  deleteTemplate: { url: `/api/v1/templates/${template.id}?queue=true` },
+  pruneTemplates: { url: "/api/v1/templates/prune", payload: { unusedForMs: 0, dryRun: true } },
   listOperations: { url: "/api/v1/operations?unfinished=false" },
   getOperation: { url: `/api/v1/operations/${operation.id}` },
   waitOperation: { url: `/api/v1/operations/${operation.id}/wait?timeout=1` },

@@ -15,7 +15,11 @@ import type {
   Node,
   Operation,
   OperationStatus,
+  PrunedTemplates,
+  PruneTemplates,
   PullImage,
+  Template,
+  TemplateChange,
 } from "@berth/api";
 import type { Caller } from "../identity/authorize.ts";
 
@@ -116,6 +120,13 @@ export interface Services {
     pull(scope: Scope, input: PullImage, options: ChangeOptions): Promise<ImageChange>;
     build(scope: Scope, input: BuildImage, options: ChangeOptions): Promise<ImageChange>;
     remove(scope: Scope, ref: string, options: ChangeOptions): Promise<ImageChange>;
+  };
+  readonly templates: {
+    list(scope: Scope, query: PageRequest): Promise<Page<Template>>;
+    get(scope: Scope, id: string): Promise<Template>;
+    remove(scope: Scope, id: string, options: ChangeOptions): Promise<TemplateChange>;
+    /** Begins to delete what is of no use any more, and what the request names. */
+    prune(scope: Scope, request: PruneTemplates): Promise<PrunedTemplates>;
   };
   /** An operation is found by its id in any project; the server authorises by the project it belongs to. */
   readonly operations: {

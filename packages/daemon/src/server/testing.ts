@@ -3,7 +3,7 @@ import { makeToken } from "../identity/tokens.ts";
 import { createServer, type Tuning } from "./create-server.ts";
 import { FakeServices } from "./fake-services.ts";
 
-/** A server over fake services, with an image, the instance `web` and an operation in it, and a token that opens everything. */
+/** A server over fake services, with an image, a template, the instance `web` and an operation in it, and a token that opens everything. */
 export function testServer(tuning: Partial<Tuning> = {}) {
   const services = new FakeServices();
   const token = makeToken();
@@ -21,9 +21,11 @@ export function testServer(tuning: Partial<Tuning> = {}) {
       tty: false,
       stopTimeoutMs: 10_000,
       start: true,
+      warm: "auto",
     },
     image,
   );
+  const template = services.addTemplate();
   const operation = services.begin("instance.create", { kind: "instance", id: instance.id, name: instance.name });
   services.emit("instance.created", { phase: "pending", nested: { list: [1, "two", null] } });
   const app = createServer({ services, checkResponses: true, tuning });
@@ -34,6 +36,7 @@ export function testServer(tuning: Partial<Tuning> = {}) {
     token,
     image,
     instance,
+    template,
     operation,
     /** Sends a request with the token. */
     send: (options: InjectOptions): Promise<LightMyRequestResponse> =>

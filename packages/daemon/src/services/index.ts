@@ -6,6 +6,7 @@ import { imageServices } from "./images.ts";
 import { type InstanceRequestContext, instanceServices } from "./instances.ts";
 import { nodeServices } from "./nodes.ts";
 import { operationServices } from "./operations.ts";
+import { templateServices } from "./templates.ts";
 import { tokenServices } from "./tokens.ts";
 
 /** All that the server asks for, answered by the store, the workflows and the rooms. */
@@ -15,6 +16,7 @@ export function serverServices(services: Services, context: InstanceRequestConte
     tokens: tokenServices(store),
     instances: { ...instanceServices(context), ...guestServices(services) },
     images: imageServices(context),
+    templates: templateServices(services, context.nodeId),
     operations: operationServices(store),
     events: eventServices(store),
     nodes: nodeServices(store),

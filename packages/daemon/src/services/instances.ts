@@ -102,6 +102,8 @@ async function requestCreate(
   if (!driver.abilities.boots.includes(image.kind)) {
     throw new BerthError("unsupported_by_driver", `${location} does not boot ${image.kind} images.`);
   }
+  if (spec.warm === "require" && !driver.abilities.templates)
+    throw new BerthError("unsupported_by_driver", `${location} keeps no templates to begin from.`);
   const name = input.name ?? (await freeName(tx, scope.project));
   const id = newId("instance");
   const operation = await startOperation(tx, {
@@ -131,6 +133,7 @@ async function requestCreate(
       observedAt: new Date().toISOString(),
       exitCode: null,
       startedAt: null,
+      start: null,
       restartGeneration: null,
       ports: [],
       pending: [],

@@ -1,10 +1,10 @@
 import { stat, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
 import { scratchDirectory } from "../../../../test/support/scratch.ts";
 import { localHost } from "../host/local.ts";
 import { InstanceFolders } from "./instance-folder.ts";
-import { createOverlay, growOverlay, inspectOverlay, removeOverlay } from "./qcow2.ts";
+import { createOverlay, growOverlay, inspectOverlay, isUntouched, removeOverlay } from "./qcow2.ts";
 
 const host = localHost();
 const mib = 1024 * 1024;
@@ -61,6 +61,20 @@ describe("an overlay", () => {
       await growOverlay(host, wish.path, size, wish.user);
       expect((await inspectOverlay(host, wish.path, wish.user))?.sizeBytes).toBe(expected * mib);
     }
+  });
+
+  test("shows whether anything was ever written to it", async () => {
+    const wish = await request("i-7", 2048);
+    await createOverlay(host, wish);
+    const folder = dirname(wish.path);
+    expect(await isUntouched(host, folder, "root.qcow2")).toBe(true);
+    await growOverlay(host, wish.path, 4096, wish.user);
+    expect(await isUntouched(host, folder, "root.qcow2")).toBe(true);
+    await host.run("qemu-io", ["-f", "qcow2", "-c", "write -P 0x62 3G 512", wish.path], { ...wish.user });
+    expect(await isUntouched(host, folder, "root.qcow2")).toBe(false);
+    await expect(isUntouched(host, folder, "gone.qcow2")).rejects.toThrow("not there");
+    await writeFile(join(folder, "text.qcow2"), "x".repeat(1000));
+    await expect(isUntouched(host, folder, "text.qcow2")).rejects.toThrow("no qcow2");
   });
 
   test("is removed with what a broken off creation left, as often as asked", async () => {

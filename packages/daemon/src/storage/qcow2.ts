@@ -75,6 +75,35 @@ export async function inspectOverlay(host: Host, path: string, user: HostUser | 
   };
 }
 
+/** The parts of a qcow2 header that say where its first-level table is (QEMU's docs/interop/qcow2.txt). */
+const header = { magic: 0x514649fb, entries: 36, table: 40, length: 104 } as const;
+
+/**
+ * Whether nothing was ever written to an overlay: it shows exactly what is below it. Read from the disk itself, whose owner may be hostile. Rejects when it is not
+ * there or is no qcow2 disk.
+ */
+export async function isUntouched(host: Host, folder: string, fileName: string): Promise<boolean> {
+  const file = await host.files.openUntrusted(folder, fileName);
+  if (!file) throw new Error(`The disk ${fileName} is not there`);
+  try {
+    const head = Buffer.from(await file.read(0));
+    if (head.length < header.length || head.readUInt32BE(0) !== header.magic)
+      throw new Error(`${fileName} is no qcow2 disk`);
+    const start = Number(head.readBigUInt64BE(header.table));
+    const end = start + head.readUInt32BE(header.entries) * 8;
+    for (let position = start; position < end; ) {
+      const part = (await file.read(position)).subarray(0, end - position);
+      if (part.length === 0) return false;
+      // An entry that leads somewhere: something was written below it.
+      if (part.some((byte) => byte !== 0)) return false;
+      position += part.length;
+    }
+    return true;
+  } finally {
+    await file.close();
+  }
+}
+
 /** Grows a disk that no guest uses; one already as large stays as it is, so it never loses anything. */
 export async function growOverlay(host: Host, path: string, sizeMib: number, user: HostUser | null): Promise<void> {
   const facts = await inspectOverlay(host, path, user);

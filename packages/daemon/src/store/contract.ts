@@ -35,6 +35,16 @@ import { findNode, listNodes, saveNode } from "./nodes.ts";
 import { wakeAfter } from "./pending.ts";
 import { readSetting, writeSetting } from "./settings.ts";
 import type { Store, Transaction } from "./store.ts";
+import {
+  countTemplateUse,
+  deleteTemplate,
+  failTemplate,
+  findTemplate,
+  insertTemplate,
+  listTemplates,
+  readTemplate,
+  updateTemplate,
+} from "./templates.ts";
 import { deleteToken, findTokenByHash, insertToken, listTokens, touchToken } from "./tokens.ts";
 
 /** What every store must do; `open` opens the same store each time, as another daemon would. */
@@ -155,6 +165,44 @@ export function describeStore(name: string, open: () => Promise<Store>): void {
       expect(await named({ labels: [{ key: "half" }], phase: "failed" })).toEqual([]);
       const wrong = listInstances(store.queries, { cursor: "nonsense", limit: 1 });
       await expect(wrong).rejects.toMatchObject({ code: "invalid_request" });
+    });
+
+    test("a template is one of its project, location and shape; its uses and failures are counted", async () => {
+      const shape = {
+        contentDigest: `sha256:${newId("image")}`,
+        cpus: 1,
+        memoryMib: 512,
+        disks: 1,
+        interfaces: 1,
+        build: "b",
+      };
+      const place = { project: "default", location: "n/fake", shape };
+      const add = (id: string) => {
+        const made = { ...place, id, nodeId: "n-1", image: "nginx", operationId: null };
+        return store.transaction((tx) => insertTemplate(tx, made));
+      };
+      const made = await add(newId("template"));
+      expect(made).toMatchObject({ ...shape, state: "building", sizeBytes: null, uses: 0, lastUsedAt: null });
+      await expect(add(newId("template"))).rejects.toThrow();
+      expect((await findTemplate(store.queries, place))?.template).toEqual(made);
+      expect(await findTemplate(store.queries, { ...place, location: "n/qemu" })).toBeUndefined();
+      expect(await findTemplate(store.queries, { ...place, shape: { ...shape, memoryMib: 513 } })).toBeUndefined();
+      for (let time = 0; time < 2; time++) await store.transaction((tx) => failTemplate(tx, made.id, "no"));
+      expect(await findTemplate(store.queries, place)).toMatchObject({
+        template: { state: "failed", reason: "no" },
+        history: { failures: 2 },
+      });
+      const ready = { state: "ready", reason: "", sizeBytes: 7, failures: 0 } as const;
+      await store.transaction((tx) => updateTemplate(tx, made.id, ready));
+      for (let time = 0; time < 3; time++) await store.transaction((tx) => countTemplateUse(tx, made.id));
+      const used = await readTemplate(store.queries, made.id);
+      expect(used).toMatchObject({ state: "ready", sizeBytes: 7, uses: 3, lastUsedAt: expect.any(String) });
+      expect((await listTemplates(store.queries, { project: "default", nodeId: "n-1", limit: 5 })).rows).toEqual([
+        used,
+      ]);
+      expect((await listTemplates(store.queries, { project: "other", limit: 5 })).rows).toEqual([]);
+      await store.transaction((tx) => deleteTemplate(tx, made.id));
+      expect(await readTemplate(store.queries, made.id)).toBeUndefined();
     });
 
     test("an image is found by its references, and stays while an instance is made from it", async () => {
@@ -418,6 +466,7 @@ export function newInstance(imageId: string, change: Partial<NewInstance> = {}):
       tty: false,
       stopTimeoutMs: 10_000,
       power: "running",
+      warm: "auto",
       restartGeneration: 0,
     },
     status: {
@@ -428,6 +477,7 @@ export function newInstance(imageId: string, change: Partial<NewInstance> = {}):
       observedAt: new Date(0).toISOString(),
       exitCode: null,
       startedAt: null,
+      start: null,
       restartGeneration: null,
       ports: [],
       pending: [],

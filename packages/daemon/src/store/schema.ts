@@ -12,6 +12,7 @@ export interface Database {
   instance_label: InstanceLabelTable;
   image: ImageTable;
   image_reference: ImageReferenceTable;
+  template: TemplateTable;
   operation: OperationTable;
   operation_step: OperationStepTable;
   operation_claim: OperationClaimTable;
@@ -103,6 +104,29 @@ export interface ImageReferenceTable {
   reference: string;
   image_id: string;
   created_at: number;
+}
+
+export interface TemplateTable {
+  id: string;
+  project: string;
+  location: string;
+  node_id: string;
+  /** SHA-256 of the shape's text. */
+  shape_key: string;
+  /** JSON of TemplateShape. */
+  shape: string;
+  /** The image's reference when the template was first asked for. */
+  image: string;
+  state: string;
+  reason: string;
+  size_bytes: number | null;
+  uses: number;
+  last_used_at: number | null;
+  /** How often in a row it could not be made. */
+  failures: number;
+  operation_id: string | null;
+  created_at: number;
+  updated_at: number;
 }
 
 export interface OperationTable {

@@ -31,6 +31,12 @@ export async function attachGuest(
   services.guests.attach(instance.id, { openPort, keys, config: () => guestConfig(services, instance.id, keys) });
 }
 
+/** Begins to listen to a machine's guest without telling it who it is: it waits for that, and its memory can be saved. */
+export function attachUnconfigured({ guests }: Services, id: string, driver: Driver, handle: Handle): void {
+  if (!driver.openPort || guests.isAttached(id)) return;
+  guests.attach(id, { openPort: driver.openPort.bind(driver, handle), keys: createKeys(), config: () => undefined });
+}
+
 /** What the guest is told when it has booted; made anew for each boot. */
 async function guestConfig({ store }: Services, id: string, keys: InstanceKeys): Promise<GuestConfig> {
   const instance = await readInstance(store.queries, id);

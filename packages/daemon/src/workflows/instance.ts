@@ -22,6 +22,7 @@ import { deleteDisks } from "./steps/delete-disks.ts";
 import { destroyMachine } from "./steps/destroy-machine.ts";
 import { powerOff } from "./steps/power-off.ts";
 import { realiseImage } from "./steps/realise-image.ts";
+import { askForTemplate } from "./steps/request-template.ts";
 import { reservePorts } from "./steps/reserve-ports.ts";
 import { startMachine } from "./steps/start-machine.ts";
 import { stopGuest } from "./steps/stop-guest.ts";
@@ -33,15 +34,15 @@ type NamedStep = Step & { readonly name: InstanceStepName };
 interface Seen {
   readonly instance: Instance | undefined;
   readonly observed: ObservedInstance | undefined;
-  /** The operation that makes the image, when it is still being made. */
-  readonly imageOperationId: string | null;
+  /** The operations that make what it waits for, while they do. */
+  readonly makers: { readonly image: string | null; readonly template: string | null };
 }
 
 /** The operations of an instance. All but `change` differ in what they wish for and in what a failure takes back; the loop is one. */
 export function instanceWorkflows(services: Services): readonly Workflow[] {
   const off = [stopGuest(services), powerOff(services)];
   const prepare = [realiseImage(services), createMachine(services)];
-  const on = [startMachine(services), awaitReady(services)];
+  const on = [askForTemplate(services), startMachine(services), awaitReady(services)];
   // Only `create` takes back the machine it made; for the others it is older than the operation.
   const start = [...prepare.map(withoutUndo), ...on];
   return [
@@ -72,7 +73,7 @@ function workflow(services: Services, verb: Verb, steps: readonly NamedStep[]): 
 
 async function inspect(services: Services, operation: Claimed): Promise<Seen> {
   const instance = await readInstance(services.store.queries, operation.target.id);
-  if (!instance) return { instance, observed: undefined, imageOperationId: null };
+  if (!instance) return { instance, observed: undefined, makers: { image: null, template: null } };
   return { instance, ...(await observeInstance(services, instance)) };
 }
 
@@ -96,11 +97,8 @@ function decide(verb: Verb, operation: Claimed, seen: Seen, journal: Journal, no
   if (!observed.heard && journal.get("await-ready")?.result !== "in vain") finished.delete("await-ready");
   const decision = decideInstance(wishOf(verb, operation), observed, finished);
   if ("wait" in decision) {
-    return {
-      waitUntil: now + 60_000,
-      reason: decision.wait,
-      ...(seen.imageOperationId ? { operationId: seen.imageOperationId } : {}),
-    };
+    const operationId = seen.makers[decision.for];
+    return { waitUntil: now + 60_000, reason: decision.wait, ...(operationId ? { operationId } : {}) };
   }
   if ("done" in decision) return { done: true, result: seenState(observed) as unknown as Json };
   return decision;

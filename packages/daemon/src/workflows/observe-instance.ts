@@ -6,28 +6,32 @@ import { stateFromLog } from "../guest/facts.ts";
 import { readImage } from "../store/images.ts";
 import { readHandle } from "../store/instances.ts";
 import { readOperation } from "../store/operations.ts";
+import { findTemplate } from "../store/templates.ts";
 import { diskPath } from "./instance-paths.ts";
 import type { Services } from "./services.ts";
+import { templatePlace } from "./template-place.ts";
 
 /** What an instance's operation decides by. */
 export interface InstanceObservation {
   readonly observed: ObservedInstance;
-  /** The operation that makes the image, when it is still being made. */
-  readonly imageOperationId: string | null;
+  /** The operations that make what it waits for, while they do. */
+  readonly makers: { readonly image: string | null; readonly template: string | null };
 }
 
 /** Looks at all that belongs to an instance: its image, its disks, its machine and its guest. Changes nothing. */
 export async function observeInstance(services: Services, instance: Instance): Promise<InstanceObservation> {
   const handle = await findHandle(services, instance);
-  const [image, prepared, run] = await Promise.all([
+  const [image, template, prepared, run] = await Promise.all([
     observeImage(services, instance),
+    observeTemplate(services, instance),
     observePreparation(services, instance),
     observeRun(services, instance, handle),
   ]);
   return {
-    imageOperationId: image.operationId,
+    makers: { image: image.operationId, template: template.operationId },
     observed: {
       image: image.state,
+      template: template.state,
       ...prepared,
       ...run,
       runGeneration: instance.status.restartGeneration,
@@ -66,6 +70,22 @@ async function observeImage(
   const code = operation?.error?.code ?? "";
   const error = new BerthError(code in errorCatalogue ? (code as ErrorCode) : "internal", image.reason);
   return { state: { state: "failed", error }, operationId: null };
+}
+
+/** Only an instance that must begin from a template, and never ran, has anything to wait for. */
+async function observeTemplate(
+  services: Services,
+  instance: Instance,
+): Promise<{ state: ObservedInstance["template"]; operationId: string | null }> {
+  const { queries } = services.store;
+  const isNeeded = instance.spec.warm === "require" && instance.status.restartGeneration === null;
+  const digest = isNeeded ? (await readImage(queries, instance.imageId))?.contentDigest : undefined;
+  if (!digest) return { state: { state: "unneeded" }, operationId: null };
+  const place = await templatePlace(services, instance, digest);
+  const template = place && (await findTemplate(queries, place))?.template;
+  if (!template) return { state: { state: "missing" }, operationId: null };
+  if (template.state !== "failed") return { state: { state: template.state }, operationId: template.operationId };
+  return { state: { state: "failed", error: new BerthError("template_failed", template.reason) }, operationId: null };
 }
 
 async function observePreparation(

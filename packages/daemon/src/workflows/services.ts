@@ -5,6 +5,7 @@ import type { Host } from "../host/host.ts";
 import type { Images } from "../images/images.ts";
 import type { UserNetwork } from "../network/user-network.ts";
 import type { InstanceFolders } from "../storage/instance-folder.ts";
+import type { TemplateFolders } from "../storage/template-folders.ts";
 import type { Store } from "../store/store.ts";
 
 /** What workflows and their steps work with: the store and the rooms, wired once in main. */
@@ -17,6 +18,7 @@ export interface Services {
   driver(location: string): Driver;
   ownerOf(instanceId: string): OwnerMark;
   readonly folders: InstanceFolders;
+  readonly templates: TemplateFolders;
   readonly network: UserNetwork;
   /** The kernel and initramfs that container images boot with; undefined while it has not been built. */
   readonly kit: KitDescription | undefined;

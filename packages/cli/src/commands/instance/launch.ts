@@ -1,10 +1,12 @@
 import { parseCpus, parseLabels, parseMebibytes, parseSeconds } from "../../amounts.ts";
 import { command, text, texts, yes } from "../../command.ts";
 import { readEnvironment } from "../../environment.ts";
+import { UsageError } from "../../errors.ts";
 import { follow } from "../../follow.ts";
 import { isBuildSource } from "../../image-source.ts";
 import { buildAndWait } from "../../images.ts";
 import { type PortToPublish, parsePort } from "../../ports.ts";
+import { howItBegan } from "../../start-mode.ts";
 
 type Flags = {
   name?: string;
@@ -19,6 +21,8 @@ type Flags = {
   tty?: boolean;
   stopTimeout?: number;
   location?: string;
+  cold?: boolean;
+  warm?: boolean;
   detach?: boolean;
 };
 
@@ -57,6 +61,8 @@ export default command<Flags, [string, ...string[]]>({
         optional: true,
       },
       location: text("Where it shall run", "LOCATION"),
+      cold: yes("Boot it, also when it could be cloned from a template"),
+      warm: yes("Clone it from a template, which is made first when there is none"),
       detach: yes("Do not wait until it is ready"),
     },
     aliases: { p: "publish", e: "env", m: "memory", l: "label", t: "tty", d: "detach" },
@@ -71,6 +77,7 @@ export default command<Flags, [string, ...string[]]>({
     } as never,
   },
   async run(context, flags, image, ...words) {
+    if (flags.cold && flags.warm) throw new UsageError("--cold and --warm cannot both be had.");
     const client = await context.client();
     const env = await readEnvironment(flags.env ?? [], flags.envFile ?? [], context.outside.env);
     const source = isBuildSource(image) ? (await buildAndWait(context, image, {})).id : image;
@@ -84,6 +91,7 @@ export default command<Flags, [string, ...string[]]>({
           ports: flags.publish ?? [],
           labels: parseLabels(flags.label ?? []),
           tty: flags.tty ?? false,
+          ...(flags.cold ? { warm: "never" } : flags.warm ? { warm: "require" } : {}),
           ...(flags.name === undefined ? {} : { name: flags.name }),
           ...(flags.cpus === undefined ? {} : { cpus: flags.cpus }),
           ...(flags.memory === undefined ? {} : { memoryMib: flags.memory }),
@@ -103,6 +111,7 @@ export default command<Flags, [string, ...string[]]>({
     }
     await follow(context, operation);
     const ready = await client.getInstance({ params: { instance: instance.id } });
+    if (ready.status.start) context.out.say(howItBegan(ready.status.start));
     context.print(ready, () => `${ready.name}\n`);
   },
 });

@@ -1,6 +1,7 @@
 import type { Instance } from "@berth/api";
 import { command, instanceArgument } from "../../command.ts";
 import { formatPort } from "../../ports.ts";
+import { howItBegan } from "../../start-mode.ts";
 import { age, facts, mebibytes } from "../../text.ts";
 
 export default command<Record<never, never>, [string]>({
@@ -18,6 +19,7 @@ function describe({ status, spec, ...instance }: Instance, now: number): [string
     ["Pending", status.pending.length > 0 ? `${status.pending.join(", ")} (at the next start)` : ""],
     ["Exit code", status.exitCode?.toString()],
     ["Up", status.startedAt && age(status.startedAt, now)],
+    ["Began", status.start && howItBegan(status.start)],
     ["Operation", instance.operationId],
     ["Ports", status.ports.map(formatPort).join(", ")],
     [

@@ -38,6 +38,7 @@ export function draftOf(...disks: readonly string[]): ManifestDraft {
         command: null,
         tty: false,
         stopTimeoutMs: 10_000,
+        warm: "auto",
         power: "stopped",
         restartGeneration: 0,
       },

@@ -5,8 +5,9 @@ import { imageHandlers } from "./images.ts";
 import { instanceHandlers } from "./instances.ts";
 import { nodeHandlers } from "./nodes.ts";
 import { operationHandlers } from "./operations.ts";
+import { templateHandlers } from "./templates.ts";
 
-const rooms = [instanceHandlers, imageHandlers, operationHandlers, eventHandlers, nodeHandlers];
+const rooms = [instanceHandlers, imageHandlers, templateHandlers, operationHandlers, eventHandlers, nodeHandlers];
 
 /** Joins the handlers of all nouns. Throws when a route of the table has none or two, or a handler has no route: types see most of it, but not a double. */
 export function joinHandlers(

@@ -1,6 +1,7 @@
 import { first } from "./0001-first.ts";
 import { instancesByNode } from "./0002-instances-by-node.ts";
 import { changedInstances } from "./0003-changed-instances.ts";
+import { templates } from "./0004-templates.ts";
 
 /** What differs in the SQL of the two stores. */
 export interface SqlWords {
@@ -20,4 +21,4 @@ export interface MigrationFile {
 }
 
 /** All migrations, oldest first. A new one is a file and a line here. */
-export const migrations: readonly MigrationFile[] = [first, instancesByNode, changedInstances];
+export const migrations: readonly MigrationFile[] = [first, instancesByNode, changedInstances, templates];

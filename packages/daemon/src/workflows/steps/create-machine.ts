@@ -1,6 +1,6 @@
 import { runOf } from "../../core/instance-run.ts";
 import { updateInstance } from "../../store/instances.ts";
-import { machineInputs } from "../machine-inputs.ts";
+import { instanceMachine } from "../machine-inputs.ts";
 import { findHandle } from "../observe-instance.ts";
 import type { Services } from "../services.ts";
 import { type InstanceStep, targetInstance } from "./step.ts";
@@ -11,7 +11,7 @@ export function createMachine(services: Services): InstanceStep {
     name: "create-machine",
     async run(context) {
       const instance = await targetInstance(services, context);
-      const inputs = await machineInputs(services, instance, runOf(instance));
+      const inputs = await instanceMachine(services, instance, runOf(instance));
       const handle = await services.driver(instance.location).create(inputs);
       return {
         write: async (tx) => {

@@ -1,15 +1,16 @@
-import type { Instance } from "@berth/api";
+import { BerthError, type Instance } from "@berth/api";
 import { runOf } from "../../core/instance-run.ts";
 import type { Driver, Handle } from "../../drivers/driver.ts";
 import { readInstance, updateInstance } from "../../store/instances.ts";
+import { type Beginning, chooseBeginning } from "../choose-beginning.ts";
 import { attachGuest } from "../guest-access.ts";
 import { InstanceInput } from "../instance-input.ts";
-import { machineInputs } from "../machine-inputs.ts";
+import { instanceMachine } from "../machine-inputs.ts";
 import { findHandle } from "../observe-instance.ts";
 import type { Services } from "../services.ts";
 import { type InstanceStep, requireHandle, targetInstance } from "./step.ts";
 
-/** Powers the machine on, made anew of what is wished for now, and begins to listen to its guest. */
+/** Powers the machine on, made anew of what is wished for now and from memory where there is some that fits, and begins to listen to its guest. */
 export function startMachine(services: Services): InstanceStep {
   const { guests, network } = services;
   return {
@@ -19,9 +20,12 @@ export function startMachine(services: Services): InstanceStep {
       const driver = services.driver(instance.location);
       const handle = await requireHandle(services, instance);
       await network.prepare();
+      const isOff = (await driver.inspect(handle)).power === "stopped";
       // One that is only paused goes on as it was started.
-      if ((await driver.inspect(handle)).power === "stopped") await makeAnew(services, instance, driver, handle);
-      await driver.start(handle, context.signal);
+      const begun = isOff ? await begin(services, instance, driver, handle, context.signal) : undefined;
+      if (!isOff) await driver.start(handle, context.signal);
+      // A machine that went on from memory knows its disks as they were in that; one that is on may have, and berthd was killed since.
+      if (!isOff || begun?.memory) await showDisks(driver, handle, instance);
       // What was heard of an earlier run is of no use for this one.
       guests.detach(instance.id);
       await attachGuest(services, instance, driver, handle);
@@ -32,6 +36,7 @@ export function startMachine(services: Services): InstanceStep {
           if (!current) return;
           const status = { ...current.status, restartGeneration, exitCode: null, reason: "" };
           await updateInstance(tx, instance.id, { status });
+          await begun?.record?.(tx);
         },
       };
     },
@@ -44,9 +49,43 @@ export function startMachine(services: Services): InstanceStep {
   };
 }
 
-/** The run is written down before it begins: should the daemon die meanwhile, what the guest is told later still fits the machine. */
-async function makeAnew(services: Services, instance: Instance, driver: Driver, handle: Handle): Promise<void> {
+/** Powers the machine on from what fits it best, or from what is to be had instead when that is unusable; answers with what it was. */
+async function begin(
+  services: Services,
+  instance: Instance,
+  driver: Driver,
+  handle: Handle,
+  signal: AbortSignal,
+): Promise<Beginning> {
   const run = runOf(instance);
-  await services.store.transaction((tx) => updateInstance(tx, instance.id, { run }));
-  await driver.configure(handle, await machineInputs(services, instance, run));
+  let beginning = await chooseBeginning(services, instance);
+  await writeDown(services, instance.id, { run, beginning });
+  await driver.configure(handle, await instanceMachine(services, instance, run));
+  for (;;) {
+    try {
+      await driver.start(handle, signal, beginning.memory ? { memory: beginning.memory } : {});
+      return beginning;
+    } catch (error) {
+      const unusable = error instanceof BerthError && error.code === "memory_unusable";
+      if (!unusable || !beginning.instead) throw error;
+      beginning = await beginning.instead(error);
+      await writeDown(services, instance.id, { run, beginning });
+    }
+  }
+}
+
+/** A run is written down before it begins: should the daemon die meanwhile, what the guest and people are told later still fits the machine. */
+async function writeDown(
+  { store }: Services,
+  id: string,
+  { run, beginning }: { readonly run: ReturnType<typeof runOf>; readonly beginning: Beginning },
+): Promise<void> {
+  await store.transaction(async (tx) => {
+    const current = await readInstance(tx, id);
+    if (current) await updateInstance(tx, id, { run, status: { ...current.status, start: beginning.start } });
+  });
+}
+
+async function showDisks(driver: Driver, handle: Handle, { spec }: Instance): Promise<void> {
+  for (const { name, sizeMib } of spec.disks) await driver.growDisk?.(handle, name, sizeMib);
 }

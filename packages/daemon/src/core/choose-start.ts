@@ -1,0 +1,38 @@
+import { BerthError, type Template, type WarmPolicy } from "@berth/api";
+
+/** What there is to choose from when a machine is to be powered on. */
+export interface StartSituation {
+  readonly policy: WarmPolicy;
+  /** Whether the location's driver can go on from saved memory. */
+  readonly able: boolean;
+  /** Whether nothing was ever written to its disks: memory fits no others. */
+  readonly untouched: boolean;
+  /** The template of its shape; undefined when there is none. */
+  readonly template: Pick<Template, "id" | "state" | "reason"> | undefined;
+}
+
+export type StartChoice =
+  | { readonly from: string; readonly reason: string }
+  | { readonly from: "boot"; readonly reason: string }
+  | { readonly refuse: BerthError };
+
+/** Whether a machine boots or goes on from a template's memory, named by its id, and why. */
+export function chooseStart({ policy, able, untouched, template }: StartSituation): StartChoice {
+  if (!untouched) return boot("its disk has been written to: only a first start can go on from a template");
+  if (policy === "never") return boot("a cold start was asked for");
+  const lack = able ? lackOf(template) : "its driver keeps no templates";
+  if (lack === undefined && template) return { from: template.id, reason: `cloned from the template ${template.id}` };
+  if (policy === "require") return { refuse: new BerthError("template_failed", `It can only boot: ${lack}.`) };
+  return boot(lack ?? "");
+}
+
+function boot(reason: string): StartChoice {
+  return { from: "boot", reason };
+}
+
+function lackOf(template: StartSituation["template"]): string | undefined {
+  if (!template) return "there was no template of this shape yet";
+  if (template.state === "building") return `the template of this shape (${template.id}) is still being made`;
+  if (template.state === "failed") return `the template of this shape could not be made: ${template.reason}`;
+  return undefined;
+}

@@ -1,0 +1,70 @@
+import type { BerthError, Instance, InstanceStart } from "@berth/api";
+import { chooseStart } from "../core/choose-start.ts";
+import type { MemorySource } from "../drivers/driver.ts";
+import { isUntouched } from "../storage/qcow2.ts";
+import { readImage } from "../store/images.ts";
+import type { Transaction } from "../store/store.ts";
+import { countTemplateUse, findTemplate, readTemplate } from "../store/templates.ts";
+import { deleteTemplateBy } from "./delete-template.ts";
+import { diskFile } from "./instance-paths.ts";
+import type { Services } from "./services.ts";
+import { templatePlace } from "./template-place.ts";
+
+/** What a machine that is powered on begins from. */
+export interface Beginning {
+  /** The memory it goes on from; it boots without. */
+  readonly memory?: MemorySource;
+  /** What the status says of it. */
+  readonly start: InstanceStart;
+  /** What else is written down once it has begun. */
+  record?(tx: Transaction): Promise<void>;
+  /** What it begins from instead, when that memory turns out to be unusable. Rejects when nothing else will do. */
+  instead?(error: BerthError): Promise<Beginning>;
+}
+
+/** What an instance's machine begins from now: memory of a template of its shape where there is one and it may, else nothing. Changes nothing. */
+export async function chooseBeginning(services: Services, instance: Instance): Promise<Beginning> {
+  const { store, templates } = services;
+  const digest = (await readImage(store.queries, instance.imageId))?.contentDigest;
+  const place = digest ? await templatePlace(services, instance, digest) : undefined;
+  const found = place && (await findTemplate(store.queries, place));
+  const choice = chooseStart({
+    policy: instance.spec.warm,
+    able: place !== undefined,
+    untouched: await areUntouched(services, instance),
+    template: found?.template,
+  });
+  if ("refuse" in choice) throw choice.refuse;
+  if (choice.from === "boot") return booted(choice.reason);
+  const { from: id, reason } = choice;
+  return {
+    memory: { folder: templates.memoryPath(id), use: "shared" },
+    start: { mode: "warm", reason },
+    record: (tx) => countTemplateUse(tx, id),
+    instead: async (error) => {
+      await dropTemplate(services, id, instance.id);
+      if (instance.spec.warm === "require") throw error;
+      return booted(`its template ${id} could not be gone on from and is dropped: ${error.message}`);
+    },
+  };
+}
+
+function booted(reason: string): Beginning {
+  return { start: { mode: "cold", reason } };
+}
+
+/** Whether all disks of an instance still show exactly what is in its image. */
+async function areUntouched({ folders, host }: Services, { id, spec }: Instance): Promise<boolean> {
+  const folder = await folders.find(id);
+  if (!folder) return false;
+  const untouched = spec.disks.map(({ name }) => isUntouched(host, folder.vmPath, diskFile(name)));
+  return (await Promise.all(untouched)).every(Boolean);
+}
+
+/** Has a template deleted that nothing can be cloned from, unless somebody did already. */
+async function dropTemplate({ store }: Services, id: string, instanceId: string): Promise<void> {
+  await store.transaction(async (tx) => {
+    const template = await readTemplate(tx, id);
+    if (template?.state === "ready") await deleteTemplateBy(tx, template, instanceId, true);
+  });
+}
