@@ -163,7 +163,7 @@ export interface Driver {
   openPort?(handle: Handle, port: GuestPort, signal: AbortSignal): Promise<Duplex>;
   /** What was written to the console, kept on disk within bounds without the daemon's help. */
   readLog?(handle: Handle, options: ReadLogOptions): Readable;
-  /** The last lines the guest wrote to its control port, kept on disk without the daemon's help: the exit code outlives a dead daemon by them. */
+  /** The last lines the guest of the present or last run wrote to its control port, kept on disk without the daemon's help: the exit code outlives a dead daemon by them. */
   readControlLog?(handle: Handle): Promise<readonly string[]>;
 }
 

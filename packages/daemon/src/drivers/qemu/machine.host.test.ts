@@ -113,6 +113,10 @@ describe("a running machine", () => {
     for (const process of [hypervisor, ...helpers]) if (process) await host.waitForExit(process, signal());
     expect(await newDriver().readControlLog?.(handle)).toEqual(expect.arrayContaining(["here", "heard you", "last"]));
     expect(await newDriver().inspect(handle)).toMatchObject({ exists: true, power: "stopped", reason: "" });
+    // The next run has said nothing yet, and its end without a word is not the former one's.
+    await newDriver().start(handle, signal());
+    await newDriver().powerOff(handle);
+    expect(await newDriver().readControlLog?.(handle)).toEqual([]);
   });
 
   test.runIf(range)("publishes a port below 1024 with that one capability, as its own user", async () => {

@@ -205,6 +205,7 @@ export class Machine {
       return this.#host.files.writeAtomic(this.paths.runRecord, JSON.stringify(run));
     };
     await note({});
+    await this.#forgetControl(inputs);
     const console = await this.#log("console", inputs);
     const control = await this.#log("control", inputs);
     const machine = await this.#log("machine", inputs);
@@ -224,6 +225,13 @@ export class Machine {
     else await note({ helpers: [started, ...run.helpers] });
     await this.#untilAnswers(started, signal);
     if (!run.hypervisor) await note({ hypervisor: (await this.hypervisor()) ?? null });
+  }
+
+  /** What an earlier run's guest said of itself, its exit code above all, is not true of this one. Its console is kept: people read on in it. */
+  async #forgetControl({ user }: CreateInputs): Promise<void> {
+    const folder = `${this.paths.vm}/${this.paths.logs.control}`;
+    await this.#host.files.remove(folder);
+    await this.#host.files.makeDirectory(folder, { mode: 0o700, ...user });
   }
 
   async #log(name: keyof typeof logBounds, inputs: CreateInputs) {
