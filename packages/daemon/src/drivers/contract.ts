@@ -2,6 +2,8 @@ import { randomBytes } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
 import { afterEach, beforeAll, describe, expect, test } from "vitest";
 import type { PortForward } from "../core/descriptions.ts";
+import { proveChanges } from "./contract-changes.ts";
+import { proveMemory } from "./contract-memory.ts";
 import type { CreateInputs, Driver, Handle, Observed, OwnerMark } from "./driver.ts";
 
 /** What the suite needs of a place where a driver works. */
@@ -16,8 +18,38 @@ export interface DriverHarness {
   inputs(owner: OwnerMark, forwards: readonly PortForward[]): Promise<CreateInputs>;
   /** A port that nobody has. */
   freePort(): Promise<number>;
+  /** For drivers that save memory, and whose guests answer which boot of theirs it is. */
+  readonly memory?: MemoryHarness;
   /** Called once after the suite. */
   close?(): Promise<void>;
+}
+
+/** What the suite needs to save memory and to change machines that run. */
+export interface MemoryHarness {
+  /** What makes an instance with a disk `root`, whose guest answers `bootId`. */
+  inputs(owner: OwnerMark, forwards: readonly PortForward[]): Promise<CreateInputs>;
+  /** A path, on the node, where a folder may be put. */
+  folder(): Promise<string>;
+  /** An empty overlay over what the disk is now, ready to be switched to. */
+  overlay(owner: OwnerMark, disk: string): Promise<string>;
+  /** What the running guest says its kernel's boot is called: another for each boot, the same for all that go on from its memory. */
+  bootId(handle: Handle): Promise<string>;
+}
+
+/** What the suite's parts share. */
+export interface Bench {
+  harness(): DriverHarness;
+  memory(): MemoryHarness;
+  signal(): AbortSignal;
+  /** Makes an instance with a disk; it is destroyed after the test. */
+  make(forwards?: readonly PortForward[], change?: Partial<CreateInputs>): Promise<Made>;
+  seen(handle: Handle, expected: Partial<Observed>): Promise<void>;
+}
+
+export interface Made {
+  readonly owner: OwnerMark;
+  readonly inputs: CreateInputs;
+  readonly handle: Handle;
 }
 
 /** How long a place may take to show what was done, and a guest to its first line. */
@@ -29,6 +61,8 @@ export function driverContract(
   options: {
     /** A line that its guest writes to the console by itself; null for a guest that says nothing unasked, or cannot be read. */
     readonly output: string | null;
+    /** Whether it saves memory and changes machines that run. */
+    readonly memory?: boolean;
   },
   makeHarness: () => Promise<DriverHarness>,
 ): void {
@@ -144,6 +178,11 @@ export function driverContract(
       expect(driver.openPort !== undefined).toBe(console || channel);
       expect(driver.readLog !== undefined).toBe(console);
       expect(driver.readControlLog !== undefined).toBe(channel);
+      const { snapshots, templates } = driver.abilities;
+      for (const method of ["saveMemory", "memoryBuild"] as const)
+        expect(driver[method] !== undefined).toBe(snapshots || templates);
+      for (const method of ["switchDisks", "activeDisks"] as const)
+        expect(driver[method] !== undefined).toBe(snapshots);
       const { handle } = await make();
       await driver.start(handle, signal());
       const open = [...(console ? ["console" as const] : []), ...(channel ? (["control", "channel"] as const) : [])];
@@ -183,6 +222,26 @@ export function driverContract(
         const followed = harness.driver().readLog?.(handle, { follow: true, timestamps: false, signal: signal() });
         expect(followed && (await firstWith(followed, output, false))).toContain(`${output}\n`);
       });
+
+    if (!options.memory) return;
+    const bench: Bench = {
+      harness: () => harness,
+      memory: () => {
+        if (!harness.memory) throw new Error("The harness has nothing to save memory with");
+        return harness.memory;
+      },
+      signal,
+      async make(forwards = [], change = {}) {
+        const owner = newOwner();
+        const inputs = { ...(await bench.memory().inputs(owner, forwards)), ...change };
+        const handle = await harness.driver().create(inputs);
+        made.push(handle);
+        return { owner, inputs, handle };
+      },
+      seen,
+    };
+    proveMemory(bench);
+    proveChanges(bench);
   });
 }
 

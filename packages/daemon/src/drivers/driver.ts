@@ -53,7 +53,7 @@ export interface StartRequest {
    * another machine. Its guest holds its programs until it is told who it is.
    */
   readonly memory?: MemorySource;
-  /** Stay paused until `start` is called again without it. */
+  /** Stay paused until `start` is called again without it; one that runs already runs on. */
   readonly paused?: boolean;
 }
 
@@ -76,10 +76,12 @@ export interface SaveMemoryRequest {
   /** What the machine does afterwards. `off` powers it off once all is on disk. */
   readonly afterwards: "resume" | "off";
   /**
-   * Called once, when nearly everything is copied and right before the vCPUs are stopped: the guest holds its programs meanwhile. When it rejects, the machine goes on as
-   * if nothing had been asked.
+   * Called once, when most is copied and shortly before the vCPUs are stopped: the guest holds its programs meanwhile. They are stopped within 1.5 s of its
+   * resolving, before the guest lets go of them by itself, or the call rejects. When it rejects, the machine goes on as if nothing had been asked.
    */
   readonly beforePause: () => Promise<void>;
+  /** Called as soon as the vCPUs run again, well before all is on disk: the guest may be released. Not called when it is powered off. */
+  readonly afterPause?: () => void;
 }
 
 /** How long vCPUs stood still, by the hypervisor's own events, in milliseconds. */
@@ -145,19 +147,26 @@ export interface Driver {
    */
   memoryBuild?(inputs: Pick<CreateInputs, "kit">): Promise<string>;
   /**
-   * Saves the memory of a running machine. It keeps running while most of it is copied. Whatever fails, the machine runs on as before. Called again after a crash
-   * it looks first: disks that are switched already stay so.
+   * Saves the memory of a running machine, held or not. It keeps running while most of it is copied. Whatever fails, the machine runs on as before, but for disks that were
+   * switched: they stay so. Called again with the same request after a crash it finds what is done: a whole image, and a machine that is off. An image whose moment has
+   * passed, since the disks were switched and it was never whole, is not made up: that rejects with `host_program_failed`. Rejects with `instance_not_running`, `disk_full`.
    */
   saveMemory?(handle: Handle, request: SaveMemoryRequest, signal: AbortSignal): Promise<Paused>;
-  /** Switches the disks of a running machine, all at one moment. Those that are switched already stay so. */
+  /** Switches the disks of a running machine, all at one moment or none. Those that are switched already stay so. Rejects with `instance_not_running`. */
   switchDisks?(handle: Handle, switches: readonly DiskSwitch[], signal: AbortSignal): Promise<void>;
-  /** The file that each of a running machine's disks is written to now, by the disk's name. */
+  /**
+   * The file that each of a running machine's disks is written to now, by the disk's name and as it is called now: `CreateInputs` has the disk's own path, and an overlay that
+   * was renamed to it is that. Rejects with `instance_not_running`.
+   */
   activeDisks?(handle: Handle): Promise<Readonly<Record<string, string>>>;
-  /** Grows a disk of a running machine; its guest sees that at once. */
+  /** Grows a disk of a running machine; its guest sees that at once. One as large already stays so. Rejects with `instance_not_running`. */
   growDisk?(handle: Handle, disk: string, sizeMib: number): Promise<void>;
-  /** Makes a running machine publish exactly these ports. Rejects with `port_taken`, and then publishes what it did before. */
+  /**
+   * Makes the only interface of a running machine publish exactly these ports, until its next start. Rejects with `port_taken`, and then publishes what it did before; with
+   * `unsupported_by_driver` where ports are fixed while it runs; with `instance_not_running`.
+   */
   publish?(handle: Handle, forwards: readonly PortForward[]): Promise<void>;
-  /** How many connections to published ports are open in a running machine. */
+  /** How many connections to published ports are open in a running machine; of one that does not run, none. */
   openConnections?(handle: Handle): Promise<number>;
   /** Opens a stream into the running guest. Each port takes one client at a time. */
   openPort?(handle: Handle, port: GuestPort, signal: AbortSignal): Promise<Duplex>;

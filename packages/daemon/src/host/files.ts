@@ -73,6 +73,10 @@ export const localFiles: HostFiles = {
     const parts = await Promise.all(within.map((name) => localFiles.usedBytes(join(path, name))));
     return parts.reduce((sum, bytes) => sum + bytes, facts.blocks * 512);
   },
+  async identity(path) {
+    const facts = await orUndefined(stat(path, { bigint: true }));
+    return facts && `${facts.dev}-${facts.ino}-${facts.birthtimeNs}`;
+  },
   owner: async (path) => (await orUndefined(lstat(path)))?.uid,
   chown: lchown,
   chmod,

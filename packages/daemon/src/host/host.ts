@@ -134,6 +134,8 @@ export interface HostFiles {
   size(path: string): Promise<number | undefined>;
   /** What a file, or a folder with all that is in it, takes on the disk, in bytes; 0 when it is not there. */
   usedBytes(path: string): Promise<number>;
+  /** Tells the file that has this name now from any other, whatever it is called: device, inode number and time of birth. Undefined when there is none. */
+  identity(path: string): Promise<string | undefined>;
   /** The uid it belongs to; undefined when it is not there. */
   owner(path: string): Promise<number | undefined>;
   chown(path: string, uid: number, gid: number): Promise<void>;

@@ -1,5 +1,18 @@
 import type { Duplex } from "node:stream";
-import { type Fact, factsOf, firstWords, helloOf, isDeaf, isSilent, type MachineRecord, runState } from "./machine.ts";
+import {
+  type Fact,
+  factsOf,
+  firstWords,
+  type GuestConfig,
+  goOn,
+  helloOf,
+  isDeaf,
+  isHeld,
+  isSilent,
+  type MachineRecord,
+  type Run,
+  runState,
+} from "./machine.ts";
 import type { World } from "./world.ts";
 
 const maxLineBytes = 256 * 1024;
@@ -13,6 +26,8 @@ export function serveControl(world: World, id: string, stream: Duplex, changed: 
   let told: Set<string> | undefined;
   let timer: NodeJS.Timeout | undefined;
   let rest = "";
+  /** What came while the machine was paused: its guest reads it when it goes on. */
+  const unread: string[] = [];
   let queue: Promise<unknown> = Promise.resolve();
 
   const say = (line: Fact["line"]) => void stream.write(`\n${JSON.stringify(line)}\n`);
@@ -31,7 +46,9 @@ export function serveControl(world: World, id: string, stream: Duplex, changed: 
     const news = facts.filter((fact) => fact.at <= now).map(({ line }) => ({ line, key: keyOf(record, line) }));
     if (told && !isSilent(record)) for (const { line, key } of news) if (!told.has(key)) say(line);
     told = new Set([...(told ?? []), ...news.map(({ key }) => key)]);
-    if (runState(record, now)?.power !== "running") return void stream.end();
+    const power = runState(record, now)?.power ?? "stopped";
+    if (power === "stopped") return void stream.end();
+    if (power === "running") for (const text of unread.splice(0)) inTurn(() => obey(text));
     const next = facts.find((fact) => fact.at > now)?.at;
     if (next !== undefined) timer = setTimeout(() => inTurn(look), Math.min(next - now, 2 ** 31 - 1));
   };
@@ -41,7 +58,11 @@ export function serveControl(world: World, id: string, stream: Duplex, changed: 
     if (!command) return;
     const record = await world.read(id);
     if (!record || isSilent(record)) return;
+    if (record.run?.paused) return void unread.push(text);
     if (command.command === "hello") say(helloOf(record, Date.now()));
+    if (command.command === "hold") await hold();
+    if (command.command === "release") await release();
+    if (command.command === "identify") await identify(command);
     if (command.command === "freeze") say({ fact: "frozen", uptimeMs: 0 });
     if (command.command === "thaw") say({ fact: "thawed", uptimeMs: 0 });
     if (command.command === "stop" && !isDeaf(record)) await stop(command);
@@ -53,10 +74,41 @@ export function serveControl(world: World, id: string, stream: Duplex, changed: 
     const config = readConfig(command);
     if (typeof config === "string") return say({ fact: "refused", uptimeMs: 0, reason: config });
     const next = await world.change(id, (current) =>
-      current?.run && !current.run.config ? { ...current, run: { ...current.run, config } } : current,
+      current?.run && !current.run.config
+        ? { ...current, run: { ...goOn(current.run, config.at), held: null, config } }
+        : current,
     );
     if (next && factsOf(next).some((fact) => fact.line.fact === "started"))
       await world.appendLog(id, firstWords(config));
+    changed();
+  };
+
+  const changeRun = (change: (run: Run) => Run) =>
+    world.change(id, (current) => (current?.run ? { ...current, run: change(current.run) } : current));
+
+  const hold = async () => {
+    const at = Date.now();
+    await changeRun((run) => (isHeld(run, at) ? run : { ...run, held: { at, generation: run.generation } }));
+    say({ fact: "held", uptimeMs: 0 });
+  };
+
+  /** Only its own host's word that it is no copy lets it go: in another generation it waits to be told who it is. */
+  const release = async () => {
+    await changeRun((run) => (run.held?.generation === run.generation ? { ...run, held: null } : run));
+    say({ fact: "released", uptimeMs: 0 });
+  };
+
+  const identify = async (command: Record<string, unknown>) => {
+    const config = readConfig(command);
+    if (typeof config === "string") return say({ fact: "refused", uptimeMs: 0, reason: config });
+    const { hostKey, clientPublicKey, watchPorts } = config;
+    await changeRun((run) => {
+      const next = goOn(run, config.at);
+      // Its programs run already: they keep what they were started with.
+      const told: GuestConfig | null = next.config && { ...next.config, hostKey, clientPublicKey, watchPorts };
+      return { ...next, held: null, config: told };
+    });
+    say({ fact: "identified", uptimeMs: 0 });
     changed();
   };
 

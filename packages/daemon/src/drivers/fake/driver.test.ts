@@ -7,7 +7,7 @@ import { describe, expect, test } from "vitest";
 import { scratchDirectory } from "../../../../../test/support/scratch.ts";
 import { createKeys } from "../../guest/keys.ts";
 import { localFiles } from "../../host/files.ts";
-import type { CreateInputs, Driver } from "../driver.ts";
+import type { CreateInputs, Driver, Handle, SaveMemoryRequest } from "../driver.ts";
 import { type FakeDriverOptions, fakeDriver } from "./driver.ts";
 import { knobNames } from "./knobs.ts";
 
@@ -247,6 +247,142 @@ describe("knobs", () => {
     const other = { ...owner, instanceId: "i-00000000000000002" };
     const handle = await driver.create(inputs({ owner: other, nics }));
     await expect(driver.start(handle, signal)).rejects.toMatchObject({ code: "port_taken" });
+  });
+});
+
+/** Says something to the guest and reads on until a fact. */
+async function ask(port: Duplex, command: object, fact: string): Promise<Record<string, unknown>> {
+  port.write(`\n${JSON.stringify(command)}\n`);
+  let heard = "";
+  for await (const chunk of port.iterator({ destroyOnReturn: false })) {
+    heard += chunk;
+    const line = heard.split("\n").find((text) => text.includes(`"fact":"${fact}"`) && text.endsWith("}"));
+    if (line) return JSON.parse(line);
+  }
+  throw new Error(`The guest did not say ${fact}`);
+}
+
+describe("saved memory", () => {
+  const request = { use: "shared", switches: [], afterwards: "resume", beforePause: async () => {} } as const;
+
+  async function saved(options: Partial<FakeDriverOptions> = {}, more: Partial<SaveMemoryRequest> = {}) {
+    const world = await scratchDirectory("fake-world");
+    const driver = await makeDriver({ world, ...options });
+    const { handle, control } = await running(driver, ["/usr/sbin/nginx"]);
+    await readFacts(control, "ready");
+    const folder = join(world, "saved");
+    const save = () => driver.saveMemory?.(handle, { ...request, folder, ...more }, signal);
+    return { world, driver, handle, control, folder, save };
+  }
+
+  const clone = async (driver: Driver) =>
+    driver.create(inputs({ owner: { ...owner, instanceId: "i-0000000000000000c" } }));
+  const controlOf = async (driver: Driver, handle: Handle) =>
+    (await driver.openPort?.(handle, "control", signal)) as Duplex;
+
+  test("a guest that holds goes on in its own generation by itself, and in another's when it is told who it is", async () => {
+    const { driver, control, folder, save } = await saved({ knobs: { "exit-after": "60000" } });
+    await ask(control, { command: "hold" }, "held");
+    const { generation } = await ask(control, { command: "hello" }, "hello");
+    await save();
+    const handle = await clone(driver);
+    await driver.start(handle, signal, { memory: { folder, use: "shared" } });
+    const copy = await controlOf(driver, handle);
+    const before = await ask(copy, { command: "hello" }, "hello");
+    expect(before).toMatchObject({ held: true, phase: "running", ready: true });
+    expect(before.generation).not.toBe(generation);
+    await ask(copy, { command: "release" }, "released");
+    expect(await ask(copy, { command: "hello" }, "hello")).toMatchObject({ held: true, uptimeMs: before.uptimeMs });
+    const { command: _, ...identity } = JSON.parse(configure(["other"]));
+    await ask(
+      copy,
+      { ...identity, command: "identify", origin: { kind: "fork", parent: null, index: 0 } },
+      "identified",
+    );
+    expect(await ask(copy, { command: "hello" }, "hello")).toMatchObject({ held: false, phase: "running" });
+    await expect
+      .poll(() => ask(control, { command: "hello" }, "hello"), { timeout: 5_000 })
+      .toMatchObject({ held: false, generation });
+  });
+
+  test("a paused guest reads what it was told when it goes on", async () => {
+    const { driver, folder, save } = await saved();
+    await save();
+    const handle = await clone(driver);
+    await driver.start(handle, signal, { memory: { folder, use: "shared" }, paused: true });
+    const copy = await controlOf(driver, handle);
+    const answer = ask(copy, { command: "hello" }, "hello");
+    const first = await Promise.race([answer, new Promise((resolve) => setTimeout(resolve, 100, "silence"))]);
+    expect(first).toBe("silence");
+    await driver.start(handle, signal);
+    expect(await answer).toMatchObject({ phase: "running" });
+  });
+
+  test("another build's is refused; so is any by memory-refused, and what memory-damaged wrote", async () => {
+    const { world, driver, folder, save } = await saved();
+    await save();
+    const handle = await clone(driver);
+    const memory = { folder, use: "shared" } as const;
+    const unusable = { code: "memory_unusable" };
+    const newer = await makeDriver({ world, build: "fake 2" });
+    expect(await newer.memoryBuild?.({ kit: null })).not.toBe(await driver.memoryBuild?.({ kit: null }));
+    await expect(newer.start(handle, signal, { memory })).rejects.toMatchObject(unusable);
+    const refusing = await makeDriver({ world, knobs: { "memory-refused": "true" } });
+    await expect(refusing.start(handle, signal, { memory })).rejects.toMatchObject(unusable);
+    await driver.start(handle, signal, { memory });
+    const spoilt = await saved({ knobs: { "memory-damaged": "true" } });
+    await spoilt.save();
+    const started = spoilt.driver.start(await clone(spoilt.driver), signal, {
+      memory: { folder: spoilt.folder, use: "own" },
+    });
+    await expect(started).rejects.toMatchObject(unusable);
+  });
+
+  test("save-memory-error and save-memory-block leave all as it was", async () => {
+    const failing = await saved({ knobs: { "save-memory-error": "disk_full" } });
+    await expect(failing.save()).rejects.toMatchObject({ code: "disk_full" });
+    expect(await failing.driver.inspect(failing.handle)).toMatchObject({ power: "running" });
+    const { driver, handle, folder } = await saved({ knobs: { "save-memory-block": "forever" } });
+    const cancelled = driver.saveMemory?.(handle, { ...request, folder }, AbortSignal.abort());
+    await expect(cancelled).rejects.toThrow();
+    expect(await localFiles.exists(folder)).toBe(false);
+  });
+
+  test("lose-memory: disks are switched and the moment has passed; lose-saved: the next call finds it done", async () => {
+    const world = await scratchDirectory("fake-world");
+    const disks = [{ name: "root", path: join(world, "root"), format: "raw" as const, readOnly: false }];
+    const overlayPath = join(world, "overlay");
+    for (const path of [disks[0]?.path ?? "", overlayPath]) await localFiles.writeAtomic(path, "");
+    const knobs = { "lose-memory": "1", "lose-saved": "1" };
+    const driver = await makeDriver({ world, knobs });
+    const handle = await driver.create(inputs({ disks }));
+    await driver.start(handle, signal);
+    const switches = [{ disk: "root", overlayPath }];
+    const save = () => driver.saveMemory?.(handle, { ...request, folder: join(world, "saved"), switches }, signal);
+    await expect(save()).rejects.toThrow(/lose-memory/);
+    expect(await driver.activeDisks?.(handle)).toEqual({ root: overlayPath });
+    await expect(save()).rejects.toThrow(/moment/);
+    await localFiles.remove(overlayPath);
+    await localFiles.writeAtomic(overlayPath, "");
+    await expect(save()).rejects.toMatchObject({ transient: true });
+    expect(await save()).toMatchObject({ pausedMs: expect.any(Number) });
+  });
+
+  test("switch-disks-error, connections and idle-after", async () => {
+    const { driver, handle } = await saved({
+      knobs: { "switch-disks-error": "disk_full", connections: "3", "idle-after": "400" },
+    });
+    await expect(driver.switchDisks?.(handle, [], signal)).rejects.toMatchObject({ code: "disk_full" });
+    expect(await driver.openConnections?.(handle)).toBe(3);
+    await expect.poll(() => driver.openConnections?.(handle), { timeout: 5_000 }).toBe(0);
+  });
+
+  test("only full saves memory", async () => {
+    for (const shape of ["cloud", "remote"] as const) {
+      const driver = await makeDriver({ shape });
+      expect(driver).not.toHaveProperty("saveMemory");
+      expect(driver.abilities).toMatchObject({ snapshots: false, templates: false });
+    }
   });
 });
 

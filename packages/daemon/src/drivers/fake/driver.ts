@@ -2,17 +2,21 @@ import { randomBytes, randomUUID } from "node:crypto";
 import { type Duplex, Readable } from "node:stream";
 import { setTimeout as delay } from "node:timers/promises";
 import { BerthError } from "@berth/api";
+import type { PortForward } from "../../core/descriptions.ts";
 import type { Host } from "../../host/host.ts";
 import type { CreateInputs, Driver, GuestPort, Handle, Observed, OwnerMark, ReadLogOptions } from "../driver.ts";
-import { errorAt, type KnobName, type Knobs, knobsOfLabels, mayPass, numberOf } from "./knobs.ts";
+import { memoryUnusable } from "../memory-image.ts";
+import { errorAt, isOn, type KnobName, type Knobs, knobsOfLabels, mayPass, numberOf } from "./knobs.ts";
 import { readFakeLog } from "./log.ts";
-import { factsOf, helloOf, isSilent, type MachineRecord, runState } from "./machine.ts";
+import { factsOf, goOn, helloOf, isPoweredOn, isSilent, type MachineRecord, type Run, runState } from "./machine.ts";
+import { type GuestMemory, readMemory } from "./memory.ts";
 import { GuestPorts } from "./ports.ts";
+import { runningChanges, shapeOfRecord } from "./running.ts";
 import { type Shape, shapes } from "./shapes.ts";
 import { World } from "./world.ts";
 
 export interface FakeDriverOptions {
-  readonly host: Pick<Host, "files">;
+  readonly host: Pick<Host, "files"> & Partial<Pick<Host, "run">>;
   /** The folder that is the hypervisor: drivers with the same folder see the same machines. */
   readonly world: string;
   readonly location: string;
@@ -21,6 +25,8 @@ export interface FakeDriverOptions {
   readonly knobs?: Knobs;
   /** Instead of the shape's own. */
   readonly lagMs?: number;
+  /** What is there of the hypervisor: memory that another build saved cannot be gone on from. */
+  readonly build?: string;
 }
 
 const handleVersion = 1;
@@ -61,12 +67,13 @@ export function fakeDriver(options: FakeDriverOptions): Driver {
     return (await world.readAll()).find((record) => isOwnedBy(record, owner));
   }
 
-  async function refuseTakenPorts(record: MachineRecord): Promise<void> {
-    const now = Date.now();
+  const build = (kitBuildId: string | null) => `${options.build ?? "fake 1"}, kit ${kitBuildId ?? "none"}`;
+
+  async function refuseTakenPorts(record: MachineRecord, forwards: readonly PortForward[]): Promise<void> {
     for (const other of await world.readAll()) {
-      if (other.id === record.id || runState(other, now)?.power !== "running") continue;
-      for (const mine of record.forwards) {
-        const taken = other.forwards.some(
+      if (other.id === record.id || !other.run || !isPoweredOn(other)) continue;
+      for (const mine of forwards) {
+        const taken = other.run.forwards.some(
           (theirs) =>
             theirs.hostPort === mine.hostPort &&
             theirs.protocol === mine.protocol &&
@@ -85,7 +92,7 @@ export function fakeDriver(options: FakeDriverOptions): Driver {
     const found = await enterById(handle, call);
     if (!found) return;
     await world.change(idOf(handle), (record) => {
-      if (!record?.run || runState(record, Date.now())?.power !== "running") return record;
+      if (!record?.run || !isPoweredOn(record)) return record;
       return { ...record, run: { ...record.run, cutAt: Date.now() } };
     });
     ports.close(idOf(handle));
@@ -124,24 +131,37 @@ export function fakeDriver(options: FakeDriverOptions): Driver {
       return { version: handleVersion, id: record.id };
     },
 
-    async start(handle, signal) {
+    async start(handle, signal, request = {}) {
       const found = await enterById(handle, "start-error");
       if (!found) throw new BerthError("host_program_failed", "The fake hypervisor has no such machine.");
       const block = numberOf(found.knobs, "start-block");
       if (block !== undefined) await delay(Math.min(block, 2 ** 31 - 1), undefined, { signal });
       signal.throwIfAborted();
-      let started = false;
-      await world.change(found.record.id, async (record) => {
-        if (!record || runState(record, Date.now())?.power === "running") return record;
-        await refuseTakenPorts(record);
-        started = true;
-        return {
-          ...record,
-          run: { bootId: randomUUID(), startedAt: Date.now(), cutAt: null, config: null, stop: null },
-        };
+      const { id } = found.record;
+      let booted = false;
+      await world.change(id, async (record) => {
+        if (!record) return record;
+        const paused = request.paused ?? false;
+        if (record.run && isPoweredOn(record)) {
+          return record.run.paused && !paused ? { ...record, run: unpaused(record.run) } : record;
+        }
+        if (request.memory && isOn(found.knobs, "memory-refused")) throw memoryUnusable("memory-refused");
+        const memory =
+          request.memory &&
+          (await readMemory(
+            options.host.files,
+            request.memory.folder,
+            shapeOfRecord(record, build(record.kitBuildId)),
+          ));
+        await refuseTakenPorts(record, record.forwards);
+        if (memory) await world.writeFiles(id, memory.files);
+        booted = memory === undefined;
+        const run = newRun(record, memory, paused);
+        return { ...record, run };
       });
       const message = found.knobs["boot-message"];
-      if (started && message !== undefined) await world.appendLog(found.record.id, message);
+      if (booted && message !== undefined) await world.appendLog(id, message);
+      ports.look(id);
       await settle();
     },
 
@@ -210,6 +230,10 @@ export function fakeDriver(options: FakeDriverOptions): Driver {
       return records.map((record) => ({ owner: record.owner, handle: { version: handleVersion, id: record.id } }));
     },
   };
+  if (shape.memory) {
+    const parts = { host: options.host, world, enterById, refuseTakenPorts, powerOff, settle, build };
+    Object.assign(driver, runningChanges(parts));
+  }
   if (!shape.guestPorts) return driver;
 
   return {
@@ -217,7 +241,7 @@ export function fakeDriver(options: FakeDriverOptions): Driver {
 
     async openPort(handle, port, signal): Promise<Duplex> {
       const record = await world.read(idOf(handle));
-      if (!record || runState(record, Date.now())?.power !== "running") {
+      if (!record || !isPoweredOn(record)) {
         throw new BerthError("instance_not_running", "The fake machine is off.");
       }
       return ports.open(record.id, port satisfies GuestPort, signal);
@@ -260,11 +284,37 @@ function newRecord(id: string, inputs: CreateInputs, knobs: Knobs): MachineRecor
     name: inputs.name,
     cpus: inputs.cpus,
     memoryMib: inputs.memoryMib,
-    diskPaths: inputs.disks.map((disk) => disk.path),
+    disks: inputs.disks.map(({ name, path, format, readOnly }) => ({ name, path, format, readOnly })),
+    interfaces: inputs.nics.length,
+    kitBuildId: inputs.kit?.buildId ?? null,
     forwards: inputs.nics.flatMap((nic) => nic.forwards),
     knobs,
     run: null,
   };
+}
+
+/** How a run begins: by booting, or where the memory left off. */
+function newRun(record: MachineRecord, memory: GuestMemory | undefined, paused: boolean): Run {
+  const now = Date.now();
+  const fresh = {
+    startedAt: now,
+    paused,
+    generation: randomBytes(10).toString("hex"),
+    forwards: record.forwards,
+    overlays: {},
+    cutAt: null,
+  };
+  if (!memory) {
+    const stoodSince = paused ? now : null;
+    return { ...fresh, bootId: randomUUID(), bootedAt: now, stoodSince, held: null, config: null, stop: null };
+  }
+  const run = { ...memory.run, ...fresh };
+  return paused ? run : unpaused(run);
+}
+
+/** A guest that holds its programs goes on with them only once it is told who it is. */
+function unpaused(run: Run): Run {
+  return { ...(run.held ? run : goOn(run, Date.now())), paused: false };
 }
 
 async function refuseMissingDisks(host: Pick<Host, "files">, inputs: CreateInputs): Promise<void> {
@@ -277,11 +327,11 @@ async function refuseMissingDisks(host: Pick<Host, "files">, inputs: CreateInput
 
 function observed(record: MachineRecord): Observed {
   const state = runState(record, Date.now());
-  const running = state?.power === "running";
+  const power = state?.power ?? "stopped";
   return {
     exists: true,
-    power: running ? "running" : "stopped",
+    power,
     reason: state?.reason ?? "",
-    startedAt: running ? (record.run?.startedAt ?? null) : null,
+    startedAt: power === "stopped" ? null : (record.run?.startedAt ?? null),
   };
 }

@@ -10,6 +10,22 @@ export const knobNames = [
   "start-error",
   "power-off-error",
   "destroy-error",
+  "save-memory-error",
+  "switch-disks-error",
+  /** `saveMemory` takes this long before anything is stopped, or `forever`; it can be cancelled. */
+  "save-memory-block",
+  /** The first so many saves switch the disks and then fail, before the memory is whole. */
+  "lose-memory",
+  /** The first so many saves do it all and then fail as if the answer got lost. */
+  "lose-saved",
+  /** What is saved is damaged, so nothing can go on from it. */
+  "memory-damaged",
+  /** The machine cannot go on from any memory, as if it were another build's. */
+  "memory-refused",
+  /** So many connections to its ports are open. */
+  "connections",
+  /** There are none any more so long after its start. */
+  "idle-after",
   /** `start` takes this long, or `forever`; it can be cancelled. */
   "start-block",
   /** The first so many creates make the machine and then fail as if the answer got lost: nobody has its handle. */

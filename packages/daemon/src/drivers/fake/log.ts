@@ -1,6 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { ReadLogOptions } from "../driver.ts";
-import { runState } from "./machine.ts";
+import { isPoweredOn } from "./machine.ts";
 import type { World } from "./world.ts";
 
 const lookEveryMs = 50;
@@ -14,7 +14,7 @@ export async function* readFakeLog(world: World, id: string, options: ReadLogOpt
     yield show(line);
   while (options.follow && !options.signal.aborted) {
     const record = await world.read(id);
-    const running = record !== null && runState(record, Date.now())?.power === "running";
+    const running = record !== null && isPoweredOn(record);
     const now = await readLines(world, id);
     // The older half may have gone: go on behind the last line that was shown.
     const from = lines.length === 0 ? 0 : now.lastIndexOf(lines.at(-1) ?? "") + 1;

@@ -1,4 +1,4 @@
-import type { PortForward } from "../../core/descriptions.ts";
+import type { DiskDescription, PortForward } from "../../core/descriptions.ts";
 import type { OwnerMark } from "../driver.ts";
 import { isOn, type Knobs, knobsOfEnvironment, numberOf } from "./knobs.ts";
 
@@ -20,7 +20,10 @@ export interface MachineRecord {
   readonly name: string;
   readonly cpus: number;
   readonly memoryMib: number;
-  readonly diskPaths: readonly string[];
+  readonly disks: readonly DiskDescription[];
+  readonly interfaces: number;
+  readonly kitBuildId: string | null;
+  /** What it publishes from its next start on. */
   readonly forwards: readonly PortForward[];
   readonly knobs: Knobs;
   /** Its present or last run; null before the first. */
@@ -29,12 +32,55 @@ export interface MachineRecord {
 
 export interface Run {
   readonly bootId: string;
+  /** When its power came on. */
   readonly startedAt: number;
+  /** When its kernel started, by the guest's clock: before `startedAt` when it went on from memory. */
+  readonly bootedAt: number;
+  /** Since when the guest's clock stands: it is paused, or holds its programs until it is told who it is. Null while the clock goes. */
+  readonly stoodSince: number | null;
+  readonly paused: boolean;
+  /** Another for each time the power comes on. */
+  readonly generation: string;
+  /** When its programs were held, and in which generation. */
+  readonly held: { readonly at: number; readonly generation: string } | null;
+  /** What it publishes now. */
+  readonly forwards: readonly PortForward[];
+  /** The overlays its disks were switched to since, by the disk's name. */
+  readonly overlays: Readonly<Record<string, Overlay>>;
   /** When the power was cut from outside. */
   readonly cutAt: number | null;
   readonly config: GuestConfig | null;
   /** When and how the process was asked to stop. */
   readonly stop: { readonly at: number; readonly signal: number; readonly timeoutMs: number } | null;
+}
+
+/** A file that a disk was switched to: its path then, and what tells it from others under any name. */
+export interface Overlay {
+  readonly path: string;
+  readonly identity: string;
+}
+
+/** How long a guest holds its programs unless it finds itself in another generation. */
+const holdsForMs = 2_000;
+
+/** Whether the guest's programs are held now. */
+export function isHeld(run: Run, now: number): boolean {
+  if (!run.held) return false;
+  return run.held.generation !== run.generation || now < run.held.at + holdsForMs;
+}
+
+/** The run once the guest's clock goes again: all of the guest's times move by as long as it stood. */
+export function goOn(run: Run, now: number): Run {
+  if (run.stoodSince === null) return run;
+  const stoodMs = now - run.stoodSince;
+  const later = <T extends { readonly at: number }>(event: T | null) => event && { ...event, at: event.at + stoodMs };
+  return {
+    ...run,
+    stoodSince: null,
+    bootedAt: run.bootedAt + stoodMs,
+    config: later(run.config),
+    stop: later(run.stop),
+  };
 }
 
 /** A line the guest writes to its control port, and when. */
@@ -45,7 +91,7 @@ export interface Fact {
 
 /** What is to be seen of a run at one moment. */
 export interface RunState {
-  readonly power: "running" | "stopped";
+  readonly power: "running" | "paused" | "stopped";
   readonly reason: string;
   readonly phase: "prepared" | "running" | "stopping" | "exited" | "failed";
   readonly ready: boolean;
@@ -75,8 +121,11 @@ const killed = 9;
 
 function fateOf(record: MachineRecord, run: Run): Fate {
   const knobs = { ...record.knobs, ...knobsOfEnvironment(run.config?.env ?? []) };
-  const readyAt = run.config ? run.config.at + (numberOf(knobs, "ready-after") ?? 0) : never;
-  const ending = endingOf(run, knobs);
+  /** While the guest's clock stands nothing more comes to pass in it. */
+  const reached = (at: number) => (run.stoodSince !== null && at > run.stoodSince ? never : at);
+  const readyAt = reached(run.config ? run.config.at + (numberOf(knobs, "ready-after") ?? 0) : never);
+  const natural = endingOf(run, knobs);
+  const ending = { ...natural, at: reached(natural.at) };
   const crashAt = run.startedAt + (numberOf(knobs, "crash-after") ?? never);
   const offAt = Math.min(ending.at, crashAt, run.cutAt ?? never);
   const offReason = offAt === crashAt && crashAt !== never ? "the fake machine lost its power by itself" : "";
@@ -131,7 +180,7 @@ export function runState(record: MachineRecord, now: number): RunState | null {
   const running = run.stop ? ("stopping" as const) : run.config ? ("running" as const) : ("prepared" as const);
   const waiting = running === "running" && !ready && run.config?.watchPorts[0] !== undefined;
   return {
-    power: off ? "stopped" : "running",
+    power: off ? "stopped" : run.paused ? "paused" : "running",
     reason: off ? fate.offReason : "",
     phase: ended ? (fate.ending.failure ? "failed" : "exited") : running,
     ready,
@@ -144,6 +193,11 @@ export function runState(record: MachineRecord, now: number): RunState | null {
   };
 }
 
+/** Whether it has power now, paused or not. */
+export function isPoweredOn(record: MachineRecord): boolean {
+  return (runState(record, Date.now())?.power ?? "stopped") !== "stopped";
+}
+
 /** Everything the guest says by itself during its run, as it would go on from here, in order. */
 export function factsOf(record: MachineRecord): readonly Fact[] {
   const { run } = record;
@@ -151,9 +205,9 @@ export function factsOf(record: MachineRecord): readonly Fact[] {
   const fate = fateOf(record, run);
   const facts: Fact[] = [];
   const say = (at: number, fact: string, more: object = {}) => {
-    if (at !== never && at <= fate.offAt) facts.push({ at, line: { fact, uptimeMs: at - run.startedAt, ...more } });
+    if (at !== never && at <= fate.offAt) facts.push({ at, line: { fact, uptimeMs: at - run.bootedAt, ...more } });
   };
-  say(run.startedAt, "prepared");
+  say(run.bootedAt, "prepared");
   if (!run.config) return facts;
   const { ending } = fate;
   if (ending.failure) {
@@ -176,11 +230,14 @@ export function factsOf(record: MachineRecord): readonly Fact[] {
 /** The guest's answer to `hello`. */
 export function helloOf(record: MachineRecord, now: number): Fact["line"] {
   const state = runState(record, now);
+  const { run } = record;
   return {
     fact: "hello",
-    uptimeMs: now - (record.run?.startedAt ?? now),
+    uptimeMs: run ? (run.stoodSince ?? now) - run.bootedAt : 0,
     protocol: 1,
-    bootId: record.run?.bootId ?? "",
+    bootId: run?.bootId ?? "",
+    generation: run?.generation ?? "",
+    held: run !== null && isHeld(run, now),
     phase: state?.phase ?? "booting",
     ready: state?.ready ?? false,
     reason: state?.waitingFor ?? "",

@@ -3,7 +3,7 @@ import { BerthError } from "@berth/api";
 import type { GuestPort } from "../driver.ts";
 import { serveChannel } from "./channel.ts";
 import { serveControl } from "./control.ts";
-import { runState } from "./machine.ts";
+import { isPoweredOn } from "./machine.ts";
 import type { World } from "./world.ts";
 
 /** One end of an open port: the guest's side, and how to make it look again at its machine. */
@@ -62,7 +62,7 @@ export class GuestPorts {
 
   async #endWhenOff(id: string, stream: Duplex): Promise<void> {
     const record = await this.#world.read(id);
-    if (!record || runState(record, Date.now())?.power !== "running") stream.end();
+    if (!record || !isPoweredOn(record)) stream.end();
   }
 }
 

@@ -9,6 +9,8 @@ interface ShapeFacts {
   readonly localDisks: boolean;
   /** Whether the guest can be reached: console, control, channel and log. */
   readonly guestPorts: boolean;
+  /** Whether memory can be saved and gone on from, and what a running machine is made of be changed. */
+  readonly memory: boolean;
   /** Whether the place gives ids of its own choosing, instead of ones that follow from the owner. */
   readonly ownIds: boolean;
   /** How long readers go on seeing the state before a change, in milliseconds. */
@@ -30,11 +32,19 @@ const abilities: DriverAbilities = {
  * that makes its disks itself.
  */
 export const shapes: Readonly<Record<Shape, ShapeFacts>> = {
-  full: { abilities, localDisks: true, guestPorts: true, ownIds: false, lagMs: 0 },
+  full: {
+    abilities: { ...abilities, snapshots: true, templates: true },
+    localDisks: true,
+    guestPorts: true,
+    memory: true,
+    ownIds: false,
+    lagMs: 0,
+  },
   cloud: {
     abilities: { ...abilities, boots: ["reference"], console: false, channel: false },
     localDisks: false,
     guestPorts: false,
+    memory: false,
     ownIds: true,
     lagMs: 60,
   },
@@ -42,6 +52,7 @@ export const shapes: Readonly<Record<Shape, ShapeFacts>> = {
     abilities: { ...abilities, boots: ["rootfs", "reference"] },
     localDisks: false,
     guestPorts: true,
+    memory: false,
     ownIds: false,
     lagMs: 0,
   },
