@@ -247,7 +247,9 @@ export function describeEngine(name: string, open: () => Promise<Store>): void {
       const workflow: Workflow = {
         ...listed(type, steps),
         decide: ({ journal }) =>
-          journal.has("a") ? { fail: new BerthError("exited_early", "Gone."), keep: true } : { run: "a" },
+          journal.has("a")
+            ? { fail: new BerthError("exited_early", "Gone."), keep: true, result: { code: 7 } }
+            : { run: "a" },
         settle: async (_tx, _operation, outcome) => void outcomes.push(outcome),
       };
       await withEngine([workflow], async () => {
@@ -258,7 +260,7 @@ export function describeEngine(name: string, open: () => Promise<Store>): void {
           steps: [{ status: "succeeded" }],
         });
         expect(undone).toEqual([]);
-        expect(outcomes).toMatchObject([{ status: "failed", kept: true }]);
+        expect(outcomes).toMatchObject([{ status: "failed", kept: true, result: { code: 7 } }]);
       });
     });
 
@@ -455,6 +457,7 @@ export function describeEngine(name: string, open: () => Promise<Store>): void {
         status: "failed",
         problem: { type: "", title: "", status: 500, code: "internal", detail: "", hint: "" },
         kept: false,
+        result: null,
       } as const;
       const writes = [
         () => old.read(),

@@ -19,7 +19,12 @@ export class FencedError extends Error {
 }
 
 /** How an operation that is being undone will end. */
-const Ending = z.object({ status: z.enum(["failed", "cancelled"]), problem: Problem, kept: z.boolean() });
+const Ending = z.object({
+  status: z.enum(["failed", "cancelled"]),
+  problem: Problem,
+  kept: z.boolean(),
+  result: z.custom<Json>().default(null),
+});
 export type Ending = z.infer<typeof Ending>;
 
 /** All that the store knows of a claimed operation. */

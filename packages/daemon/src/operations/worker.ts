@@ -5,7 +5,7 @@ import type { Lease } from "./claim.ts";
 import { type FaultPoints, faultNames } from "./fault.ts";
 import { type Ending, FencedError, type OperationJournal, type OperationState, toError } from "./journal.ts";
 import type { Reporter } from "./reporter.ts";
-import type { Decision, Outcome, Step, StepContext, Workflow } from "./workflow.ts";
+import type { Decision, Json, Outcome, Step, StepContext, Workflow } from "./workflow.ts";
 
 /** Where the engine tells what a person who looks after the daemon may want to know. */
 export interface EngineLog {
@@ -48,14 +48,14 @@ export async function runOperation(work: Work): Promise<void> {
 async function advance(work: Work, state: OperationState, turn: number): Promise<Next> {
   if (state.cancelRequested) {
     const problem = toProblem(new BerthError("cancelled", `${state.claimed.type} was cancelled.`));
-    return setEnding(work, { status: "cancelled", problem, kept: false });
+    return setEnding(work, { status: "cancelled", problem, kept: false, result: null });
   }
   if (turn >= maxStepsInOneGo)
     return setEnding(work, failure(new BerthError("internal", "It does not come to an end.")));
   const decision = await decide(work, state);
   if (decision === "again" || decision === "left") return decision;
   if ("run" in decision) return runStep(work, state, decision.run);
-  if ("fail" in decision) return setEnding(work, failure(decision.fail, decision.keep));
+  if ("fail" in decision) return setEnding(work, failure(decision.fail, decision.keep, decision.result));
   if ("done" in decision) return settle(work, state, { status: "succeeded", result: decision.result ?? null });
   await work.journal.sleep(Math.ceil(decision.waitUntil), decision.reason, state.wakes, decision.operationId);
   return "left";
@@ -151,7 +151,8 @@ async function takeBack(work: Work, state: OperationState, ending: Ending): Prom
       return last ? "again" : "left";
     }
   }
-  return settle(work, state, { status: ending.status, error: toError(ending.problem), kept: ending.kept });
+  const { status, kept, result } = ending;
+  return settle(work, state, { status, error: toError(ending.problem), kept, result });
 }
 
 /** Marks the end. An error of the workflow's own `settle` is tried again for as long as it takes: rows that do not fit the world help nobody. */
@@ -184,8 +185,8 @@ async function setEnding(work: Work, ending: Ending, failedStep?: string): Promi
   return "again";
 }
 
-function failure(error: BerthError, keep?: true): Ending {
-  return { status: "failed", problem: toProblem(error), kept: keep === true };
+function failure(error: BerthError, keep?: true, result: Json = null): Ending {
+  return { status: "failed", problem: toProblem(error), kept: keep === true, result };
 }
 
 function isTransient(error: unknown): boolean {

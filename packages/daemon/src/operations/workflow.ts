@@ -25,13 +25,13 @@ export type Journal = ReadonlyMap<
 /**
  * What to do next: pure data. `waitUntil` is a time in milliseconds since the epoch; the operation keeps its claims, gives up its slot, and is looked at
  * again then, or sooner when its target is woken (`engine.wake`) or the operation named by `operationId` ends.
- * `keep` fails the operation without undoing its steps: what was made stays for a person to look at.
+ * `keep` fails the operation without undoing its steps: what was made stays for a person to look at. `result` is for `settle`.
  */
 export type Decision =
   | { readonly run: string }
   | { readonly waitUntil: number; readonly reason: string; readonly operationId?: string }
   | { readonly done: true; readonly result?: Json }
-  | { readonly fail: BerthError; readonly keep?: true };
+  | { readonly fail: BerthError; readonly keep?: true; readonly result?: Json };
 
 /** What a step may use. */
 export interface StepContext {
@@ -70,6 +70,8 @@ export type Outcome =
       readonly error: BerthError;
       /** Whether its steps were left as they are, by a decision to `keep`, instead of undone. */
       readonly kept: boolean;
+      /** What the decision to fail came with; null for any other end. */
+      readonly result: Json;
     };
 
 /** The story an operation tells: inspect, decide, act, until done. */

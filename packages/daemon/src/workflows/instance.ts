@@ -100,8 +100,9 @@ function decide(verb: Verb, operation: Claimed, seen: Seen, journal: Journal, no
     const operationId = seen.makers[decision.for];
     return { waitUntil: now + 60_000, reason: decision.wait, ...(operationId ? { operationId } : {}) };
   }
-  if ("done" in decision) return { done: true, result: seenState(observed) as unknown as Json };
-  return decision;
+  const result = seenState(observed) as unknown as Json;
+  if ("done" in decision) return { done: true, result };
+  return "fail" in decision ? { ...decision, result } : decision;
 }
 
 /** Writes how it ended into the row, or removes the row when nothing of the instance is left. */
@@ -138,5 +139,6 @@ function settledStatus(verb: Verb, operation: Claimed, instance: Instance, outco
   }
   // What could not be deleted is as it was: the controller looks at once.
   if (verb === "delete") return { ...off, phase: "unknown", reason: outcome.error.message };
-  return { ...off, phase: "failed", reason: outcome.error.message };
+  const exit = (outcome.result as SeenState | null)?.exit;
+  return { ...off, phase: "failed", reason: outcome.error.message, exitCode: exit?.code ?? off.exitCode };
 }
