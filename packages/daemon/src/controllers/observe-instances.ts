@@ -3,6 +3,7 @@ import { type Instance, type InstancePhase, instancePhases } from "@berth/api";
 import { observedStatus, seenState, statusChanged } from "../core/instance-status.ts";
 import { followEvents, lastEventSeq } from "../store/events.ts";
 import { listInstanceIds, readInstance } from "../store/instances.ts";
+import { readTemplate } from "../store/templates.ts";
 import { attachGuest } from "../workflows/guest-access.ts";
 import { writeStatus } from "../workflows/instance-record.ts";
 import { findHandle, observeRun } from "../workflows/observe-instance.ts";
@@ -89,7 +90,8 @@ async function look(services: Services, id: string): Promise<boolean> {
   const { store } = services;
   const instance = await readInstance(store.queries, id);
   if (!instance) {
-    services.guests.detach(id);
+    // A machine that is nobody's is listened to by whoever makes it.
+    if (!(await readTemplate(store.queries, id))) services.guests.detach(id);
     return false;
   }
   if (instance.operationId) return false;

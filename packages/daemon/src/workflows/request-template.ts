@@ -1,10 +1,12 @@
 import type { Template } from "@berth/api";
 import { newId } from "../core/ids.ts";
 import { startOperation } from "../operations/start.ts";
+import { appendEvent } from "../store/events.ts";
 import { lockResources } from "../store/operation-claims.ts";
 import { resourceOf } from "../store/operations.ts";
 import type { Transaction } from "../store/store.ts";
 import { findTemplate, insertTemplate, shapeKey, type TemplatePlace, updateTemplate } from "../store/templates.ts";
+import { templateEvent } from "./template-event.ts";
 
 export interface TemplateRequest {
   readonly place: TemplatePlace;
@@ -32,6 +34,7 @@ export async function requestTemplate(tx: Transaction, request: TemplateRequest)
     nodeId,
     requestedBy,
   });
+  appendEvent(tx, templateEvent({ id, image, project: place.project }, "template.created", operation.id));
   return before
     ? updateTemplate(tx, id, { state: "building", reason: "", operationId: operation.id })
     : insertTemplate(tx, { ...place, id, nodeId, image, operationId: operation.id });

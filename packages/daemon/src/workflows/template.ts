@@ -1,4 +1,3 @@
-import type { Template } from "@berth/api";
 import { decideTemplate, type ObservedTemplate, type TemplateStepName } from "../core/decide-template.ts";
 import {
   type Claimed,
@@ -23,6 +22,7 @@ import { destroyTemplateMachine } from "./steps/destroy-template-machine.ts";
 import { powerOffTemplate } from "./steps/power-off-template.ts";
 import { removeTemplate } from "./steps/remove-template.ts";
 import { saveTemplate } from "./steps/save-template.ts";
+import { templateEvent } from "./template-event.ts";
 
 interface Seen {
   readonly observed: ObservedTemplate;
@@ -78,31 +78,20 @@ async function settleCreate(tx: Transaction, operation: Claimed, outcome: Outcom
   if (!template) return;
   if (outcome.status === "succeeded") {
     await updateTemplate(tx, template.id, { state: "ready", failures: 0 });
-    return tell(tx, template, "template.ready", operation);
+    return appendEvent(tx, templateEvent(template, "template.ready", operation.id));
   }
   if (outcome.status === "cancelled") {
     await deleteTemplate(tx, template.id);
-    return tell(tx, template, "template.deleted", operation);
+    return appendEvent(tx, templateEvent(template, "template.deleted", operation.id));
   }
   const reason = outcome.error.message;
   await failTemplate(tx, template.id, reason);
-  tell(tx, template, "template.failed", operation, { reason });
+  appendEvent(tx, templateEvent(template, "template.failed", operation.id, { reason }));
 }
 
 async function settleDelete(tx: Transaction, operation: Claimed, outcome: Outcome): Promise<void> {
   const template = await readTemplate(tx, operation.target.id);
   if (!template || outcome.status !== "succeeded") return;
   await deleteTemplate(tx, template.id);
-  tell(tx, template, "template.deleted", operation);
-}
-
-function tell(
-  tx: Transaction,
-  template: Template,
-  type: string,
-  operation: Claimed,
-  data: { readonly [key: string]: string } = {},
-): void {
-  const subject = { kind: "template", id: template.id, name: template.image };
-  appendEvent(tx, { type, project: template.project, subject, operationId: operation.id, data });
+  appendEvent(tx, templateEvent(template, "template.deleted", operation.id));
 }
