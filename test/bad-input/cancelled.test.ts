@@ -8,6 +8,7 @@ import { World } from "../../packages/daemon/src/drivers/fake/world.ts";
 import { localFiles } from "../../packages/daemon/src/host/files.ts";
 import { type FakeRegistry, startFakeRegistry } from "../../packages/daemon/src/images/testing/fake-registry.ts";
 import { listFaultPoints } from "../../packages/daemon/src/operations/fault.ts";
+import { archiveWorkflows } from "../../packages/daemon/src/workflows/archive.ts";
 import { imageWorkflows } from "../../packages/daemon/src/workflows/image.ts";
 import { instanceWorkflows } from "../../packages/daemon/src/workflows/instance.ts";
 import type { Services } from "../../packages/daemon/src/workflows/services.ts";
@@ -19,8 +20,9 @@ import { settled } from "../support/settled.ts";
 
 /** Steps are only named here, never run: what they would work with is not needed. */
 const nobody = new Proxy({}, { get: () => undefined }) as Services;
-const types = ["instance.create", "instance.start", "image.pull", "image.build"];
-const points = listFaultPoints([...imageWorkflows(nobody), ...instanceWorkflows(nobody)]).filter(
+const types = ["instance.create", "instance.start", "instance.export", "image.pull", "image.build"];
+const workflows = [...imageWorkflows(nobody), ...instanceWorkflows(nobody), ...archiveWorkflows(nobody)];
+const points = listFaultPoints(workflows).filter(
   (point) => types.includes(point.split("/")[0] ?? "") && !/\/(undo|settle)\//.test(point),
 );
 
@@ -76,6 +78,7 @@ async function begin(client: Client, point: string): Promise<Operation> {
     return (await client.createInstance({ body })).operation;
   }
   const { instance } = await client.createInstance({ query: long, body: { ...body, start: false } });
+  if (type === "instance.export") return (await client.exportInstance({ params })).operation;
   if (step === "realise-image") rmSync(join(dataDir, "artifacts"), { recursive: true, force: true });
   const world = new World(localFiles, join(dataDir, "fake"), 0);
   for (const { id, owner } of await world.readAll())
@@ -87,7 +90,9 @@ async function begin(client: Client, point: string): Promise<Operation> {
 async function check(client: Client, point: string): Promise<void> {
   const { items } = await client.listInstances({ query: {} });
   const seen = items.map(({ status }) => ({ phase: status.phase, ready: status.ready }));
-  expect(seen).toEqual(point.startsWith("instance.start") ? [{ phase: "stopped", ready: false }] : []);
+  const stays = /^instance\.(start|export)/.test(point);
+  expect(seen).toEqual(stays ? [{ phase: "stopped", ready: false }] : []);
+  expect((await client.listArchives({ query: {} })).items).toEqual([]);
   for (const reference of [fresh(), built])
     expect((await client.listImages({ query: { reference } })).items).toEqual([]);
   expect((await client.listImages({ query: { reference: `${registry.host}/known` } })).items).toHaveLength(1);

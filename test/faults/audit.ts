@@ -35,6 +35,8 @@ export async function audit(client: Client, dataDir: string, machineOwners = own
   const templates = (await client.listTemplates({ query: { limit: 500 } })).items;
   const kept = templates.filter(({ state }) => state === "ready").map(({ id }) => id);
   expect(list(join(dataDir, "templates")), "folders of templates").toEqual(kept.sort());
+  const archives = (await client.listArchives({ query: { limit: 500 } })).items;
+  expect(list(join(dataDir, "archives")), "archives").toEqual(archives.map(({ id }) => `${id}.berth`).sort());
   const claims = instances.filter(({ operationId }) => operationId !== null);
   expect(claims, "instances held by nobody's operation").toEqual([]);
 }

@@ -7,6 +7,7 @@ import { localHost } from "../../packages/daemon/src/host/local.ts";
 import { buildahIn } from "../../packages/daemon/src/images/testing/buildah.ts";
 import { type DockerRegistry, startDockerRegistry } from "../../packages/daemon/src/images/testing/docker-registry.ts";
 import { listFaultPoints } from "../../packages/daemon/src/operations/fault.ts";
+import { archiveWorkflows } from "../../packages/daemon/src/workflows/archive.ts";
 import { imageWorkflows } from "../../packages/daemon/src/workflows/image.ts";
 import { instanceWorkflows } from "../../packages/daemon/src/workflows/instance.ts";
 import type { Services } from "../../packages/daemon/src/workflows/services.ts";
@@ -20,7 +21,12 @@ import { scenarioOf } from "./scenarios.ts";
 
 /** Steps are only named here, never run: what they would work with is not needed. */
 const nobody = new Proxy({}, { get: () => undefined }) as Services;
-const points = listFaultPoints([...imageWorkflows(nobody), ...templateWorkflows(nobody), ...instanceWorkflows(nobody)]);
+const points = listFaultPoints([
+  ...imageWorkflows(nobody),
+  ...templateWorkflows(nobody),
+  ...instanceWorkflows(nobody),
+  ...archiveWorkflows(nobody),
+]);
 
 const stores = ["sqlite", "postgres"] as const;
 type StoreKind = (typeof stores)[number];

@@ -44,6 +44,8 @@ export function scenarioOf(point: string, surroundings: Surroundings): Scenario 
     "instance.restart": () =>
       isOfStop(step) ? restarting(surroundings, step) : starting(surroundings, "restart", step, undo),
     "instance.delete": () => deleting(surroundings),
+    "instance.export": () => exporting(surroundings, undo),
+    "archive.delete": () => deletingArchive(surroundings),
   };
   const scenario = scenarios[type];
   if (!scenario) throw new Error(`There is no scenario for ${point}: write one.`);
@@ -236,6 +238,48 @@ function deleting(surroundings: Surroundings): Scenario {
     check: expectGone,
     cleanUp: async () => undefined,
   };
+}
+
+/** An archive that cannot be finished, since the disk has become something that is none. */
+function exporting(surroundings: Surroundings, undo: boolean): Scenario {
+  return {
+    arrange: async (client) => {
+      const { id } = await create(client, surroundings, { start: false });
+      if (undo) writeFileSync(join(surroundings.dataDir, "instances", id, "vm/root.qcow2"), "no disk");
+    },
+    act: (client) => client.exportInstance({ params: instance, query: long }),
+    check: async (client) => {
+      const made = undo ? [] : [{ name: "victim.berth", state: "ready", operationId: null }];
+      expect(await archivesOf(client)).toMatchObject(made);
+      const { status, operationId } = await client.getInstance({ params: instance });
+      expect([status.phase, operationId]).toEqual(["stopped", null]);
+    },
+    cleanUp: async (client) => {
+      await removeArchives(client);
+      await remove(client);
+    },
+  };
+}
+
+function deletingArchive(surroundings: Surroundings): Scenario {
+  const exported = exporting(surroundings, false);
+  return {
+    ...exported,
+    arrange: async (client) => {
+      await exported.arrange(client);
+      await exported.act(client);
+    },
+    act: removeArchives,
+    check: async (client) => expect(await archivesOf(client)).toEqual([]),
+  };
+}
+
+async function archivesOf(client: Client) {
+  return (await client.listArchives({ query: {} })).items;
+}
+
+async function removeArchives(client: Client): Promise<void> {
+  for (const { id } of await archivesOf(client)) await client.deleteArchive({ params: { archive: id }, query: long });
 }
 
 async function create(client: Client, { image }: Surroundings, asked: Partial<CreateInstanceInput>): Promise<Instance> {

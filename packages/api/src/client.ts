@@ -23,9 +23,12 @@ export interface CallOptions {
   readonly idempotencyKey?: string | undefined;
   /** The ETag the object must still have: its generation. */
   readonly ifMatch?: number | undefined;
+  /** Of a file: only what follows this many bytes. */
+  readonly fromByte?: number | undefined;
 }
 
 type Routes = typeof routes;
+type PlainKind = "json" | "text" | "tar" | "file";
 type NamesOf<Kind extends Route["kind"]> = { [N in RouteName]: Routes[N]["kind"] extends Kind ? N : never }[RouteName];
 
 /** The keys a query takes, with the types they have once read: `{follow: true}`, although the URL says `follow=true`. */
@@ -64,8 +67,8 @@ type Call<N extends RouteName> =
     ? (input?: InputOf<N>, options?: CallOptions) => Promise<OutputOf<N>>
     : (input: InputOf<N>, options?: CallOptions) => Promise<OutputOf<N>>;
 
-/** One method for each route that answers with JSON, text or an archive, by the route's name; what streams both ways or for ever has its own. */
-export type Client = { readonly [N in NamesOf<"json" | "text" | "tar">]: Call<N> } & {
+/** One method for each route that answers with JSON, text, a tar archive or a file, by the route's name; what streams both ways or for ever has its own. */
+export type Client = { readonly [N in NamesOf<PlainKind>]: Call<N> } & {
   readonly url: string;
   /** Events after number `after` (from now on when not given), then each new one, reconnecting where it left off. Ends when aborted. */
   followEvents(options?: FollowOptions): AsyncGenerator<Event, void>;
@@ -111,6 +114,7 @@ export function createClient(options: ClientOptions): Client {
     const headers: Record<string, string> = { authorization, ...call.headers };
     if (call.idempotencyKey !== undefined) headers["idempotency-key"] = call.idempotencyKey;
     if (call.ifMatch !== undefined) headers["if-match"] = `"${call.ifMatch}"`;
+    if (call.fromByte) headers.range = `bytes=${call.fromByte}-`;
     const init: RequestInit & { duplex?: "half" } = { method: definition.method, headers };
     if (call.signal) init.signal = call.signal;
     if (definition.kind === "tar" && input.body !== undefined) {
@@ -129,6 +133,10 @@ export function createClient(options: ClientOptions): Client {
       throw new UnreachableError(base, reasonOf(error), { cause: error });
     }
     if (!response.ok) throw await errorOf(response, base);
+    if (call.fromByte && response.status !== 206) {
+      await response.body?.cancel();
+      throw new UnreachableError(base, "it sends files from their beginning only; a proxy on the way may hinder it");
+    }
     return response;
   }
 
@@ -207,12 +215,12 @@ export function createClient(options: ClientOptions): Client {
 
   const calls = Object.fromEntries(
     Object.entries<Route>(routes)
-      .filter(([, definition]) => ["json", "text", "tar"].includes(definition.kind))
+      .filter(([, definition]) => ["json", "text", "tar", "file"].includes(definition.kind))
       .map(([name]) => [
         name,
         (input?: AnyInput, callOptions?: CallOptions) => call(name as RouteName, input, callOptions),
       ]),
-  ) as { readonly [N in NamesOf<"json" | "text" | "tar">]: Call<N> };
+  ) as { readonly [N in NamesOf<PlainKind>]: Call<N> };
 
   return {
     ...calls,

@@ -8,6 +8,7 @@ export const idPrefixes = {
   instance: "i",
   image: "img",
   template: "tpl",
+  archive: "arc",
   operation: "op",
   node: "n",
   project: "p",

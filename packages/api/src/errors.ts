@@ -71,7 +71,7 @@ export const errorCatalogue = {
   instance_running: {
     status: 409,
     title: "The instance is running",
-    hint: "Stop it first, or delete it with --force.",
+    hint: "Stop it first; to delete it as it is, add --force.",
   },
   instance_not_running: { status: 409, title: "The instance is not running", hint: "Start it with berth start." },
   image_in_use: { status: 409, title: "The image is in use", hint: "Delete the instances made from it first." },
@@ -94,6 +94,11 @@ export const errorCatalogue = {
     status: 413,
     title: "The request body is too large",
     hint: "Send less: at most 1 MiB of JSON.",
+  },
+  range_not_satisfiable: {
+    status: 416,
+    title: "The file has no such part",
+    hint: "Ask for a part that begins before its end; the Content-Range header has its length.",
   },
   unsupported_media_type: {
     status: 415,

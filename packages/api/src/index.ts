@@ -1,4 +1,5 @@
 export * from "./api-error.ts";
+export * from "./archive.ts";
 export * from "./client.ts";
 export * from "./common.ts";
 export * from "./errors.ts";

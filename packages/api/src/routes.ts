@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { Archive, ArchiveParams, ExportInstanceQuery, ListArchivesQuery } from "./archive.ts";
 import { ChangeQuery, PageQuery, pageOf } from "./common.ts";
 import { Event, EventList, ListEventsQuery, StreamEventsQuery } from "./event.ts";
 import { BuildImage, Image, ImageParams, ListImagesQuery, PullImage } from "./image.ts";
@@ -24,9 +25,11 @@ const instances = "/api/v1/instances";
 const instance = `${instances}/:instance`;
 const images = "/api/v1/images";
 const templates = "/api/v1/templates";
+const archives = "/api/v1/archives";
+const archive = `${archives}/:archive`;
 const operations = "/api/v1/operations";
 
-/** An instance or image just changed, with the operation that carries it out. */
+/** An instance, image or archive just changed, with the operation that carries it out. */
 export const InstanceChange = z.object({ instance: Instance, operation: Operation }).meta({ id: "InstanceChange" });
 export type InstanceChange = z.infer<typeof InstanceChange>;
 /** A changed instance: what each changed field takes until it holds. */
@@ -36,6 +39,8 @@ export const ImageChange = z.object({ image: Image, operation: Operation }).meta
 export type ImageChange = z.infer<typeof ImageChange>;
 export const TemplateChange = z.object({ template: Template, operation: Operation }).meta({ id: "TemplateChange" });
 export type TemplateChange = z.infer<typeof TemplateChange>;
+export const ArchiveChange = z.object({ archive: Archive, operation: Operation }).meta({ id: "ArchiveChange" });
+export type ArchiveChange = z.infer<typeof ArchiveChange>;
 
 /** Every request the API answers, by the name the client calls it by. */
 export const routes = {
@@ -145,6 +150,22 @@ export const routes = {
     query: DeleteInstanceQuery,
     status: 202,
     response: InstanceChange,
+    idempotent: true,
+    precondition: true,
+  }),
+  exportInstance: route({
+    method: "POST",
+    path: `${instance}/export`,
+    summary: "Put an instance that is off into an archive",
+    description:
+      "The archive has its disks, its spec and checksums; read it from `/archives/ID/content` once the operation has succeeded.",
+    resource: "instance",
+    action: "use",
+    kind: "json",
+    params: InstanceParams,
+    query: ExportInstanceQuery,
+    status: 202,
+    response: ArchiveChange,
     idempotent: true,
     precondition: true,
   }),
@@ -314,6 +335,55 @@ export const routes = {
     body: PruneTemplates,
     status: 200,
     response: PrunedTemplates,
+  }),
+  listArchives: route({
+    method: "GET",
+    path: archives,
+    summary: "List archives",
+    resource: "archive",
+    action: "list",
+    kind: "json",
+    query: ListArchivesQuery,
+    status: 200,
+    response: pageOf(Archive),
+  }),
+  getArchive: route({
+    method: "GET",
+    path: archive,
+    summary: "Show one archive",
+    resource: "archive",
+    action: "read",
+    kind: "json",
+    params: ArchiveParams,
+    query: projectQuery,
+    status: 200,
+    response: Archive,
+  }),
+  readArchive: route({
+    method: "GET",
+    path: `${archive}/content`,
+    summary: "Read an archive, or a part of it",
+    description:
+      "The bytes of an archive never change, so a copy that broke off goes on with `Range: bytes=OFFSET-`; the ETag is the archive's id.",
+    resource: "archive",
+    action: "use",
+    kind: "file",
+    params: ArchiveParams,
+    query: projectQuery,
+    status: 200,
+  }),
+  deleteArchive: route({
+    method: "DELETE",
+    path: archive,
+    summary: "Delete an archive from its node",
+    resource: "archive",
+    action: "delete",
+    kind: "json",
+    params: ArchiveParams,
+    query: ChangeQuery,
+    status: 202,
+    response: ArchiveChange,
+    idempotent: true,
   }),
 
   listOperations: route({

@@ -41,6 +41,14 @@ export const tree: Readonly<Record<string, Leaf | Branch>> = {
   logs: { brief: "Show what an instance wrote to its console", load: () => import("./commands/instance/logs.ts") },
   cp: { brief: "Copy files into a guest or out of it", load: () => import("./commands/instance/cp.ts") },
   console: { brief: "Attach to the serial console", load: () => import("./commands/instance/console.ts") },
+  export: { brief: "Write an instance into one file", load: () => import("./commands/instance/export.ts") },
+  archive: {
+    brief: "Instances in files, on their way out of berthd",
+    routes: {
+      ls: { brief: "List archives", load: () => import("./commands/archive/ls.ts") },
+      rm: { brief: "Delete archives from their node", load: () => import("./commands/archive/rm.ts") },
+    },
+  },
   image: {
     brief: "Images",
     routes: {

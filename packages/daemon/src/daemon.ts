@@ -2,6 +2,7 @@ import { join } from "node:path";
 import type { FastifyInstance } from "fastify";
 import type { Logger } from "pino";
 import { type Config, ConfigError } from "./config.ts";
+import { expireArchives } from "./controllers/expire-archives.ts";
 import { keepNode } from "./controllers/keep-node.ts";
 import { keepTemplates } from "./controllers/keep-templates.ts";
 import { observeInstances } from "./controllers/observe-instances.ts";
@@ -16,6 +17,7 @@ import { createServer } from "./server/create-server.ts";
 import { serverServices } from "./services/index.ts";
 import { openStore } from "./store/store.ts";
 import { wireNode } from "./wire-node.ts";
+import { archiveWorkflows } from "./workflows/archive.ts";
 import { imageWorkflows } from "./workflows/image.ts";
 import { instanceWorkflows } from "./workflows/instance.ts";
 import { templateWorkflows } from "./workflows/template.ts";
@@ -48,6 +50,7 @@ export async function startDaemon(config: Config, log: Logger, version: string):
       ...imageWorkflows(node.services),
       ...templateWorkflows(node.services),
       ...instanceWorkflows(node.services),
+      ...archiveWorkflows(node.services),
     ],
     nodeId: identity.nodeId,
     log,
@@ -85,6 +88,7 @@ export async function startDaemon(config: Config, log: Logger, version: string):
     ),
     keepNode({ store, parts, node, drivers: [node.driver], log }, stopping.signal),
     prune(store, log, stopping.signal),
+    expireArchives(store, identity.nodeId, log, stopping.signal),
   ]);
   working.catch((error: unknown) => log.error({ err: error }, "a part of berthd ended that should not"));
   log.info({ url, dataDir, version }, "berthd is up");

@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { BerthError, type Check, type Node } from "@berth/api";
 import type { Logger } from "pino";
+import { ArchiveFiles } from "./archives/archive-files.ts";
 import type { Config } from "./config.ts";
 import type { KitDescription } from "./core/descriptions.ts";
 import type { Driver } from "./drivers/driver.ts";
@@ -86,6 +87,7 @@ export async function wireNode(wiring: NodeWiring): Promise<WiredNode> {
     guests: new GuestHub(),
     folders: new InstanceFolders({ host, root: instancesDir, range: uids }),
     templates: new TemplateFolders(host, join(dataDir, "templates")),
+    archives: new ArchiveFiles({ host, directory: join(dataDir, "archives") }),
     network,
     kit,
     driver(name) {

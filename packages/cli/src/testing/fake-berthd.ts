@@ -1,5 +1,6 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import {
+  type Archive,
   execFrames,
   type Image,
   type Instance,
@@ -15,6 +16,7 @@ import { type WebSocket, WebSocketServer } from "ws";
 export const ids = {
   instance: "i-00000000000000001",
   image: "img-00000000000000001",
+  archive: "arc-00000000000000001",
   operation: "op-00000000000000001",
   template: "tpl-00000000000000001",
   node: "n-00000000000000001",
@@ -127,6 +129,19 @@ export const template: Template = {
   createdAt: at,
 };
 
+export const archive: Archive = {
+  id: ids.archive,
+  project: "default",
+  name: "web.berth",
+  source: { type: "export", instance: { id: ids.instance, name: "web" }, environment: true },
+  state: "ready",
+  sizeBytes: 1024,
+  beginning: "0".repeat(64),
+  operationId: null,
+  createdAt: at,
+  expiresAt: "2026-01-02T00:00:00.000Z",
+};
+
 export const node: Node = {
   id: ids.node,
   name: "node1",
@@ -182,6 +197,18 @@ export class Refusal extends Error {
   }
 }
 
+/** Answers bytes with another status than the route's, and cuts the connection behind them when told to. */
+export class Bytes {
+  readonly body: Uint8Array;
+  readonly status: number;
+  readonly cut: boolean;
+  constructor(body: Uint8Array, status: number, cut = false) {
+    this.body = body;
+    this.status = status;
+    this.cut = cut;
+  }
+}
+
 /** Answers a stream of server-sent events. */
 export class Events {
   readonly messages: readonly object[];
@@ -212,6 +239,10 @@ const defaults: Partial<Record<RouteName, Handler>> = {
   getTemplate: () => template,
   deleteTemplate: () => ({ template, operation }),
   pruneTemplates: () => ({ items: [] }),
+  exportInstance: () => ({ archive, operation }),
+  listArchives: () => page([archive]),
+  getArchive: () => archive,
+  deleteArchive: () => ({ archive, operation }),
   listOperations: () => page([operation]),
   getOperation: () => operation,
   watchOperation: () => new Events([operation]),
@@ -281,6 +312,11 @@ export class FakeBerthd {
         for (const message of answer.messages) response.write(`data: ${JSON.stringify(message)}\n\n`);
         response.end();
         return;
+      }
+      if (answer instanceof Bytes) {
+        response.writeHead(answer.status, { "content-type": "application/octet-stream" });
+        if (!answer.cut) return void response.end(answer.body);
+        return void response.write(answer.body, () => response.destroy());
       }
       const status = (routes[found.route] as Route).status;
       if (answer === undefined) response.writeHead(status).end();

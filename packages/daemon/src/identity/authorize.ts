@@ -21,6 +21,7 @@ const allowed: Readonly<Record<Role, Readonly<Record<Resource, readonly Action[]
     instance: everything,
     image: everything,
     template: everything,
+    archive: everything,
     operation: everything,
     event: everything,
     node: everything,

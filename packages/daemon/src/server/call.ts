@@ -6,7 +6,7 @@ import type { WebSocket } from "ws";
 import type { z } from "zod";
 import type { Caller } from "../identity/authorize.ts";
 import { canonicalJson } from "./json-body.ts";
-import type { ChangeOptions, Scope, Services } from "./services.ts";
+import type { ChangeOptions, FileAnswer, Scope, Services } from "./services.ts";
 
 type Routes = typeof routes;
 type PartOf<N extends RouteName, Part extends "params" | "query" | "body"> = Routes[N] extends {
@@ -48,9 +48,11 @@ type ResultOf<R extends Route> = R extends { readonly kind: "json"; readonly res
     ? MessageStream<z.input<S>>
     : R extends { readonly kind: "websocket" }
       ? Attach
-      : R extends { readonly status: 204 }
-        ? undefined
-        : Readable;
+      : R extends { readonly kind: "file" }
+        ? FileAnswer
+        : R extends { readonly status: 204 }
+          ? undefined
+          : Readable;
 
 /** What answers one route. */
 export type Handler<N extends RouteName> = (call: Call<N>) => Promise<ResultOf<Routes[N]>>;

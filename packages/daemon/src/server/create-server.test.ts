@@ -18,7 +18,11 @@ function serve(...args: Parameters<typeof testServer>) {
 
 /** A route's path with something that is there in place of each parameter. */
 const pathOf = (route: Route) =>
-  route.path.replace(":instance", "web").replace(":operation", "op-00000000000000001").replace(/:\w+/, "none");
+  route.path
+    .replace(":instance", "web")
+    .replace(":operation", "op-00000000000000001")
+    .replace(":archive", "arc-00000000000000001")
+    .replace(/:\w+/, "none");
 
 /** What protections are switched off to see their tests fail. */
 const withoutAuthentication = { without: ["authentication"] } as const;
@@ -225,7 +229,7 @@ test("an archive may be larger than any JSON", async () => {
     headers: { "content-type": "application/x-tar" },
   });
   expect(answer.statusCode).toBe(204);
-  expect(Buffer.concat(services.archives).length).toBe(100_000);
+  expect(Buffer.concat(services.tars).length).toBe(100_000);
 });
 
 test("a key makes a repeated request one, and is refused for another", async () => {
@@ -364,6 +368,27 @@ test("closing ends streams and waits at once, and cuts what does not end in time
   await closed;
   expect(await never).toBe("cut");
   expect(performance.now() - before).toBeLessThan(3000);
+});
+
+test("a file is sent whole or in the part that is asked for, and never under another name than its own", async () => {
+  const { send, archive } = serve();
+  const url = `/api/v1/archives/${archive.id}/content`;
+  const whole = await send({ url });
+  expect([whole.statusCode, whole.body]).toEqual([200, "the bytes of an archive"]);
+  expect(whole.headers).toMatchObject({
+    "accept-ranges": "bytes",
+    "content-length": "23",
+    "content-disposition": 'attachment; filename="web.berth"',
+    etag: `"${archive.id}"`,
+  });
+  const rest = await send({ url, headers: { range: "bytes=4-", "if-range": `"${archive.id}"` } });
+  expect([rest.statusCode, rest.body]).toEqual([206, "bytes of an archive"]);
+  expect(rest.headers).toMatchObject({ "content-range": "bytes 4-22/23", "content-length": "19" });
+  const other = await send({ url, headers: { range: "bytes=4-", "if-range": '"another"' } });
+  expect([other.statusCode, other.body]).toEqual([200, "the bytes of an archive"]);
+  const beyond = await send({ url, headers: { range: "bytes=23-" } });
+  expect(isHeld(beyond, "range_not_satisfiable")).toBe(true);
+  expect([beyond.statusCode, beyond.headers["content-range"]]).toEqual([416, "bytes */23"]);
 });
 
 test("each route has one handler, and each handler a route", () => {

@@ -19,8 +19,8 @@ import { checkHost, checkOrigin } from "./host-header.ts";
 import { checkJsonDepth, maxJsonDepth } from "./json-body.ts";
 import { problemOf, toBerthError } from "./problems.ts";
 import { joinHandlers } from "./routes/index.ts";
-import type { Services } from "./services.ts";
-import { sendBytes, sendEvents } from "./streams.ts";
+import type { FileAnswer, Services } from "./services.ts";
+import { openFile, sendBytes, sendEvents } from "./streams.ts";
 import { acceptUpgrades, type Upgrades } from "./upgrade.ts";
 import { validator } from "./validate.ts";
 
@@ -193,6 +193,11 @@ function answerer(name: RouteName, route: Route, parts: Answering) {
     const result = await handler(call);
     if (route.kind === "events") {
       await logged(request, sendEvents(reply, result as MessageStream<unknown>, tuning, call.signal));
+      return reply;
+    }
+    if (route.kind === "file") {
+      const { status, stream } = openFile(reply, request.headers, result as FileAnswer);
+      await logged(request, sendBytes(reply, status, "application/octet-stream", stream, call.signal));
       return reply;
     }
     if (route.status === 204) return reply.code(204).send();

@@ -1,5 +1,6 @@
 import { Duplex, PassThrough, Readable } from "node:stream";
 import {
+  type Archive,
   BerthError,
   type CreateInstance,
   type Event,
@@ -34,6 +35,7 @@ export class FakeServices implements Services {
     instances: new Map<string, Instance>(),
     images: new Map<string, Image>(),
     templates: new Map<string, Template>(),
+    archives: new Map<string, Archive>(),
     operations: new Map<string, Operation>(),
     events: [] as Event[],
     nodes: [makeNode()],
@@ -42,7 +44,7 @@ export class FakeServices implements Services {
   /** What the last calls were given, newest last. */
   readonly calls: { name: string; scope?: Scope; options?: unknown }[] = [];
   readonly sessions: FakeSession[] = [];
-  readonly archives: Buffer[] = [];
+  readonly tars: Buffer[] = [];
   /** Whether operations end as soon as they begin. */
   instant = true;
   /** What `logs` gives. */
@@ -52,6 +54,7 @@ export class FakeServices implements Services {
   readonly #nextInstance = idMaker("i");
   readonly #nextImage = idMaker("img");
   readonly #nextTemplate = idMaker("tpl");
+  readonly #nextArchive = idMaker("arc");
   readonly #nextOperation = idMaker("op");
   #changed = Promise.withResolvers<void>();
 
@@ -125,11 +128,11 @@ export class FakeServices implements Services {
     },
     readFiles: async (scope, ref) => {
       this.#instance(scope, ref);
-      return Readable.from(this.archives);
+      return Readable.from(this.tars);
     },
     writeFiles: async (scope, ref, _path, archive) => {
       this.#instance(scope, ref);
-      for await (const chunk of archive) this.archives.push(chunk as Buffer);
+      for await (const chunk of archive) this.tars.push(chunk as Buffer);
     },
   };
 
@@ -178,6 +181,37 @@ export class FakeServices implements Services {
       });
       return { items };
     },
+  };
+
+  readonly archives: Services["archives"] = {
+    list: async (scope, query) =>
+      pageOf(
+        [...this.all.archives.values()].filter((archive) => archive.project === scope.project),
+        query,
+      ),
+    get: async (scope, id) => this.#archive(scope, id),
+    export: async (scope, ref, options) =>
+      this.#once(scope, options, () => {
+        const { id, name } = this.#instance(scope, ref);
+        this.calls.push({ name: "export", scope, options });
+        const archive = this.addArchive({ id, name }, scope.project);
+        return { archive, operation: this.begin("instance.export", { kind: "instance", id, name }, scope.project) };
+      }),
+    read: async (scope, id) => {
+      const { name } = this.#archive(scope, id);
+      const bytes = Buffer.from("the bytes of an archive");
+      const read = (start: number, end: number) => Readable.from([bytes.subarray(start, end)]);
+      return { name, tag: id, sizeBytes: bytes.length, read };
+    },
+    remove: async (scope, id, options) =>
+      this.#once(scope, options, () => {
+        const archive = this.#archive(scope, id);
+        this.all.archives.delete(id);
+        return {
+          archive,
+          operation: this.begin("archive.delete", { kind: "archive", id, name: archive.name }, scope.project),
+        };
+      }),
   };
 
   readonly operations: Services["operations"] = {
@@ -325,6 +359,23 @@ export class FakeServices implements Services {
     return template;
   }
 
+  addArchive({ id, name }: { id: string; name: string }, project = "default"): Archive {
+    const archive: Archive = {
+      id: this.#nextArchive(),
+      project,
+      name: `${name}.berth`,
+      source: { type: "export", instance: { id, name }, environment: true },
+      state: "ready",
+      sizeBytes: 23,
+      beginning: "0".repeat(64),
+      operationId: null,
+      createdAt: at,
+      expiresAt: at,
+    };
+    this.all.archives.set(archive.id, archive);
+    return archive;
+  }
+
   begin(type: string, target: Operation["target"], project = "default"): Operation {
     const operation: Operation = {
       id: this.#nextOperation(),
@@ -423,6 +474,12 @@ export class FakeServices implements Services {
   #template(scope: Scope, id: string): Template {
     const found = this.all.templates.get(id);
     if (found?.project !== scope.project) throw new BerthError("not_found", `There is no template ${id}.`);
+    return found;
+  }
+
+  #archive(scope: Scope, id: string): Archive {
+    const found = this.all.archives.get(id);
+    if (found?.project !== scope.project) throw new BerthError("not_found", `There is no archive ${id}.`);
     return found;
   }
 

@@ -25,7 +25,7 @@ const escapePointer = (text: string) => encodeURIComponent(text.replaceAll("~", 
 
 const server = testServer();
 afterAll(() => server.app.close());
-const { instance, image, operation, template } = server;
+const { instance, image, archive, operation, template } = server;
 
 /** One request of each route that succeeds. */
 const requests: Record<RouteName, InjectOptions> = {
@@ -37,6 +37,7 @@ const requests: Record<RouteName, InjectOptions> = {
   stopInstance: { url: "/api/v1/instances/web/stop?force=true&queue=true" },
   restartInstance: { url: "/api/v1/instances/web/restart" },
   deleteInstance: { url: "/api/v1/instances/made?force=true&wait=1" },
+  exportInstance: { url: "/api/v1/instances/web/export?environment=false" },
   instanceLogs: { url: "/api/v1/instances/web/logs?tail=10&timestamps=true" },
   execInstance: { url: "/api/v1/instances/web/exec" },
   consoleInstance: { url: "/api/v1/instances/web/console" },
@@ -58,6 +59,10 @@ const requests: Record<RouteName, InjectOptions> = {
   getTemplate: { url: `/api/v1/templates/${template.id}` },
   deleteTemplate: { url: `/api/v1/templates/${template.id}?queue=true` },
   pruneTemplates: { url: "/api/v1/templates/prune", payload: { unusedForMs: 0, dryRun: true } },
+  listArchives: { url: "/api/v1/archives" },
+  getArchive: { url: `/api/v1/archives/${archive.id}` },
+  readArchive: { url: `/api/v1/archives/${archive.id}/content` },
+  deleteArchive: { url: `/api/v1/archives/${archive.id}` },
   listOperations: { url: "/api/v1/operations?unfinished=false" },
   getOperation: { url: `/api/v1/operations/${operation.id}` },
   waitOperation: { url: `/api/v1/operations/${operation.id}/wait?timeout=1` },

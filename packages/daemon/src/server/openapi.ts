@@ -102,6 +102,7 @@ const contentTypes = {
   json: "application/json",
   text: "text/plain",
   tar: "application/x-tar",
+  file: "application/octet-stream",
   events: "text/event-stream",
 } as const;
 
@@ -199,13 +200,14 @@ function successOf(route: Route, isUpload: boolean, components: Components): Ope
   const schema =
     route.kind === "json" && route.response
       ? components.of(route.response, "output")
-      : route.kind === "tar"
+      : route.kind === "tar" || route.kind === "file"
         ? {}
         : { type: "string" };
   const words = {
     json: route.status === 202 ? "Accepted; the operation carries it out." : "The answer.",
     text: "Lines of text, as they come.",
     tar: "A tar archive.",
+    file: "A file; with a Range header a part of it, and status 206.",
     events: "Server-Sent Events; the data of each is JSON.",
   }[route.kind];
   // The document has no place for the schema of one message of a stream, so it is named beside.
@@ -249,6 +251,25 @@ function headersOf(route: Route): Parameter[] {
         "The object's ETag as it was read; the request is refused when its spec or labels have changed since.",
       schema: { type: "string" },
     });
+  }
+  if (route.kind === "file") {
+    const schema = { type: "string" };
+    headers.push(
+      {
+        name: "Range",
+        in: "header",
+        required: false,
+        description: "One part: `bytes=OFFSET-` or `bytes=FIRST-LAST`.",
+        schema,
+      },
+      {
+        name: "If-Range",
+        in: "header",
+        required: false,
+        description: "The ETag; all is sent when it is another.",
+        schema,
+      },
+    );
   }
   if (route.path.endsWith("/events/stream")) {
     headers.push({

@@ -167,6 +167,8 @@ function example(path: string, method: string, operation: OpenApiOperation, docu
     lines.push(`-H "Content-Type: application/x-tar"`, "--data-binary @files.tar");
   if (Object.keys(operation.responses[answer ?? ""]?.content ?? {}).includes("application/x-tar"))
     lines.push("-o files.tar");
+  if (Object.keys(operation.responses[answer ?? ""]?.content ?? {}).includes("application/octet-stream"))
+    lines.push("-C - -o web.berth");
   return lines.join(" \\\n  ");
 }
 

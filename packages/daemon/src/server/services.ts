@@ -1,5 +1,7 @@
 import type { Duplex, Readable, Writable } from "node:stream";
 import type {
+  Archive,
+  ArchiveChange,
   BuildImage,
   ChangeInstance,
   CreateInstance,
@@ -57,6 +59,23 @@ export interface PageRequest {
 export interface Page<T> {
   readonly items: readonly T[];
   readonly nextCursor: string | null;
+}
+
+/** How an export is to be made. */
+export interface ExportOptions extends ChangeOptions {
+  /** Whether the instance's own variables go with it. */
+  readonly environment: boolean;
+}
+
+/** A file whose bytes never change. */
+export interface FileAnswer {
+  /** What to call it. */
+  readonly name: string;
+  /** Tells it from every other, without quotes: its ETag. */
+  readonly tag: string;
+  readonly sizeBytes: number;
+  /** The bytes from `start` on, before `end`. */
+  read(start: number, end: number): Readable;
 }
 
 /** A program running in a guest. */
@@ -127,6 +146,15 @@ export interface Services {
     remove(scope: Scope, id: string, options: ChangeOptions): Promise<TemplateChange>;
     /** Begins to delete what is of no use any more, and what the request names. */
     prune(scope: Scope, request: PruneTemplates): Promise<PrunedTemplates>;
+  };
+  readonly archives: {
+    list(scope: Scope, query: PageRequest): Promise<Page<Archive>>;
+    get(scope: Scope, id: string): Promise<Archive>;
+    /** Throws `instance_running` for one that is not off. */
+    export(scope: Scope, ref: string, options: ExportOptions): Promise<ArchiveChange>;
+    /** Throws `busy` while it is written. */
+    read(scope: Scope, id: string): Promise<FileAnswer>;
+    remove(scope: Scope, id: string, options: ChangeOptions): Promise<ArchiveChange>;
   };
   /** An operation is found by its id in any project; the server authorises by the project it belongs to. */
   readonly operations: {

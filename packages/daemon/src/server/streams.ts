@@ -1,8 +1,11 @@
-import type { ServerResponse } from "node:http";
+import type { IncomingHttpHeaders, ServerResponse } from "node:http";
 import type { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
+import { BerthError } from "@berth/api";
 import type { FastifyReply } from "fastify";
 import type { MessageStream } from "./call.ts";
+import { rangeOf } from "./range.ts";
+import type { FileAnswer } from "./services.ts";
 
 /** The times of an event stream, in milliseconds. */
 export interface StreamTimes {
@@ -42,6 +45,30 @@ export async function sendBytes(
     raw.destroy();
     if (!signal.aborted) throw error;
   }
+}
+
+/** Answers with a file, or the part of it that is asked for; nothing is sent yet. Throws `range_not_satisfiable` when it has none such. */
+export function openFile(
+  reply: FastifyReply,
+  headers: IncomingHttpHeaders,
+  file: FileAnswer,
+): { readonly status: number; readonly stream: Readable } {
+  const { sizeBytes, tag, name } = file;
+  const ifRange = headers["if-range"];
+  const part = rangeOf(headers.range, Array.isArray(ifRange) ? ifRange.join() : ifRange, file);
+  reply.headers({
+    "accept-ranges": "bytes",
+    etag: `"${tag}"`,
+    "content-disposition": `attachment; filename="${name.replace(/[^A-Za-z0-9._-]/g, "_")}"`,
+  });
+  if (part === null) {
+    reply.header("content-range", `bytes */${sizeBytes}`);
+    throw new BerthError("range_not_satisfiable", `It has ${sizeBytes} bytes.`);
+  }
+  const { start, end } = part ?? { start: 0, end: sizeBytes };
+  reply.header("content-length", end - start);
+  if (part) reply.header("content-range", `bytes ${start}-${end - 1}/${sizeBytes}`);
+  return { status: part ? 206 : 200, stream: file.read(start, end) };
 }
 
 /** Sends messages as Server-Sent Events until they end, the client leaves or falls too far behind, or the signal is aborted. */

@@ -26,6 +26,7 @@ export function testServer(tuning: Partial<Tuning> = {}) {
     image,
   );
   const template = services.addTemplate();
+  const archive = services.addArchive(instance);
   const operation = services.begin("instance.create", { kind: "instance", id: instance.id, name: instance.name });
   services.emit("instance.created", { phase: "pending", nested: { list: [1, "two", null] } });
   const app = createServer({ services, checkResponses: true, tuning });
@@ -37,6 +38,7 @@ export function testServer(tuning: Partial<Tuning> = {}) {
     image,
     instance,
     template,
+    archive,
     operation,
     /** Sends a request with the token. */
     send: (options: InjectOptions): Promise<LightMyRequestResponse> =>

@@ -1,5 +1,6 @@
 import type { Services as ServerServices } from "../server/services.ts";
 import type { Services } from "../workflows/services.ts";
+import { archiveServices } from "./archives.ts";
 import { eventServices } from "./events.ts";
 import { guestServices } from "./guests.ts";
 import { imageServices } from "./images.ts";
@@ -17,6 +18,7 @@ export function serverServices(services: Services, context: InstanceRequestConte
     instances: { ...instanceServices(context), ...guestServices(services) },
     images: imageServices(context),
     templates: templateServices(services, context.nodeId),
+    archives: archiveServices(services),
     operations: operationServices(store),
     events: eventServices(store),
     nodes: nodeServices(store),

@@ -5,6 +5,15 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { z } from "zod";
 import { beginChange, wishesOf } from "../core/change-instance.ts";
 import { newId } from "../core/ids.ts";
+import {
+  deleteArchive,
+  insertArchive,
+  listArchives,
+  listExpiredArchives,
+  type NewArchive,
+  readArchive,
+  touchArchive,
+} from "./archives.ts";
 import { appendEvent, followEvents, lastEventSeq, pruneEvents, readEvents } from "./events.ts";
 import { pruneIdempotencyKeys, respondOnce } from "./idempotency.ts";
 import {
@@ -225,6 +234,37 @@ export function describeStore(name: string, open: () => Promise<Store>): void {
       await store.transaction((tx) => deleteInstance(tx, user.id));
       await store.transaction((tx) => deleteImage(tx, id));
       expect(await readImage(store.queries, id)).toBeUndefined();
+    });
+
+    test("archives are listed newest first, learn their size, and are found when their time is up", async () => {
+      const nodeId = newId("node");
+      const project = "default";
+      const instance = { id: newId("instance"), name: "web" };
+      const add = (change: Partial<NewArchive> = {}) => {
+        const made = { id: newId("archive"), project, nodeId, name: "web.berth", sizeBytes: null, beginning: null };
+        return insertArchive(store.queries, {
+          ...made,
+          source: { type: "export", instance, environment: true },
+          ...change,
+        });
+      };
+      const [one, other] = [await add(), await add()];
+      expect(await readArchive(store.queries, one.id)).toEqual(one);
+      const first = await listArchives(store.queries, { project, limit: 1 });
+      const second = await listArchives(store.queries, { project, limit: 5, cursor: first.nextCursor ?? "" });
+      const listed = [...first.rows, ...second.rows].filter((row) => row.nodeId === nodeId);
+      expect(new Set(listed)).toEqual(new Set([one, other]));
+      expect(await listExpiredArchives(store.queries, nodeId)).toEqual([]);
+      await store.queries.updateTable("archive").set({ expires_at: 5 }).where("node_id", "=", nodeId).execute();
+      await touchArchive(store.queries, one.id, { sizeBytes: 7, beginning: "b" });
+      await touchArchive(store.queries, one.id);
+      const touched = await readArchive(store.queries, one.id);
+      expect(touched).toMatchObject({ sizeBytes: 7, beginning: "b" });
+      expect(Date.parse(touched?.expiresAt ?? "")).toBeGreaterThanOrEqual(Date.parse(one.expiresAt));
+      expect(await listExpiredArchives(store.queries, nodeId)).toMatchObject([{ id: other.id }]);
+      await store.transaction((tx) => deleteArchive(tx, one.id));
+      await store.transaction((tx) => deleteArchive(tx, one.id));
+      expect(await readArchive(store.queries, one.id)).toBeUndefined();
     });
 
     test("keeps nodes, tokens and settings", async () => {

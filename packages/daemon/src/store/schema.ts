@@ -13,6 +13,7 @@ export interface Database {
   image: ImageTable;
   image_reference: ImageReferenceTable;
   template: TemplateTable;
+  archive: ArchiveTable;
   operation: OperationTable;
   operation_step: OperationStepTable;
   operation_claim: OperationClaimTable;
@@ -127,6 +128,20 @@ export interface TemplateTable {
   operation_id: string | null;
   created_at: number;
   updated_at: number;
+}
+
+export interface ArchiveTable {
+  id: string;
+  project: string;
+  /** Whose disk it is on. */
+  node_id: string;
+  name: string;
+  /** JSON of ArchiveSource. */
+  source: string;
+  size_bytes: number | null;
+  beginning: string | null;
+  created_at: number;
+  expires_at: number;
 }
 
 export interface OperationTable {

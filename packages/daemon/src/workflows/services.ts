@@ -1,3 +1,4 @@
+import type { ArchiveFiles } from "../archives/archive-files.ts";
 import type { KitDescription } from "../core/descriptions.ts";
 import type { Driver, OwnerMark } from "../drivers/driver.ts";
 import type { GuestHub } from "../guest/hub.ts";
@@ -19,6 +20,7 @@ export interface Services {
   ownerOf(instanceId: string): OwnerMark;
   readonly folders: InstanceFolders;
   readonly templates: TemplateFolders;
+  readonly archives: ArchiveFiles;
   readonly network: UserNetwork;
   /** The kernel and initramfs that container images boot with; undefined while it has not been built. */
   readonly kit: KitDescription | undefined;

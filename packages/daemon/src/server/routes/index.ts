@@ -1,5 +1,6 @@
 import { routes } from "@berth/api";
 import type { Handlers } from "../call.ts";
+import { archiveHandlers } from "./archives.ts";
 import { eventHandlers } from "./events.ts";
 import { imageHandlers } from "./images.ts";
 import { instanceHandlers } from "./instances.ts";
@@ -7,7 +8,15 @@ import { nodeHandlers } from "./nodes.ts";
 import { operationHandlers } from "./operations.ts";
 import { templateHandlers } from "./templates.ts";
 
-const rooms = [instanceHandlers, imageHandlers, templateHandlers, operationHandlers, eventHandlers, nodeHandlers];
+const rooms = [
+  instanceHandlers,
+  imageHandlers,
+  templateHandlers,
+  archiveHandlers,
+  operationHandlers,
+  eventHandlers,
+  nodeHandlers,
+];
 
 /** Joins the handlers of all nouns. Throws when a route of the table has none or two, or a handler has no route: types see most of it, but not a double. */
 export function joinHandlers(

@@ -2,6 +2,7 @@ import { first } from "./0001-first.ts";
 import { instancesByNode } from "./0002-instances-by-node.ts";
 import { changedInstances } from "./0003-changed-instances.ts";
 import { templates } from "./0004-templates.ts";
+import { archives } from "./0005-archives.ts";
 
 /** What differs in the SQL of the two stores. */
 export interface SqlWords {
@@ -21,4 +22,4 @@ export interface MigrationFile {
 }
 
 /** All migrations, oldest first. A new one is a file and a line here. */
-export const migrations: readonly MigrationFile[] = [first, instancesByNode, changedInstances, templates];
+export const migrations: readonly MigrationFile[] = [first, instancesByNode, changedInstances, templates, archives];

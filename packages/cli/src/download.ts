@@ -1,0 +1,75 @@
+import { createWriteStream } from "node:fs";
+import { rename, rm, truncate } from "node:fs/promises";
+import { Readable } from "node:stream";
+import { pipeline } from "node:stream/promises";
+import { type Archive, beginningBytes, type Client, type Instance } from "@berth/api";
+import { beginningOf, checkArchive, sizeOf } from "./archive-file.ts";
+import type { Context } from "./command.ts";
+import { listAll } from "./pages.ts";
+import { carry } from "./transfer.ts";
+
+/** Where a download is until it is whole. */
+export function partOf(file: string): string {
+  return `${file}.part`;
+}
+
+/**
+ * The archive that a part of a download here is of: one of the same instance with the same beginning, written since the instance last ran. Undefined when there is none, or too
+ * little here to tell.
+ */
+export async function archiveOfPart(
+  client: Client,
+  file: string,
+  instance: Instance,
+  environment: boolean,
+): Promise<Archive | undefined> {
+  const have = (await sizeOf(partOf(file))) ?? 0;
+  if (have < beginningBytes) return undefined;
+  const beginning = await beginningOf(partOf(file));
+  const archives = await listAll((page) => client.listArchives({ query: page }));
+  return archives.find(
+    ({ source, state, sizeBytes, createdAt, ...archive }) =>
+      source.type === "export" &&
+      source.instance.id === instance.id &&
+      source.environment === environment &&
+      state === "ready" &&
+      (sizeBytes ?? 0) >= have &&
+      archive.beginning === beginning &&
+      Date.parse(createdAt) >= Date.parse(instance.status.startedAt ?? instance.createdAt),
+  );
+}
+
+/** Fetches an archive, after what is here of it already when `goOn` says so; the file appears under its name when it is whole and fits its checksums. */
+export async function download(context: Context, archive: Archive, file: string, goOn: boolean): Promise<void> {
+  const client = await context.client();
+  const part = partOf(file);
+  if (!goOn) await rm(part, { force: true });
+  const totalBytes = archive.sizeBytes ?? 0;
+  await carry(context, {
+    name: archive.name,
+    totalBytes,
+    position: async () => (await sizeOf(part)) ?? 0,
+    async go(from, signal, told) {
+      const body = await client.readArchive({ params: { archive: archive.id } }, { fromByte: from, signal });
+      let position = from;
+      const counted = async function* (chunks: AsyncIterable<Buffer>) {
+        for await (const chunk of chunks) {
+          position += chunk.length;
+          told(position);
+          yield chunk;
+        }
+      };
+      await pipeline(Readable.fromWeb(body as never), counted, createWriteStream(part, { flags: "a", mode: 0o600 }), {
+        signal,
+      });
+    },
+  });
+  try {
+    await truncate(part, totalBytes);
+    await checkArchive(part);
+  } catch (error) {
+    await rm(part, { force: true });
+    throw error;
+  }
+  await rename(part, file);
+}
