@@ -32,7 +32,6 @@ export class GuestChannel {
   private constructor(client: ssh2.Client) {
     this.#client = client;
     this.closed = new Promise((resolve) => client.once("close", () => resolve()));
-    client.on("error", () => {});
   }
 
   /** Connects; the guest must have the pinned host key. Throws BerthError `guest_unreachable`; the stream is destroyed then. */
@@ -206,6 +205,8 @@ async function callGuest(stream: Duplex, signal: AbortSignal): Promise<void> {
 
 async function openSsh(stream: Duplex, keys: InstanceKeys, signal: AbortSignal): Promise<ssh2.Client> {
   const client = new ssh2.Client();
+  // A guest that goes away at the wrong moment must not take the daemon with it: an error nobody listens for ends the process.
+  client.on("error", () => {});
   const pinned = Buffer.from(keys.hostPublicKey, "base64");
   const ready = once(client, "ready", { signal });
   // Ends the wait when the server goes away without a word.
