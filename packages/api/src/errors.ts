@@ -205,6 +205,11 @@ export const errorCatalogue = {
     title: "The guest does not answer",
     hint: "See berth logs and the console; restart the instance if it hangs.",
   },
+  guest_refused: {
+    status: 503,
+    title: "The guest did not do what it was asked",
+    hint: "The detail says why; try again when it is less busy.",
+  },
   rate_limited: { status: 429, title: "Too many requests", hint: "Wait as long as Retry-After says." },
   shutting_down: { status: 503, title: "berthd is shutting down", hint: "Try again when it is up." },
   cancelled: {

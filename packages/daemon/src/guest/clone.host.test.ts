@@ -1,11 +1,9 @@
 import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
-import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { scratchDirectory } from "../../../../test/support/scratch.ts";
 import { machineIdOf } from "./config.ts";
-import { GuestControl } from "./control.ts";
-import { GuestMachine, type Memory, makeGuestDisk, overlayOf } from "./testing/guest-machine.ts";
+import { GuestMachine, type Memory, makeGuestDisk } from "./testing/guest-machine.ts";
 
 const hashOf = async (path: string) =>
   createHash("sha256")
@@ -14,8 +12,6 @@ const hashOf = async (path: string) =>
 
 describe("machines that go on from the memory of a guest that waits", () => {
   const machines: GuestMachine[] = [];
-  let folder: string;
-  let disk: string;
   let untouched: string;
   let memory: Memory;
 
@@ -26,28 +22,25 @@ describe("machines that go on from the memory of a guest that waits", () => {
   }
 
   beforeAll(async () => {
-    folder = await scratchDirectory("clone");
-    disk = await makeGuestDisk(folder);
+    const folder = await scratchDirectory("clone");
+    const disk = await makeGuestDisk(folder);
     untouched = await hashOf(disk);
-    memory = { ram: join(folder, "ram"), state: join(folder, "state") };
     const template = await makeMachine(1);
-    await template.boot({ disk, unconfigured: true, ram: memory.ram });
-    await template.saveMemory(memory.state);
+    await template.boot(disk, { alone: true });
+    await template.converse((fact) => fact.fact === "prepared" || (fact.fact === "hello" && fact.phase === "prepared"));
+    memory = await template.saveMemory(folder);
     await template.end();
   });
   afterAll(() => Promise.all(machines.map((machine) => machine.end())));
 
   it("find their disk as it was: a guest that waits has written nothing to it", async () => {
-    expect(await hashOf(disk)).toBe(untouched);
+    expect(await hashOf(memory.disk)).toBe(untouched);
   });
 
   it("are what they are told to be: address, machine-id, clock, a disk that has grown; console and channel work", async () => {
     const machine = await makeMachine(2);
-    const overlay = await overlayOf(disk, join(folder, "2.qcow2"), 2048);
-    await machine.boot({
-      ...{ disk: overlay, format: "qcow2", from: memory, sizeMib: 2048 },
-      ...{ process: { argv: ["sh", "-c", "echo began; exec httpd -f -p 8080"] }, watchPorts: [8080] },
-    });
+    const process = { argv: ["sh", "-c", "echo began; exec httpd -f -p 8080"] };
+    await machine.goOn(memory, 2048, { process, watchPorts: [8080] });
     await machine.waitFor(({ ready }) => ready);
     expect(await machine.log("console")).toContain("began");
     const words = await machine.sh("ifconfig eth0; cat /etc/machine-id; df -m /; touch /written; date +%s");
@@ -56,16 +49,20 @@ describe("machines that go on from the memory of a guest that waits", () => {
     expect(words).toContain(machineIdOf(machine.id));
     expect(Number(/ (\d+) +\d+ +\d+ +\d+% \/$/m.exec(words)?.[1])).toBeGreaterThan(1800);
     expect(Math.abs(Number(words.trim().split("\n").pop()) - Date.now() / 1000)).toBeLessThan(10);
-    expect(await hashOf(disk)).toBe(untouched);
+    expect(await hashOf(memory.disk)).toBe(untouched);
   });
 
-  it("power off without having been told who they are, their disk as it was", async () => {
+  it("have nothing to hold, and power off without having been told who they are, their disk as it was", async () => {
     const machine = await makeMachine(3);
-    const overlay = await overlayOf(disk, join(folder, "3.qcow2"), 1024);
-    const empty = await hashOf(overlay);
-    await machine.boot({ disk: overlay, format: "qcow2", from: memory, unconfigured: true });
-    new GuestControl(await machine.open("control")).stop({ signal: 15, timeoutMs: 1000 });
+    await machine.goOn(memory, 1024, { alone: true });
+    const empty = await hashOf(machine.overlay());
+    const refused = await machine.converse((fact, control) => {
+      if (fact.fact === "hello") control.hold();
+      if (fact.fact === "refused") control.stop({ signal: 15, timeoutMs: 1000 });
+      return fact.fact === "refused";
+    });
+    expect(refused).toMatchObject({ command: "hold", reason: "the image's process does not run" });
     await machine.off();
-    expect(await hashOf(overlay)).toBe(empty);
+    expect(await hashOf(machine.overlay())).toBe(empty);
   });
 });

@@ -20,8 +20,10 @@ export interface GuestInterface {
   readonly dns: readonly string[];
 }
 
-/** What a guest is told when it has booted, in one line (docs/guest-protocol.md). */
+/** What a guest is told when it has booted, and again when it goes on in another machine, in one line (docs/guest-protocol.md). */
 export interface GuestConfig {
+  /** The instance's id. */
+  readonly id: string;
   readonly hostname: string;
   /** 32 lower-case hex digits: what /etc/machine-id says. */
   readonly machineId: string;
@@ -35,6 +37,17 @@ export interface GuestConfig {
   readonly nowMs: number;
   /** 32 to 1024 random bytes as base64, never the same twice. */
   readonly seed: string;
+  /** Whose memory the guest goes on from, when it goes on from any but a template's; null or absent for none. */
+  readonly origin?: GuestOrigin | null;
+}
+
+/** Where a guest's memory comes from: that of a running instance, of a snapshot, or its own when it was suspended. */
+export interface GuestOrigin {
+  readonly kind: "fork" | "restore" | "resume";
+  /** The instance that was forked, or that the snapshot is of; null when that is unknown or itself. */
+  readonly parent: { readonly id: string; readonly name: string } | null;
+  /** Its place among the children of one fork, from 0. */
+  readonly index: number;
 }
 
 /** The machine-id of an instance (machine-id(5)): the same at every boot, and no other instance's. It tells nobody the instance's id. */

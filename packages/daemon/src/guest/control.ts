@@ -54,6 +54,20 @@ export class GuestControl {
     this.#send({ command: "thaw" });
   }
 
+  /** Makes all programs of the image stand still; the guest lets them go on by itself after two seconds, unless it finds itself in another machine by then. */
+  hold(): void {
+    this.#send({ command: "hold" });
+  }
+
+  release(): void {
+    this.#send({ command: "release" });
+  }
+
+  /** Tells a guest that holds in another machine who it is. Throws BerthError `invalid_request` when it is too long. */
+  identify(config: GuestConfig): void {
+    this.#send({ command: "identify", ...config });
+  }
+
   close(): void {
     this.#stream.destroy();
   }

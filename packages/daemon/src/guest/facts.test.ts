@@ -5,7 +5,7 @@ import { parseFact, stateFromLog, unknownGuest } from "./facts.ts";
 const hello = (bootId: string, phase = "booting") =>
   JSON.stringify({
     ...{ fact: "hello", uptimeMs: 1, protocol: 1, bootId, phase },
-    ...{ ready: false, reason: "", listening: [], code: null, signal: null },
+    ...{ ready: false, reason: "", listening: [], code: null, signal: null, held: false, moved: false, generation: "" },
   });
 const fact = (name: string, more: object = {}) => JSON.stringify({ fact: name, uptimeMs: 5, ...more });
 

@@ -32,8 +32,7 @@ describe("a running guest", () => {
   beforeAll(async () => {
     const folder = await scratchDirectory("guest");
     machine = new GuestMachine(folder);
-    await machine.boot({
-      disk: await makeGuestDisk(folder),
+    await machine.boot(await makeGuestDisk(folder), {
       process: { argv: ["sh", "-c", script], user: "app", workingDir: "/job" },
       watchPorts: [8080],
     });
@@ -230,7 +229,7 @@ describe("a guest's end", () => {
   const boot = async (process: Partial<GuestProcess>) => {
     folder = await scratchDirectory("end");
     machine = new GuestMachine(folder);
-    await machine.boot({ disk: await makeGuestDisk(folder), process });
+    await machine.boot(await makeGuestDisk(folder), { process });
   };
   afterEach(() => machine.end());
 

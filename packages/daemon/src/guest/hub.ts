@@ -12,7 +12,10 @@ import type { InstanceKeys } from "./keys.ts";
 export interface GuestAccess {
   /** Opens a port of the running machine; rejects while there is none. */
   openPort(port: "control" | "channel", signal: AbortSignal): Promise<Duplex>;
-  /** Makes the configuration for a guest that has just booted: the clock and the seed must be of this moment. Undefined leaves the guest waiting for it. */
+  /**
+   * Makes the configuration for a guest that has just booted, or goes on in another machine: the clock and the seed must be of this moment. Undefined leaves the guest
+   * waiting for it.
+   */
   config(): GuestConfig | undefined | Promise<GuestConfig | undefined>;
   readonly keys: InstanceKeys;
 }
@@ -72,6 +75,29 @@ export class GuestHub {
     return this.#guests.get(instanceId)?.command((control) => control.stop(request)) ?? false;
   }
 
+  /**
+   * Makes all programs of the image stand still; resolves when they do. The guest lets them go on by itself after two seconds, unless it goes on in another machine: then it
+   * waits to be told who it is, which happens by itself once it is attached. Throws BerthError `guest_unreachable` or `guest_refused`, or the signal's reason.
+   */
+  async hold(instanceId: string, signal: AbortSignal): Promise<void> {
+    await this.#guest(instanceId).ask("hold", (fact) => fact.fact === "held", signal);
+  }
+
+  /** Lets them go on. Throws as `hold`; `guest_refused` also when the guest had let them go on before: then they were not still all the time. */
+  async release(instanceId: string, signal: AbortSignal): Promise<void> {
+    await this.#guest(instanceId).ask("release", (fact) => fact.fact === "released" && fact.by === "host", signal);
+  }
+
+  /** Writes everything to the root disk and stops all writing to it; the guest goes on by itself after two seconds. Throws as `hold`. */
+  async freeze(instanceId: string, signal: AbortSignal): Promise<void> {
+    await this.#guest(instanceId).ask("freeze", (fact) => fact.fact === "frozen", signal);
+  }
+
+  /** Lets the guest write again. Throws as `hold`; `guest_refused` also when the guest had gone on by itself before. */
+  async thaw(instanceId: string, signal: AbortSignal): Promise<void> {
+    await this.#guest(instanceId).ask("thaw", (fact) => fact.fact === "thawed" && fact.by === "host", signal);
+  }
+
   /** The instance's channel, opened when it is first needed. Throws BerthError `guest_unreachable`. */
   async channel(instanceId: string, signal: AbortSignal): Promise<GuestChannel> {
     return this.#guest(instanceId).channel(signal);
@@ -112,23 +138,52 @@ class Guest {
   }
 
   waitFor(predicate: (guest: SeenGuest) => boolean, signal: AbortSignal): Promise<SeenGuest> {
+    return this.#await(() => (predicate(this.seen) ? this.seen : undefined), signal);
+  }
+
+  /** Gives a command and resolves with the fact that answers it. */
+  ask(
+    name: "hold" | "release" | "freeze" | "thaw",
+    answers: (fact: GuestFact) => boolean,
+    signal: AbortSignal,
+  ): Promise<GuestFact> {
+    if (!this.command((control) => control[name]()))
+      return Promise.reject(new BerthError("guest_unreachable", "There is no connection to the guest."));
+    const asked = this.#control;
+    return this.#await((fact) => {
+      if (this.#control !== asked)
+        throw new BerthError("guest_unreachable", `The guest was lost before it answered ${name}.`);
+      if (fact?.fact === "refused" && fact.command === name)
+        throw new BerthError("guest_refused", `The guest refused to ${name}: ${fact.reason}.`);
+      return fact && answers(fact) ? fact : undefined;
+    }, signal);
+  }
+
+  /** Looks now and at each change until `look` gives something, which resolves, or throws, which rejects. */
+  #await<T>(look: (fact: GuestFact | undefined) => T | undefined, signal: AbortSignal): Promise<T> {
     return new Promise((resolve, reject) => {
       const settle = (finish: () => void) => {
-        this.#changes.off("change", look);
-        signal.removeEventListener("abort", look);
-        this.#stop.signal.removeEventListener("abort", look);
+        this.#changes.off("change", onChange);
+        signal.removeEventListener("abort", onAbort);
+        this.#stop.signal.removeEventListener("abort", onAbort);
         finish();
       };
-      const look = () => {
-        if (predicate(this.seen)) settle(() => resolve(this.seen));
-        else if (signal.aborted) settle(() => reject(signal.reason));
-        else if (this.#stop.signal.aborted)
-          settle(() => reject(new BerthError("guest_unreachable", "The guest is no longer listened to.")));
+      const onChange = (fact?: GuestFact) => {
+        try {
+          const found = look(fact);
+          if (found !== undefined) settle(() => resolve(found));
+          else if (signal.aborted) settle(() => reject(signal.reason));
+          else if (this.#stop.signal.aborted)
+            settle(() => reject(new BerthError("guest_unreachable", "The guest is no longer listened to.")));
+        } catch (error) {
+          settle(() => reject(error));
+        }
       };
-      this.#changes.on("change", look);
-      signal.addEventListener("abort", look);
-      this.#stop.signal.addEventListener("abort", look);
-      look();
+      const onAbort = () => onChange();
+      this.#changes.on("change", onChange);
+      signal.addEventListener("abort", onAbort);
+      this.#stop.signal.addEventListener("abort", onAbort);
+      onChange();
     });
   }
 
@@ -184,6 +239,7 @@ class Guest {
     const control = new GuestControl(stream);
     this.#control = control;
     let configuredBoot = "";
+    let identified = false;
     try {
       this.#change({ connected: true, gone: false });
       for await (const fact of control.facts()) {
@@ -192,7 +248,12 @@ class Guest {
         // Once for each boot and connection: a guest that has it already ignores it.
         if (isWaiting(this.seen) && this.seen.bootId !== configuredBoot) {
           configuredBoot = this.seen.bootId;
-          await this.#configure(control);
+          await this.#instruct((config) => control.configure(config));
+        }
+        // Once for each connection: it leads to one machine.
+        if (this.seen.moved && !identified) {
+          identified = true;
+          await this.#instruct((config) => control.identify(config));
         }
         this.#announce(fact);
       }
@@ -203,11 +264,11 @@ class Guest {
     }
   }
 
-  /** The guest reads it as soon as it is prepared. One that cannot be sent fails the guest's start. */
-  async #configure(control: GuestControl): Promise<void> {
+  /** Tells the guest who it is; it reads that as soon as it can. What cannot be sent fails the guest's start. */
+  async #instruct(send: (config: GuestConfig) => void): Promise<void> {
     try {
       const config = await this.#access.config();
-      if (config) control.configure(config);
+      if (config) send(config);
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error);
       this.seen = { ...this.seen, failure: { code: 126, reason } };
@@ -220,7 +281,7 @@ class Guest {
   }
 
   #announce(fact: GuestFact | undefined): void {
-    this.#changes.emit("change");
+    this.#changes.emit("change", fact);
     this.#tell(fact);
   }
 }

@@ -45,6 +45,7 @@ async function guestConfig({ store }: Services, id: string, keys: InstanceKeys):
   const { spec } = instance;
   const run = (await readRun(store.queries, id)) ?? runOf(instance);
   return {
+    id,
     hostname: run.name,
     machineId: machineIdOf(id),
     process: processFrom(image.startConfig, run, run.name),

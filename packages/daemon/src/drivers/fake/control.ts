@@ -64,7 +64,9 @@ export function serveControl(world: World, id: string, stream: Duplex, changed: 
     if (command.command === "release") await release();
     if (command.command === "identify") await identify(command);
     if (command.command === "freeze") say({ fact: "frozen", uptimeMs: 0 });
-    if (command.command === "thaw") say({ fact: "thawed", uptimeMs: 0 });
+    if (command.command === "thaw") say({ fact: "thawed", uptimeMs: 0, by: "host" });
+    if (command.command === "hold") say({ fact: "held", uptimeMs: 0, generation: "" });
+    if (command.command === "release") say({ fact: "released", uptimeMs: 0, by: "host" });
     if (command.command === "stop" && !isDeaf(record)) await stop(command);
     if (command.command === "configure") await configure(record, command);
   };

@@ -244,6 +244,9 @@ export function helloOf(record: MachineRecord, now: number): Fact["line"] {
     listening: state?.listening ?? [],
     code: state?.code ?? null,
     signal: state?.signal ?? null,
+    held: false,
+    moved: false,
+    generation: "",
   };
 }
 

@@ -7,6 +7,11 @@
 
 static char *copy(const char *text) { return text_format("%s", text); }
 
+static void list_free(char **list) {
+  for (char **entry = list; entry && *entry; entry++) free(*entry);
+  free(list);
+}
+
 // A list of strings as a NULL-terminated array; NULL when the JSON is something else.
 static char **string_list(json_t *json) {
   if (!json_is_array(json)) return NULL;
@@ -15,7 +20,10 @@ static char **string_list(json_t *json) {
   if (!list) abort();
   for (size_t at = 0; at < count; at++) {
     const char *text = json_string_value(json_array_get(json, at));
-    if (!text) return NULL;
+    if (!text) {
+      list_free(list);
+      return NULL;
+    }
     list[at] = copy(text);
   }
   return list;
@@ -47,8 +55,23 @@ static const char *interface_parse(json_t *json, struct interface *interface) {
   return interface->mac && interface->address && interface->dns ? NULL : "an interface needs mac, address and dns";
 }
 
+const char *config_origin(const struct config *config) {
+  return json_string_value(json_object_get(config->origin, "kind"));
+}
+
+static const char *origin_parse(json_t *json, struct config *config) {
+  if (!json_is_object(json)) return NULL;
+  config->origin = json_incref(json);
+  static const char *const kinds[] = {"fork", "restore", "resume"};
+  const char *kind = config_origin(config);
+  for (size_t at = 0; kind && at < sizeof kinds / sizeof *kinds; at++)
+    if (strcmp(kind, kinds[at]) == 0) return NULL;
+  return "origin.kind must be fork, restore or resume";
+}
+
 const char *config_parse(json_t *json, struct config *config) {
   memset(config, 0, sizeof *config);
+  config->id = string_member(json, "id");
   config->hostname = string_member(json, "hostname");
   config->machine_id = string_member(json, "machineId");
   json_t *channel = json_object_get(json, "channel");
@@ -56,10 +79,12 @@ const char *config_parse(json_t *json, struct config *config) {
   config->client_key = string_member(channel, "clientPublicKey");
   config->seed = string_member(json, "seed");
   config->now_ms = json_integer_value(json_object_get(json, "nowMs"));
-  if (!config->hostname || !config->host_key || !config->client_key || !config->seed)
-    return "hostname, channel.hostKey, channel.clientPublicKey and seed must be strings";
+  if (!config->id || !config->hostname || !config->host_key || !config->client_key || !config->seed)
+    return "id, hostname, channel.hostKey, channel.clientPublicKey and seed must be strings";
   if (!config->machine_id || strlen(config->machine_id) != 32 || strspn(config->machine_id, "0123456789abcdef") != 32)
     return "machineId must be 32 lower-case hex digits";
+  const char *unknown = origin_parse(json_object_get(json, "origin"), config);
+  if (unknown) return unknown;
 
   json_t *ports = json_object_get(json, "watchPorts"), *interfaces = json_object_get(json, "interfaces");
   if (!json_is_array(ports) || !json_is_array(interfaces)) return "watchPorts and interfaces must be lists";
@@ -78,6 +103,29 @@ const char *config_parse(json_t *json, struct config *config) {
     if (problem) return problem;
   }
   return program_parse(json_object_get(json, "process"), &config->process);
+}
+
+void config_free(struct config *config) {
+  free(config->seed);
+  free(config->host_key);
+  free(config->client_key);
+  free(config->id);
+  free(config->hostname);
+  free(config->machine_id);
+  list_free(config->process.argv);
+  list_free(config->process.env);
+  free(config->process.user);
+  free(config->process.working_dir);
+  for (size_t at = 0; at < config->interface_count; at++) {
+    free(config->interfaces[at].mac);
+    free(config->interfaces[at].address);
+    free(config->interfaces[at].gateway);
+    list_free(config->interfaces[at].dns);
+  }
+  free(config->interfaces);
+  free(config->watch_ports);
+  json_decref(config->origin);
+  memset(config, 0, sizeof *config);
 }
 
 static int base64_value(char c) {

@@ -21,6 +21,7 @@ struct interface {
 };
 
 struct config {
+  char *id; // the instance's
   char *hostname;
   char *machine_id; // 32 hex digits
   struct program process;
@@ -32,13 +33,20 @@ struct config {
   char *client_key;  // one line of authorized_keys
   int64_t now_ms;
   char *seed; // base64
+  json_t *origin; // {kind, parent: {id, name} or null, index}: whose memory it began with; NULL when its own
 };
+
+// Where the configuration came from: fork, restore or resume; NULL for a guest that began with no other's memory.
+const char *config_origin(const struct config *config);
 
 // Reads a program; NULL when well, else what is wrong.
 const char *program_parse(json_t *json, struct program *program);
 
-// Reads a whole configuration; NULL when well, else what is wrong.
+// Reads a whole configuration; NULL when well, else what is wrong. What was read is to be freed in both cases.
 const char *config_parse(json_t *json, struct config *config);
+
+// Forgets a configuration.
+void config_free(struct config *config);
 
 // Decodes base64 into fresh memory; NULL when it is not.
 unsigned char *base64_decode(const char *text, size_t *length);

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <termios.h>
@@ -13,8 +14,9 @@
 // What a pipe holds at most, and how much of it is copied at a time.
 enum { PIPE_BYTES = 64 << 10, PORTION = 8 << 10 };
 
-static void on_output(uint32_t events);
-static struct watch output = {-1, on_output};
+static void on_process(uint32_t events);
+static void on_hook(uint32_t events);
+static struct watch outputs[] = {{-1, on_process}, {-1, on_hook}};
 static int console = -1;
 
 static int console_fd(void) {
@@ -37,35 +39,45 @@ static void write_whole(const char *bytes, size_t count) {
 }
 
 // One portion; false when there is nothing more for now.
-static int copy(void) {
+static bool copy(const struct watch *output) {
   char bytes[PORTION];
-  ssize_t got = read(output.fd, bytes, sizeof bytes);
+  ssize_t got = read(output->fd, bytes, sizeof bytes);
   if (got > 0) write_whole(bytes, (size_t)got);
   return got > 0;
 }
 
-static void on_output(uint32_t events) {
-  if (copy() || !(events & EPOLLHUP)) return;
-  loop_remove(&output);
-  close(output.fd);
-  output.fd = -1;
+static void forget(struct watch *output) {
+  loop_remove(output);
+  close(output->fd);
+  output->fd = -1;
 }
 
-void console_pump(int from) {
+static void on_output(struct watch *output, uint32_t events) {
+  if (!copy(output) && events & EPOLLHUP) forget(output);
+}
+
+static void on_process(uint32_t events) { on_output(&outputs[CONSOLE_PROCESS], events); }
+
+static void on_hook(uint32_t events) { on_output(&outputs[CONSOLE_HOOK], events); }
+
+void console_pump(enum console_source source, int from) {
   if (from < 0) return;
-  output.fd = from;
-  loop_add(&output, EPOLLIN);
+  outputs[source].fd = from;
+  loop_add(&outputs[source], EPOLLIN);
 }
 
 void console_catch_up(void) {
-  for (size_t at = 0; at < PIPE_BYTES / PORTION && output.fd >= 0 && copy(); at++) {
+  const struct watch *output = &outputs[CONSOLE_PROCESS];
+  for (size_t at = 0; at < PIPE_BYTES / PORTION && output->fd >= 0 && copy(output); at++) {
   }
   if (console >= 0) tcdrain(console);
 }
 
-void console_finish(void) {
-  while (output.fd >= 0 && copy()) {
+void console_finish(enum console_source source) {
+  struct watch *output = &outputs[source];
+  while (output->fd >= 0 && copy(output)) {
   }
+  if (output->fd >= 0) forget(output);
   if (console >= 0) tcdrain(console);
 }
 

@@ -29,6 +29,8 @@ static void take_line(void) {
   }
   // Anything else is the rest of a line that a reconnecting host cut off.
   json_decref(object);
+  // It may have held keys.
+  explicit_bzero(line, line_length);
   line_length = 0;
   line_too_long = 0;
 }

@@ -10,15 +10,19 @@
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "cgroups.h"
 #include "console.h"
 #include "control.h"
-#include "listeners.h"
+#include "fact.h"
+#include "hold.h"
+#include "hook.h"
+#include "instance.h"
 #include "loop.h"
 #include "ports.h"
 #include "process.h"
+#include "readiness.h"
 #include "relay.h"
 #include "root.h"
 #include "state.h"
@@ -30,40 +34,28 @@ enum { PROTOCOL = 1, FREEZE_LIMIT_MS = 2000, DRAIN_LIMIT_MS = 2000 };
 // All that a host which connects late must learn.
 static struct {
   const char *phase; // booting, prepared, running, stopping, exited, failed
-  bool ready;
-  char *reason;
+  char *failure;
   int code, signal;
   char *boot_id;
-} state = {.phase = "booting", .reason = ""};
+} state = {.phase = "booting"};
 
 static struct config config;
 static pid_t process_pid;
-static int64_t watch_delay_ms;
-static uint8_t *port_states;
-static struct watch signals, stop_timer, thaw_timer, watch_timer;
-
-static int64_t uptime_ms(void) {
-  struct timespec now;
-  clock_gettime(CLOCK_BOOTTIME, &now);
-  return now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
-// A fact with its time; more members may be added.
-static json_t *fact(const char *name) { return json_pack("{s:s, s:I}", "fact", name, "uptimeMs", (json_int_t)uptime_ms()); }
+static bool identifying;
+static struct watch signals, stop_timer, thaw_timer;
 
 static void say_hello(void) {
-  json_t *hello = fact("hello"), *listening = json_array();
-  for (size_t at = 0; port_states && at < config.watch_port_count; at++)
-    if (port_states[at] == LISTENER_OPEN) json_array_append_new(listening, json_integer(config.watch_ports[at]));
+  json_t *hello = fact("hello");
   json_object_set_new(hello, "protocol", json_integer(PROTOCOL));
   json_object_set_new(hello, "bootId", json_string(state.boot_id));
   json_object_set_new(hello, "phase", json_string(state.phase));
-  json_object_set_new(hello, "ready", json_boolean(state.ready));
-  json_object_set_new(hello, "reason", json_string(state.reason));
-  json_object_set_new(hello, "listening", listening);
+  json_object_set_new(hello, "ready", json_boolean(readiness_is_ready()));
+  json_object_set_new(hello, "reason", json_string(state.failure ? state.failure : readiness_reason()));
+  json_object_set_new(hello, "listening", readiness_listening());
   bool over = strcmp(state.phase, "exited") == 0 || strcmp(state.phase, "failed") == 0;
   json_object_set_new(hello, "code", over ? json_integer(state.code) : json_null());
   json_object_set_new(hello, "signal", over && state.signal ? json_integer(state.signal) : json_null());
+  hold_describe(hello);
   control_send(hello);
 }
 
@@ -76,7 +68,7 @@ static void finish(void) {
 static void fail(int code, const char *reason) {
   state.phase = "failed";
   state.code = code;
-  state.reason = text_format("%s", reason);
+  state.failure = text_format("%s", reason);
   console_say(reason);
   json_t *failed = fact("failed");
   json_object_set_new(failed, "code", json_integer(code));
@@ -84,69 +76,6 @@ static void fail(int code, const char *reason) {
   json_object_set_new(failed, "reason", words);
   control_send(failed);
   finish();
-}
-
-static void set_reason(const char *reason) {
-  if (strcmp(state.reason, reason) == 0) return;
-  state.reason = text_format("%s", reason);
-  json_t *waiting = fact("waiting");
-  json_object_set_new(waiting, "reason", json_string(reason));
-  control_send(waiting);
-}
-
-// Looks at the ports once; the first that is missing gives the reason.
-static bool all_listen(void) {
-  char *reason = NULL;
-  for (size_t at = 0; at < config.watch_port_count; at++) {
-    uint16_t port = config.watch_ports[at];
-    uint8_t seen = (uint8_t)listener_of(port);
-    if (seen == LISTENER_OPEN && port_states[at] != LISTENER_OPEN) {
-      json_t *listening = fact("listening");
-      json_object_set_new(listening, "port", json_integer(port));
-      control_send(listening);
-    }
-    port_states[at] = seen;
-    if (seen == LISTENER_OPEN || reason) continue;
-    reason = text_format(seen == LISTENER_LOOPBACK ? "port %d is listened on at 127.0.0.1 only; it must listen on 0.0.0.0"
-                                                   : "nothing listens on port %d yet",
-                         port);
-  }
-  if (reason) set_reason(reason);
-  free(reason);
-  return !reason;
-}
-
-// Looks often at first and less often as time goes by; never again once ready.
-static void on_watch_timer(uint32_t events) {
-  (void)events;
-  timer_read(&watch_timer);
-  if (!process_pid || state.ready) return;
-  if (all_listen()) {
-    state.ready = true;
-    state.reason = "";
-    // Who hears that it is ready finds in its log what it wrote before.
-    console_catch_up();
-    control_send(fact("ready"));
-    return;
-  }
-  watch_delay_ms = watch_delay_ms < 1000 ? watch_delay_ms + watch_delay_ms / 8 + 1 : 1000;
-  timer_arm(&watch_timer, watch_delay_ms);
-}
-
-static void remember_process(json_t *command) {
-  char *text = json_dumps(json_object_get(command, "process"), JSON_COMPACT);
-  if (text) text_write_file(PROCESS_FILE, text, strlen(text), 0600);
-  free(text);
-}
-
-static void place_keys(void) {
-  size_t length;
-  unsigned char *key = base64_decode(config.host_key, &length);
-  if (key) text_write_file(STATE_FOLDER "/host-key", (char *)key, length, 0600);
-  free(key);
-  char *line = text_format("%s\n", config.client_key);
-  text_write_file("/root/.ssh/authorized_keys", line, strlen(line), 0600);
-  free(line);
 }
 
 static void start_process(void) {
@@ -159,29 +88,73 @@ static void start_process(void) {
   free(pid);
   state.phase = "running";
   control_send(fact("started"));
-  console_pump(process.output);
-  watch_delay_ms = 20;
-  on_watch_timer(0);
+  console_pump(CONSOLE_PROCESS, process.output);
+  readiness_watch(&config);
+}
+
+// Reads a configuration in place of the one before; false, and the host is told, when it cannot be read.
+static bool take_config(const char *name, json_t *command) {
+  struct config next;
+  const char *problem = config_parse(command, &next);
+  if (problem) {
+    refuse(name, problem);
+    config_free(&next);
+    return false;
+  }
+  readiness_end();
+  config_free(&config);
+  config = next;
+  return true;
 }
 
 static void configure(json_t *command) {
-  if (strcmp(state.phase, "prepared") != 0) return;
-  const char *problem = config_parse(command, &config);
-  if (problem) {
-    json_t *refused = fact("refused");
-    json_object_set_new(refused, "reason", json_string(problem));
-    control_send(refused);
-    return;
-  }
-  port_states = calloc(config.watch_port_count + 1, 1);
-  char *trouble = system_configure(&config);
+  if (strcmp(state.phase, "prepared") != 0 || !take_config("configure", command)) return;
+  char *trouble = instance_take_on(&config, command);
   if (!trouble) trouble = root_open();
   if (!trouble) trouble = root_grow();
   if (trouble) fail(126, trouble);
-  remember_process(command);
-  place_keys();
   start_process();
   relay_start();
+}
+
+// The last of being told who it is: the programs go on as another instance.
+static void on_hooked(int code) {
+  if (code > 0) {
+    char *words = text_format("%s ended with exit code %d", instance_hook(&config), code);
+    console_say(words);
+    free(words);
+  }
+  identifying = false;
+  hold_end();
+  json_t *identified = fact("identified");
+  json_object_set_new(identified, "hookCode", code == HOOK_MISSING ? json_null() : json_integer(code));
+  control_send(identified);
+  if (process_pid) readiness_watch(&config);
+}
+
+static void identify(json_t *command) {
+  // A host that comes back meanwhile says it again.
+  if (identifying) return;
+  if (!hold_has_moved()) return refuse("identify", "the guest knows who it is");
+  if (!take_config("identify", command)) return;
+  identifying = true;
+  const char *origin = config_origin(&config), *hook = instance_hook(&config);
+  // Nobody who spoke to another instance speaks to this one.
+  relay_end(!origin || strcmp(origin, "resume") != 0);
+  char *trouble = instance_take_on(&config, command);
+  if (!trouble) trouble = root_grow();
+  if (trouble) fail(126, trouble);
+  if (hook)
+    hook_run(hook, instance_hook_env(&config), on_hooked);
+  else
+    on_hooked(HOOK_MISSING);
+}
+
+static void hold(void) {
+  if (process_pid)
+    hold_begin();
+  else
+    refuse("hold", "the image's process does not run");
 }
 
 static void on_stop_timer(uint32_t events) {
@@ -201,27 +174,25 @@ static void stop(json_t *command) {
     kill(process_pid, SIGKILL);
 }
 
-static void answer_freeze(const char *name, int done) {
-  json_t *answer = fact(done == 0 ? name : "refused");
-  if (done < 0) json_object_set_new(answer, "reason", json_string(strerror(errno)));
-  control_send(answer);
-}
-
-static void thaw(void) {
+static void thaw(const char *by) {
   timer_arm(&thaw_timer, 0);
-  answer_freeze("thawed", root_thaw());
+  if (root_thaw() < 0) return refuse("thaw", errno == EINVAL ? "nothing is frozen" : strerror(errno));
+  json_t *thawed = fact("thawed");
+  json_object_set_new(thawed, "by", json_string(by));
+  control_send(thawed);
 }
 
 // A host that vanishes must not leave the guest frozen.
 static void on_thaw_timer(uint32_t events) {
   (void)events;
   timer_read(&thaw_timer);
-  thaw();
+  thaw("time");
 }
 
 static void freeze(void) {
+  if (root_freeze() < 0) return refuse("freeze", errno == EBUSY ? "it is frozen already" : strerror(errno));
   timer_arm(&thaw_timer, FREEZE_LIMIT_MS);
-  answer_freeze("frozen", root_freeze());
+  control_send(fact("frozen"));
 }
 
 static void on_command(json_t *command) {
@@ -231,13 +202,17 @@ static void on_command(json_t *command) {
   if (strcmp(name, "configure") == 0) configure(command);
   if (strcmp(name, "stop") == 0) stop(command);
   if (strcmp(name, "freeze") == 0) freeze();
-  if (strcmp(name, "thaw") == 0) thaw();
+  if (strcmp(name, "thaw") == 0) thaw("host");
+  if (strcmp(name, "hold") == 0) hold();
+  if (strcmp(name, "release") == 0) hold_release();
+  if (strcmp(name, "identify") == 0) identify(command);
 }
 
 static void process_ended(int status) {
   process_pid = 0;
   unlink(PID_FILE);
-  console_finish();
+  readiness_end();
+  console_finish(CONSOLE_PROCESS);
   state.phase = "exited";
   state.signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
   state.code = state.signal ? 128 + state.signal : WEXITSTATUS(status);
@@ -255,6 +230,7 @@ static void on_child(uint32_t events) {
   int status;
   for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;) {
     relay_child_ended(pid);
+    hook_child_ended(pid, status);
     if (pid == process_pid) process_ended(status);
   }
 }
@@ -284,7 +260,9 @@ static void mount_own_folders(void) {
   open_streams();
   mkdir("/dev/pts", 0755);
   mount("devpts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "gid=5,mode=620,ptmxmode=666");
+  cgroups_make();
   make_folders(OVERLAY_FOLDER);
+  make_folders(SHOWN_FOLDER);
   make_folders(STAGED_FOLDER);
 }
 
@@ -301,7 +279,10 @@ void init_main(void) {
   watch_children();
   timer_add(&stop_timer, on_stop_timer);
   timer_add(&thaw_timer, on_thaw_timer);
-  timer_add(&watch_timer, on_watch_timer);
+  readiness_start();
+  hook_start();
+  // What was written before is not said again by a machine that goes on from here.
+  hold_start(console_catch_up, say_hello);
 
   // The first word comes as soon as there is a port to say it on; the disk and the network are next.
   ports_watch();

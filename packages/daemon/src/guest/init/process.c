@@ -16,6 +16,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "cgroups.h"
+#include "instance.h"
 #include "ports.h"
 #include "system.h"
 #include "text.h"
@@ -26,6 +28,7 @@ enum { OVERLAYS = sizeof overlays / sizeof *overlays };
 // Mounts of init that are carried into the process's root.
 struct carried {
   int terminals;
+  int shown;
   int files[OVERLAYS];
 };
 
@@ -84,9 +87,22 @@ static void lay_over(int mount_fd, const char *name) {
   close(mount_fd);
 }
 
+// What init shows to the image's programs stands in a folder of its own, so that a file in it is replaced as a whole.
+static void show(int folder) {
+  static const char path[] = "/run/berth";
+  make_folders(path);
+  if (move_mount(folder, "", AT_FDCWD, path, MOVE_MOUNT_F_EMPTY_PATH) < 0 ||
+      mount(NULL, path, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0)
+    fprintf(stderr, "berth: cannot show %s: %s\n", path, strerror(errno));
+  close(folder);
+}
+
 static struct carried take_along(void) {
   const unsigned flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC;
-  struct carried carried = {.terminals = open_tree(AT_FDCWD, "/dev/pts", flags)};
+  struct carried carried = {
+      .terminals = open_tree(AT_FDCWD, "/dev/pts", flags),
+      .shown = open_tree(AT_FDCWD, SHOWN_FOLDER, flags),
+  };
   for (int at = 0; at < OVERLAYS; at++) {
     char *path = text_format(OVERLAY_FOLDER "/%s", overlays[at]);
     carried.files[at] = open_tree(AT_FDCWD, path, flags);
@@ -104,6 +120,7 @@ static char *enter_root(void) {
   mount_kernel_folders(carried.terminals);
   for (int at = 0; at < OVERLAYS; at++)
     if (carried.files[at] >= 0) lay_over(carried.files[at], overlays[at]);
+  if (carried.shown >= 0) show(carried.shown);
   return NULL;
 }
 
@@ -129,10 +146,17 @@ static void confess(int to, struct launch_failure failure) {
   _exit(failure.code);
 }
 
+// The image sees its own group as the root of all groups.
+static char *enter_group(void) {
+  if (cgroup_join(cgroup_open(IMAGE_GROUP)) == 0 && unshare(CLONE_NEWCGROUP) == 0) return NULL;
+  return text_format("cannot enter the control group: %s", strerror(errno));
+}
+
 static void child(const struct program *program, int output, int report) {
   setsid();
   take_streams(program->tty, output);
-  char *problem = enter_root();
+  char *problem = enter_group();
+  if (!problem) problem = enter_root();
   confess(report, problem ? (struct launch_failure){126, problem} : launch(program));
 }
 

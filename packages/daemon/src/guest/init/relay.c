@@ -12,6 +12,7 @@
 #include "launch.h"
 #include "loop.h"
 #include "ports.h"
+#include "sessions.h"
 
 // A host begins every conversation with this call and a number of its own, and ignores all it reads before the same line comes back.
 // So both sides start clean whatever an earlier conversation left in the port. What SSH sends is encrypted: it never contains the call.
@@ -138,6 +139,14 @@ static void on_ready(uint32_t events) {
   loop_change(&port, EPOLLIN | EPOLLOUT | EPOLLET);
   if (server.fd >= 0) loop_change(&server, EPOLLIN | EPOLLOUT | EPOLLET);
 }
+
+void relay_end(bool sessions) {
+  if (sessions) sessions_end(server_pid);
+  end_server();
+  inward.start = inward.end = outward.start = outward.end = heard_length = 0;
+}
+
+int relay_sessions(void) { return sessions_count(server_pid); }
 
 void relay_start(void) {
   port.fd = port_open("berth.channel");

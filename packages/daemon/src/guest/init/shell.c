@@ -2,8 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/openat2.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,11 +9,12 @@
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "cgroups.h"
 #include "config.h"
+#include "inside.h"
 #include "launch.h"
 #include "state.h"
 #include "text.h"
@@ -35,27 +34,6 @@ static json_t *parse(const char *text) {
 static const char *member(json_t *json, const char *name) {
   const char *text = json_string_value(json_object_get(json, name));
   return text ? text : "";
-}
-
-// The image's process; 0 when it does not run.
-static int process_pid(void) {
-  char *text = text_read_file(PID_FILE, 64);
-  int pid = text ? atoi(text) : 0;
-  free(text);
-  return pid;
-}
-
-static int open_of_process(int pid, const char *name, int flags) {
-  char *path = text_format("/proc/%d/%s", pid, name);
-  int fd = open(path, flags | O_CLOEXEC);
-  free(path);
-  return fd;
-}
-
-static int enter_namespaces(void) {
-  int pid = process_pid();
-  int pids = pid ? open_of_process(pid, "ns/pid", O_RDONLY) : -1, mounts = pid ? open_of_process(pid, "ns/mnt", O_RDONLY) : -1;
-  return pids >= 0 && mounts >= 0 && setns(pids, CLONE_NEWPID) == 0 && setns(mounts, CLONE_NEWNS) == 0 ? 0 : -1;
 }
 
 // The image's own settings with those of the request laid over them. TERM of a terminal comes first, so that both may change it.
@@ -111,18 +89,39 @@ static void become(const struct program *program, bool input) {
   _exit(complain(failure.code, failure.reason));
 }
 
-static int run_in_guest(json_t *request) {
+// The group of the image's process itself, which may have gone deeper than the one it began in; -1 when it does not run.
+static int open_group_of_process(void) {
+  int file = inside_open("cgroup", O_RDONLY);
+  char line[4096];
+  ssize_t length = file < 0 ? -1 : read(file, line, sizeof line - 1);
+  if (file >= 0) close(file);
+  if (length < 4) return -1;
+  line[length] = '\0';
+  line[strcspn(line, "\n")] = '\0';
+  // "0::" and the path, as init sees it.
+  char *group = text_format(CGROUPS "%s", line + 3);
+  int opened = cgroup_open(group);
+  free(group);
+  return opened;
+}
+
+// The program joins the group, or the other one when that does not take it.
+static int run_in_guest(json_t *request, int group, int other) {
   struct program program;
   const char *problem = merge(request, &program);
   if (problem) return complain(126, problem);
-  if (enter_namespaces() < 0) return complain(126, "the instance's process does not run");
+  if (inside_enter() < 0) return complain(126, "the instance's process does not run");
   prctl(PR_SET_PDEATHSIG, SIGHUP);
   if (program.tty) leave_terminal();
   sigset_t all, before;
   sigfillset(&all);
   sigprocmask(SIG_BLOCK, &all, &before);
   child_pid = fork();
-  if (child_pid == 0) become(&program, json_is_true(json_object_get(request, "input")));
+  if (child_pid == 0) {
+    if (cgroup_join(group) < 0 && cgroup_join(other) < 0)
+      _exit(complain(126, "the image's control group takes no more programs"));
+    become(&program, json_is_true(json_object_get(request, "input")));
+  }
   if (child_pid < 0) return complain(126, "the guest cannot start another process");
   pass_signals_on();
   sigprocmask(SIG_UNBLOCK, &all, NULL);
@@ -132,12 +131,6 @@ static int run_in_guest(json_t *request) {
   while (waitpid(child_pid, &status, 0) < 0 && errno == EINTR) {
   }
   return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
-}
-
-// Opens a path as the image's root has it; its links cannot lead out.
-static int open_in_root(int root, const char *path, int flags) {
-  struct open_how how = {.flags = (uint64_t)(flags | O_PATH | O_CLOEXEC), .resolve = RESOLVE_IN_ROOT};
-  return (int)syscall(SYS_openat2, root, path, &how, sizeof how);
 }
 
 // The kit's tar, with the image's disk as its root: enter-root.so takes it there before it does anything.
@@ -152,11 +145,11 @@ static int become_tar(int root, char **argv) {
 }
 
 static int move_files(json_t *request, bool outward) {
-  int pid = process_pid(), root = pid ? open_of_process(pid, "root", O_PATH | O_DIRECTORY) : -1;
-  if (root < 0) return complain(126, "the instance's process does not run");
+  int root = inside_open("root", O_PATH | O_DIRECTORY);
+  if (root < 0 || cgroup_join(cgroup_open(TOOLS_GROUP)) < 0) return complain(126, "the instance's process does not run");
   char *path = text_format("%s", member(request, "path"));
   for (size_t length = strlen(path); length > 1 && path[length - 1] == '/'; length--) path[length - 1] = '\0';
-  int found = *path == '/' ? open_in_root(root, path, outward ? O_NOFOLLOW : O_DIRECTORY) : -1;
+  int found = *path == '/' ? inside_find(root, path, outward ? O_NOFOLLOW : O_DIRECTORY) : -1;
   if (found < 0) {
     char *reason = text_format("%s: %s", path, *path == '/' ? strerror(errno) : "not an absolute path");
     return complain(NOT_FOUND, reason);
@@ -200,6 +193,8 @@ static json_t *unstage(json_t *request) {
 }
 
 int shell_main(int argc, char **argv) {
+  // Only init itself asks so: an SSH server asks with -c.
+  if (argc == 3 && strcmp(argv[1], "-hook") == 0) return run_in_guest(parse(argv[2]), cgroup_open(HOOK_GROUP), -1);
   json_t *request = argc == 3 && strcmp(argv[1], "-c") == 0 ? parse(argv[2]) : NULL;
   if (!request) return complain(126, "not a request");
   const char *action = member(request, "action");
@@ -208,7 +203,8 @@ int shell_main(int argc, char **argv) {
     request = unstage(request);
     action = member(request, "action");
   }
-  if (strcmp(action, "exec") == 0) return run_in_guest(request);
+  // A group whose members were parted among groups below it takes nobody itself.
+  if (strcmp(action, "exec") == 0) return run_in_guest(request, cgroup_open(IMAGE_GROUP), open_group_of_process());
   if (strcmp(action, "readTar") == 0) return move_files(request, true);
   if (strcmp(action, "writeTar") == 0) return move_files(request, false);
   return complain(126, "not a request");

@@ -5,10 +5,12 @@ import { connect, type Socket } from "node:net";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import { ExecRequest, type ExecRequestInput } from "@berth/api";
+import type { KitDescription } from "../../core/descriptions.ts";
 import { Qmp } from "../../drivers/qemu/qmp.ts";
 import { localHost } from "../../host/local.ts";
 import { type GuestConfig, type GuestProcess, machineIdOf } from "../config.ts";
 import { GuestControl } from "../control.ts";
+import type { GuestFact } from "../facts.ts";
 import { GuestHub, type SeenGuest } from "../hub.ts";
 import { createKeys, type InstanceKeys } from "../keys.ts";
 import { findKit } from "../kit/find-kit.ts";
@@ -17,7 +19,7 @@ const host = localHost();
 /** Long enough for a busy machine. */
 export const soon = () => AbortSignal.timeout(60_000);
 const applets =
-  "cat date df echo env false grep head httpd id ifconfig kill ln ls mkdir nc od ps pwd route sh sleep sort stat stty sync touch tty wc yes";
+  "cat date df echo env false grep head hostname httpd id ifconfig kill ln ls mkdir nc od printf ps pwd chmod setsid sh sleep sort stat stty sync touch tty wc yes";
 const memoryMib = 256;
 
 /** What runs when a test says nothing else. */
@@ -49,149 +51,165 @@ export async function makeGuestDisk(folder: string): Promise<string> {
   return disk;
 }
 
-/** An empty qcow2 overlay over a raw disk, of the given size. */
-export async function overlayOf(disk: string, path: string, sizeMib: number): Promise<string> {
-  await host.run("qemu-img", ["create", "-q", "-f", "qcow2", "-b", disk, "-F", "raw", path, `${sizeMib}M`]);
-  return path;
-}
-
-/** The memory of a machine as a file, and the state of its devices. */
+/** The memory of a machine as a file, the state of its devices, and its disk at that moment. */
 export interface Memory {
   readonly ram: string;
   readonly state: string;
+  /** A raw disk that nobody writes to any more. */
+  readonly disk: string;
 }
 
 export interface BootOptions {
-  readonly disk: string;
-  readonly format?: "raw" | "qcow2";
+  /** What runs, beside `plainProcess`. */
   readonly process?: Partial<GuestProcess>;
   readonly watchPorts?: readonly number[];
-  /** Only until its guest waits for its configuration, which it does not get. */
-  readonly unconfigured?: boolean;
-  /** Its memory is this file, shared, so that `saveMemory` can be called. */
-  readonly ram?: string;
-  /** It goes on from this memory, which it does not change. */
-  readonly from?: Memory;
-  /** The size of its disk when that is not what it was in the memory: the guest is told. */
-  readonly sizeMib?: number;
+  /** The test talks to the guest itself: nobody else tells it anything until `listen`. */
+  readonly alone?: boolean;
+  /** Instead of the real one. */
+  readonly kit?: KitDescription;
 }
 
-/** One machine with the real kit, under bare QEMU; `id` is both its instance and what its addresses are made of. */
+/** One machine with the real kit, under bare QEMU. */
 export class GuestMachine {
   readonly hub = new GuestHub();
   readonly keys: InstanceKeys = createKeys();
   readonly sockets: Socket[] = [];
   readonly id: string;
-  /** What it is told beside what every guest is told; may be changed before it says hello. */
+  /** What it is told beside what every guest is told. */
   overrides: Partial<GuestConfig> = {};
   readonly #folder: string;
-  readonly #mac: string;
+  readonly mac: string;
+  #options: BootOptions = {};
+  /** The file it was powered on with. */
+  disk = "";
   #running: ReturnType<typeof host.start> | undefined;
 
-  /** Its sockets and logs are kept in the folder. Number: from 1 to 99, another for each machine. */
+  /** Its sockets, memory and logs are kept in the folder. Number: from 1 to 99, another for each machine; its id and addresses are made of it. */
   constructor(folder: string, number = 1) {
     this.#folder = folder;
     this.id = `i-${String(number).padStart(17, "0")}`;
-    this.#mac = `52:54:00:00:00:${String(number).padStart(2, "0")}`;
+    this.mac = `52:54:00:00:00:${String(number).padStart(2, "0")}`;
   }
 
-  /** Powers it on, and listens to it. */
-  async boot({
-    disk,
-    format = "raw",
-    process = {},
-    watchPorts = [],
-    unconfigured,
-    ram,
-    from,
-    sizeMib,
-  }: BootOptions): Promise<void> {
-    const kit = await findKit(
-      host,
-      globalThis.process.env.BERTH_KIT_DIR ?? join(import.meta.dirname, "../../../../../.tools/kit"),
-    );
-    if (!kit) throw new Error("The guest kit is not built: run npm test, or node tools/build-kit.ts");
-    const socket = (name: string) =>
-      `socket,id=${name},path=${join(this.#folder, name)},server=on,wait=off,logfile=${join(this.#folder, name)}.log`;
-    const { architecture } = await host.facts();
-    const file = from?.ram ?? ram;
-    const memory = `memory-backend-file,id=ram,size=${memoryMib}M,mem-path=${file},share=${from ? "off" : "on"}`;
-    this.#running = host.start(
-      architecture === "arm64" ? "qemu-system-aarch64" : "qemu-system-x86_64",
-      [
-        ...["-M", `${architecture === "arm64" ? "virt" : "q35"}${file ? ",memory-backend=ram" : ""}`, "-accel", "tcg"],
-        ...["-m", String(memoryMib), "-nodefaults", "-no-reboot", ...(file ? ["-object", memory] : [])],
-        ...["-display", "none", "-kernel", kit.kernelPath, "-initrd", kit.initrdPath],
-        ...["-append", "quiet loglevel=3 console=ttyS0 console=hvc0 panic=-1"],
-        ...["-drive", `file=${disk},format=${format},if=none,id=disk0`],
-        ...["-device", `virtio-blk-pci,id=vda,drive=disk0,serial=${randomBytes(8).toString("hex")}`],
-        ...["-device", "virtio-serial-pci"],
-        ...["-chardev", socket("console"), "-device", "virtconsole,chardev=console"],
-        ...["-chardev", socket("control"), "-device", "virtconsole,chardev=control,name=berth.control"],
-        ...["-chardev", socket("channel"), "-device", "virtserialport,chardev=channel,name=berth.channel"],
-        ...["-netdev", "user,id=net,restrict=on", "-device", `virtio-net-pci,netdev=net,mac=${this.#mac},romfile=`],
-        ...["-chardev", socket("qmp"), "-mon", "chardev=qmp,mode=control"],
-        ...(from ? ["-incoming", "defer"] : []),
-      ],
-      { timeoutMs: 110_000 },
-    );
-    this.#running.done.catch(() => {});
-    if (from) await this.#goOn(from.state, sizeMib);
-    if (unconfigured) return this.#awaitPrepared();
-    this.hub.attach(this.id, {
-      openPort: (port) => this.open(port),
-      keys: this.keys,
-      config: () => this.#config({ ...plainProcess, ...process }, watchPorts),
-    });
+  /** Powers it on with a raw disk. */
+  async boot(disk: string, options: BootOptions = {}): Promise<void> {
+    await this.#powerOn({ disk, format: "raw", ram: join(this.#folder, "ram"), share: true }, options);
+    if (!options.alone) this.listen();
   }
 
-  /** Resolves when its guest waits for its configuration; nobody listens to it before and after. */
-  async #awaitPrepared(): Promise<void> {
-    const signal = soon();
-    let socket: Socket | undefined;
-    while (!socket) {
-      signal.throwIfAborted();
-      socket = await this.open("control").catch(() => undefined);
-    }
-    const control = new GuestControl(socket);
-    for await (const fact of control.facts())
-      if (fact.fact === "prepared" || (fact.fact === "hello" && fact.phase === "prepared")) break;
-    control.close();
-  }
-
-  #config(process: GuestProcess, watchPorts: readonly number[]): GuestConfig {
-    return {
-      hostname: "web",
-      machineId: machineIdOf(this.id),
-      process,
-      watchPorts,
-      interfaces: [{ mac: this.#mac, address: "10.0.2.15/24", gateway: "10.0.2.2", dns: ["10.0.2.3"] }],
-      channel: { hostKey: this.keys.hostKey, clientPublicKey: this.keys.clientPublicKey },
-      nowMs: Date.now(),
-      seed: randomBytes(64).toString("base64"),
-      ...this.overrides,
-    };
-  }
-
-  /** Stops it and writes down the state of its devices; its memory is in the file it was booted with. */
-  async saveMemory(state: string): Promise<void> {
-    await this.qmp(async (qmp) => {
-      await qmp.execute("stop");
-      await ignoreShared(qmp);
-      await qmp.execute("migrate", { uri: `exec:cat > ${state}` });
-      await migrated(qmp);
-    });
-  }
-
-  /** Goes on from the state that another machine's devices had. */
-  async #goOn(state: string, sizeMib: number | undefined): Promise<void> {
+  /** Lets it go on from another machine's memory, which it does not change, with an overlay over that one's disk of this size. */
+  async goOn({ ram, state, disk }: Memory, sizeMib: number, options: BootOptions = {}): Promise<void> {
+    const overlay = this.overlay();
+    await host.run("qemu-img", ["create", "-q", "-f", "qcow2", "-b", disk, "-F", "raw", overlay, `${sizeMib}M`]);
+    await this.#powerOn({ disk: overlay, format: "qcow2", ram, share: false }, options);
     await this.qmp(async (qmp) => {
       await ignoreShared(qmp);
       await qmp.execute("migrate-incoming", { uri: `exec:cat ${state}` });
       await migrated(qmp);
-      if (sizeMib) await qmp.execute("block_resize", { device: "disk0", size: sizeMib * 1024 ** 2 });
+      // The guest still has the size that the other's disk had.
+      await qmp.execute("block_resize", { device: "disk0", size: sizeMib * 1024 ** 2 });
       await qmp.execute("cont");
     });
+    if (!options.alone) this.listen();
+  }
+
+  /** The disk of a machine that goes on from memory: a qcow2 overlay. */
+  overlay(): string {
+    return join(this.#folder, "disk.qcow2");
+  }
+
+  async #powerOn(
+    { disk, format, ram, share }: { disk: string; format: string; ram: string; share: boolean },
+    options: BootOptions,
+  ): Promise<void> {
+    this.#options = options;
+    this.disk = disk;
+    const kit = options.kit ?? (await realKit());
+    const socket = (name: string) =>
+      `socket,id=${name},path=${join(this.#folder, name)},server=on,wait=off,logfile=${join(this.#folder, name)}.log`;
+    const { architecture } = await host.facts();
+    const memory = `memory-backend-file,id=ram,size=${memoryMib}M,mem-path=${ram},share=${share ? "on" : "off"}`;
+    this.#running = host.start(
+      architecture === "arm64" ? "qemu-system-aarch64" : "qemu-system-x86_64",
+      [
+        ...["-M", `${architecture === "arm64" ? "virt" : "q35"},memory-backend=ram`, "-accel", "tcg"],
+        ...["-m", String(memoryMib), "-object", memory, "-nodefaults", "-no-reboot"],
+        ...["-display", "none", "-kernel", kit.kernelPath, "-initrd", kit.initrdPath],
+        ...["-append", "quiet loglevel=3 console=ttyS0 console=hvc0 panic=-1"],
+        ...["-drive", `file=${disk},format=${format},if=none,id=disk0`],
+        ...["-device", `virtio-blk-pci,drive=disk0,serial=${randomBytes(10).toString("hex")}`],
+        ...["-device", "virtio-serial-pci"],
+        ...["-chardev", socket("console"), "-device", "virtconsole,chardev=console"],
+        ...["-chardev", socket("control"), "-device", "virtconsole,chardev=control,name=berth.control"],
+        ...["-chardev", socket("channel"), "-device", "virtserialport,chardev=channel,name=berth.channel"],
+        ...["-netdev", "user,id=net,restrict=on", "-device", `virtio-net-pci,netdev=net,mac=${this.mac},romfile=`],
+        ...["-chardev", socket("qmp"), "-mon", "chardev=qmp,mode=control"],
+        ...(share ? [] : ["-incoming", "defer"]),
+      ],
+      { timeoutMs: 110_000 },
+    );
+    this.#running.done.catch(() => {});
+  }
+
+  /** Begins to listen to it and tells it what a guest must be told. */
+  listen(): void {
+    this.hub.attach(this.id, {
+      openPort: (port) => this.open(port),
+      keys: this.keys,
+      config: () => ({
+        id: this.id,
+        hostname: "web",
+        machineId: machineIdOf(this.id),
+        process: { ...plainProcess, ...this.#options.process },
+        watchPorts: this.#options.watchPorts ?? [],
+        interfaces: [{ mac: this.mac, address: "10.0.2.15/24", gateway: "10.0.2.2", dns: ["10.0.2.3"] }],
+        channel: { hostKey: this.keys.hostKey, clientPublicKey: this.keys.clientPublicKey },
+        nowMs: Date.now(),
+        seed: randomBytes(64).toString("base64"),
+        ...this.overrides,
+      }),
+    });
+  }
+
+  /** Talks to the control port of a machine that is alone until `done` has heard enough; gives that fact. */
+  async converse(done: (fact: GuestFact, control: GuestControl) => boolean): Promise<GuestFact> {
+    const signal = soon();
+    let socket: Socket | undefined;
+    while (!socket) {
+      signal.throwIfAborted();
+      // It takes QEMU a moment to make its sockets.
+      socket = await this.open("control").catch(() => undefined);
+    }
+    const control = new GuestControl(socket);
+    try {
+      for await (const fact of control.facts()) if (done(fact, control)) return fact;
+    } finally {
+      control.close();
+    }
+    throw new Error("The guest said no more");
+  }
+
+  /** Stops it and copies its memory and disk into the folder. */
+  async saveMemory(folder: string): Promise<Memory> {
+    const memory = { ram: join(folder, "ram"), state: join(folder, "state"), disk: join(folder, "disk") };
+    await this.qmp(async (qmp) => {
+      await qmp.execute("stop");
+      await ignoreShared(qmp);
+      await qmp.execute("migrate", { uri: `exec:cat > ${memory.state}` });
+      await migrated(qmp);
+    });
+    await host.run("cp", ["--sparse=always", join(this.#folder, "ram"), memory.ram]);
+    await host.run("cp", ["--sparse=always", this.disk, memory.disk]);
+    return memory;
+  }
+
+  /** The same while its guest holds; then both go on, as when a running machine is forked. */
+  async copyMemory(folder: string): Promise<Memory> {
+    await this.hub.hold(this.id, soon());
+    const memory = await this.saveMemory(folder);
+    await this.qmp((qmp) => qmp.execute("cont"));
+    await this.hub.release(this.id, soon());
+    return memory;
   }
 
   /** Talks to its QEMU. */
@@ -257,6 +275,14 @@ export class GuestMachine {
     }
     await this.#running?.done.catch(() => {});
   }
+}
+
+/** The kit that was built for this checkout. */
+export async function realKit(): Promise<KitDescription> {
+  const root = process.env.BERTH_KIT_DIR ?? join(import.meta.dirname, "../../../../../.tools/kit");
+  const kit = await findKit(host, root);
+  if (!kit) throw new Error("The guest kit is not built: run npm test, or node tools/build-kit.ts");
+  return kit;
 }
 
 async function ignoreShared(qmp: Qmp): Promise<void> {

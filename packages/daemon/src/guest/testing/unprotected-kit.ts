@@ -1,0 +1,63 @@
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { buffer } from "node:stream/consumers";
+import type { KitDescription } from "../../core/descriptions.ts";
+import type { Host } from "../../host/host.ts";
+import { writeCpio } from "../kit/cpio.ts";
+import { initSourceFolder, readInitSources } from "../kit/kit-inputs.ts";
+
+/** What a test may take away, as functions put in the place of others when init is linked (ld's --wrap): init itself has no switch for it. */
+const absences = {
+  /** The host's seed is ignored, so clones share the random state of the memory they began with. */
+  reseed: {
+    wraps: ["ioctl"],
+    code: `
+#include <linux/random.h>
+#include <stdarg.h>
+int __real_ioctl(int fd, unsigned long request, ...);
+int __wrap_ioctl(int fd, unsigned long request, ...) {
+  va_list rest;
+  va_start(rest, request);
+  void *argument = va_arg(rest, void *);
+  va_end(rest);
+  return request == RNDADDENTROPY || request == RNDRESEEDCRNG ? 0 : __real_ioctl(fd, request, argument);
+}`,
+  },
+  /** Programs run on while the guest says that it holds. */
+  holding: {
+    wraps: ["cgroups_freeze", "cgroups_frozen"],
+    code: `
+#include <stdbool.h>
+int __wrap_cgroups_freeze(bool frozen) { (void)frozen; return 0; }
+bool __wrap_cgroups_frozen(void) { return true; }`,
+  },
+};
+
+/** The kit with an init that lacks a protection, for tests that show what it protects from; its parts are put into the folder. */
+export async function unprotectedKit(
+  host: Host,
+  kit: KitDescription,
+  folder: string,
+  without: keyof typeof absences,
+): Promise<KitDescription> {
+  const { wraps, code } = absences[without];
+  const source = join(folder, `${without}.c`);
+  const init = join(folder, `${without}-init`);
+  await writeFile(source, code);
+  const names = [...(await readInitSources()).keys()].filter((name) => name.endsWith(".c") && name !== "enter-root.c");
+  await host.run("gcc", [
+    ...["-std=gnu17", "-D_GNU_SOURCE", "-Os", "-static", "-s", "-o", init],
+    ...wraps.map((name) => `-Wl,--wrap=${name}`),
+    ...[source, ...names.map((name) => join(initSourceFolder, name)), "-ljansson"],
+  ]);
+  // The kernel unpacks several archives one after the other, each from a multiple of four bytes; the later one's files win.
+  const base = await buffer(host.files.readStream(kit.initrdPath));
+  const gap = Buffer.alloc((4 - (base.length % 4)) % 4);
+  const content = await buffer(host.files.readStream(init));
+  const initrdPath = join(folder, `${without}.img`);
+  await writeFile(
+    initrdPath,
+    Buffer.concat([base, gap, writeCpio([{ type: "file", path: "init", mode: 0o755, content }])]),
+  );
+  return { ...kit, initrdPath };
+}
