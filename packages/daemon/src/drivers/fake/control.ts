@@ -5,6 +5,7 @@ import {
   firstWords,
   type GuestConfig,
   goOn,
+  hasMoved,
   helloOf,
   isDeaf,
   isHeld,
@@ -16,6 +17,7 @@ import {
 import type { World } from "./world.ts";
 
 const maxLineBytes = 256 * 1024;
+const untold = "the guest must first be told who it is";
 
 /**
  * Serves the guest's side of a control port: JSON lines, the host's commands one way and the guest's facts the other (docs/guest-protocol.md).
@@ -65,8 +67,6 @@ export function serveControl(world: World, id: string, stream: Duplex, changed: 
     if (command.command === "identify") await identify(command);
     if (command.command === "freeze") say({ fact: "frozen", uptimeMs: 0 });
     if (command.command === "thaw") say({ fact: "thawed", uptimeMs: 0, by: "host" });
-    if (command.command === "hold") say({ fact: "held", uptimeMs: 0, generation: "" });
-    if (command.command === "release") say({ fact: "released", uptimeMs: 0, by: "host" });
     if (command.command === "stop" && !isDeaf(record)) await stop(command);
     if (command.command === "configure") await configure(record, command);
   };
@@ -74,7 +74,7 @@ export function serveControl(world: World, id: string, stream: Duplex, changed: 
   const configure = async (record: MachineRecord, command: Record<string, unknown>) => {
     if (record.run?.config) return;
     const config = readConfig(command);
-    if (typeof config === "string") return say({ fact: "refused", uptimeMs: 0, reason: config });
+    if (typeof config === "string") return refuse("configure", config);
     const next = await world.change(id, (current) =>
       current?.run && !current.run.config
         ? { ...current, run: { ...goOn(current.run, config.at), held: null, config } }
@@ -88,29 +88,53 @@ export function serveControl(world: World, id: string, stream: Duplex, changed: 
   const changeRun = (change: (run: Run) => Run) =>
     world.change(id, (current) => (current?.run ? { ...current, run: change(current.run) } : current));
 
-  const hold = async () => {
+  const refuse = (command: string, reason: string) => say({ fact: "refused", uptimeMs: 0, command, reason });
+
+  /** Why the guest does not do as it is told; nothing when it does, and then its run is changed. */
+  const obeyed = async (
+    command: string,
+    reasonAgainst: (run: Run, at: number) => string,
+    change: (run: Run, at: number) => Run,
+  ) => {
     const at = Date.now();
-    await changeRun((run) => (isHeld(run, at) ? run : { ...run, held: { at, generation: run.generation } }));
-    say({ fact: "held", uptimeMs: 0 });
+    let reason = "";
+    const next = await changeRun((run) => {
+      reason = reasonAgainst(run, at);
+      return reason ? run : change(run, at);
+    });
+    if (reason) refuse(command, reason);
+    return reason ? null : (next?.run ?? null);
+  };
+
+  const hold = async () => {
+    const against = (run: Run) => (hasMoved(run) ? untold : run.config ? "" : "the image's process does not run");
+    const run = await obeyed("hold", against, (run, at) => ({ ...run, held: { at, generation: run.generation } }));
+    if (run) say({ fact: "held", uptimeMs: 0, generation: run.generation });
+    changed();
   };
 
   /** Only its own host's word that it is no copy lets it go: in another generation it waits to be told who it is. */
   const release = async () => {
-    await changeRun((run) => (run.held?.generation === run.generation ? { ...run, held: null } : run));
-    say({ fact: "released", uptimeMs: 0 });
+    const against = (run: Run, at: number) => (hasMoved(run) ? untold : isHeld(run, at) ? "" : "nothing is held");
+    const run = await obeyed("release", against, (run) => ({ ...run, held: null }));
+    if (run) say({ fact: "released", uptimeMs: 0, by: "host" });
   };
 
   const identify = async (command: Record<string, unknown>) => {
     const config = readConfig(command);
-    if (typeof config === "string") return say({ fact: "refused", uptimeMs: 0, reason: config });
+    if (typeof config === "string") return refuse("identify", config);
     const { hostKey, clientPublicKey, watchPorts } = config;
-    await changeRun((run) => {
+    const against = (run: Run) => (hasMoved(run) ? "" : "the guest knows who it is");
+    const run = await obeyed("identify", against, (run) => {
       const next = goOn(run, config.at);
       // Its programs run already: they keep what they were started with.
       const told: GuestConfig | null = next.config && { ...next.config, hostKey, clientPublicKey, watchPorts };
       return { ...next, held: null, config: told };
     });
-    say({ fact: "identified", uptimeMs: 0 });
+    if (!run) return;
+    say({ fact: "identified", uptimeMs: 0, hookCode: null });
+    // What was seen in another machine is seen anew in this one.
+    told = new Set([...(told ?? [])].filter((key) => !/ (listening|ready) /.test(key)));
     changed();
   };
 
@@ -141,8 +165,9 @@ export function serveControl(world: World, id: string, stream: Duplex, changed: 
 }
 
 /** Names a fact: each comes to pass once in a run. Not by its time, which is before that of its being written down. */
-function keyOf({ run }: MachineRecord, { fact, port }: Fact["line"]): string {
-  return [run?.bootId, fact, port].join(" ");
+function keyOf({ run }: MachineRecord, { fact, port, uptimeMs }: Fact["line"]): string {
+  // It may hold and release itself many times.
+  return [run?.bootId, fact, fact === "released" ? uptimeMs : port].join(" ");
 }
 
 function parse(text: string): Record<string, unknown> | undefined {

@@ -289,9 +289,10 @@ describe("saved memory", () => {
     await driver.start(handle, signal, { memory: { folder, use: "shared" } });
     const copy = await controlOf(driver, handle);
     const before = await ask(copy, { command: "hello" }, "hello");
-    expect(before).toMatchObject({ held: true, phase: "running", ready: true });
+    expect(before).toMatchObject({ held: true, moved: true, phase: "running", ready: true });
     expect(before.generation).not.toBe(generation);
-    await ask(copy, { command: "release" }, "released");
+    const untold = "the guest must first be told who it is";
+    expect(await ask(copy, { command: "release" }, "refused")).toMatchObject({ command: "release", reason: untold });
     expect(await ask(copy, { command: "hello" }, "hello")).toMatchObject({ held: true, uptimeMs: before.uptimeMs });
     const { command: _, ...identity } = JSON.parse(configure(["other"]));
     await ask(
@@ -299,7 +300,11 @@ describe("saved memory", () => {
       { ...identity, command: "identify", origin: { kind: "fork", parent: null, index: 0 } },
       "identified",
     );
-    expect(await ask(copy, { command: "hello" }, "hello")).toMatchObject({ held: false, phase: "running" });
+    expect(await ask(copy, { command: "hello" }, "hello")).toMatchObject({
+      held: false,
+      moved: false,
+      phase: "running",
+    });
     await expect
       .poll(() => ask(control, { command: "hello" }, "hello"), { timeout: 5_000 })
       .toMatchObject({ held: false, generation });

@@ -66,7 +66,12 @@ const holdsForMs = 2_000;
 /** Whether the guest's programs are held now. */
 export function isHeld(run: Run, now: number): boolean {
   if (!run.held) return false;
-  return run.held.generation !== run.generation || now < run.held.at + holdsForMs;
+  return hasMoved(run) || now < run.held.at + holdsForMs;
+}
+
+/** Whether it holds in another generation than the one it began to hold in. */
+export function hasMoved(run: Run): boolean {
+  return run.held !== null && run.held.generation !== run.generation;
 }
 
 /** The run once the guest's clock goes again: all of the guest's times move by as long as it stood. */
@@ -215,6 +220,7 @@ export function factsOf(record: MachineRecord): readonly Fact[] {
     return facts;
   }
   say(run.config.at, "started");
+  if (run.held && !hasMoved(run)) say(run.held.at + holdsForMs, "released", { by: "time" });
   const [firstPort] = run.config.watchPorts;
   if (fate.readyAt > run.config.at && firstPort !== undefined) {
     say(run.config.at, "waiting", { reason: `nothing listens on port ${firstPort} yet` });
@@ -238,15 +244,13 @@ export function helloOf(record: MachineRecord, now: number): Fact["line"] {
     bootId: run?.bootId ?? "",
     generation: run?.generation ?? "",
     held: run !== null && isHeld(run, now),
+    moved: run !== null && hasMoved(run),
     phase: state?.phase ?? "booting",
     ready: state?.ready ?? false,
     reason: state?.waitingFor ?? "",
     listening: state?.listening ?? [],
     code: state?.code ?? null,
     signal: state?.signal ?? null,
-    held: false,
-    moved: false,
-    generation: "",
   };
 }
 
