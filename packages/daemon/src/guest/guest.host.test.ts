@@ -249,7 +249,11 @@ describe("a guest's end", () => {
     await machine.waitFor(({ ready }) => ready);
     const console = await machine.open("console");
     console.write("typed\n");
-    while (!(await machine.log("console")).includes("got typed")) await once(console, "data");
+    let seen = "";
+    for await (const chunk of console) {
+      seen += chunk;
+      if (seen.includes("got typed")) break;
+    }
     expect(await machine.log("console")).toContain("/dev/hvc0");
     // sleep has no handler, so as number 1 of its namespace it would never notice: the time limit is far beyond this test's.
     machine.hub.stop(machine.id, { signal: 15, timeoutMs: 3_600_000 });

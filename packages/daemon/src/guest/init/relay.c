@@ -146,8 +146,6 @@ void relay_end(bool sessions) {
   inward.start = inward.end = outward.start = outward.end = heard_length = 0;
 }
 
-int relay_sessions(void) { return sessions_count(server_pid); }
-
 void relay_start(void) {
   port.fd = port_open("berth.channel");
   if (port.fd >= 0) loop_add(&port, EPOLLIN | EPOLLOUT | EPOLLET);

@@ -10,8 +10,5 @@ void relay_start(void);
 // once; otherwise they hear that their session is over and have a moment to end.
 void relay_end(bool sessions);
 
-// How many sessions are open.
-int relay_sessions(void);
-
 // Told of every child that ended; takes note when it was the SSH server.
 void relay_child_ended(pid_t pid);

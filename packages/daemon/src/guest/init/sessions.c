@@ -43,15 +43,6 @@ static struct list read_all(void) {
   return list;
 }
 
-int sessions_count(pid_t server) {
-  if (server <= 0) return 0;
-  struct list all = read_all();
-  int count = 0;
-  for (size_t at = 0; at < all.count; at++) count += all.entries[at].parent == server;
-  free(all.entries);
-  return count;
-}
-
 // A program of exec leads a session of its own; what it began and did not let go of has that session's number.
 static void end_program(const struct list *all, pid_t program) {
   kill(program, SIGKILL);

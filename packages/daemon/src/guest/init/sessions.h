@@ -2,8 +2,5 @@
 #pragma once
 #include <sys/types.h>
 
-// How many sessions are open.
-int sessions_count(pid_t server);
-
-// Ends all of them at once, with every program that still belongs to them, stopped or not.
+// Ends all sessions at once, with every program that still belongs to them, stopped or not.
 void sessions_end(pid_t server);
