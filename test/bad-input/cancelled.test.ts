@@ -8,9 +8,8 @@ import { World } from "../../packages/daemon/src/drivers/fake/world.ts";
 import { localFiles } from "../../packages/daemon/src/host/files.ts";
 import { type FakeRegistry, startFakeRegistry } from "../../packages/daemon/src/images/testing/fake-registry.ts";
 import { listFaultPoints } from "../../packages/daemon/src/operations/fault.ts";
-import { archiveWorkflows } from "../../packages/daemon/src/workflows/archive.ts";
-import { imageWorkflows } from "../../packages/daemon/src/workflows/image.ts";
-import { instanceWorkflows } from "../../packages/daemon/src/workflows/instance.ts";
+
+import { allWorkflows } from "../../packages/daemon/src/workflows/index.ts";
 import type { Services } from "../../packages/daemon/src/workflows/services.ts";
 import { audit } from "../faults/audit.ts";
 import { startBerthd } from "../support/berthd.ts";
@@ -21,8 +20,7 @@ import { settled } from "../support/settled.ts";
 /** Steps are only named here, never run: what they would work with is not needed. */
 const nobody = new Proxy({}, { get: () => undefined }) as Services;
 const types = ["instance.create", "instance.start", "instance.export", "image.pull", "image.build"];
-const workflows = [...imageWorkflows(nobody), ...instanceWorkflows(nobody), ...archiveWorkflows(nobody)];
-const points = listFaultPoints(workflows).filter(
+const points = listFaultPoints(allWorkflows(nobody)).filter(
   (point) => types.includes(point.split("/")[0] ?? "") && !/\/(undo|settle)\//.test(point),
 );
 

@@ -1,9 +1,10 @@
-import { existsSync, readdirSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Client } from "@berth/api";
 import { expect } from "vitest";
 import { World } from "../../packages/daemon/src/drivers/fake/world.ts";
 import { localFiles } from "../../packages/daemon/src/host/files.ts";
+import { parseQcow2Header } from "../../packages/daemon/src/storage/qcow2-header.ts";
 
 function list(folder: string): string[] {
   return existsSync(folder) ? readdirSync(folder).sort() : [];
@@ -13,6 +14,45 @@ function list(folder: string): string[] {
 async function ownersOfFakes(dataDir: string): Promise<readonly string[]> {
   const machines = await new World(localFiles, join(dataDir, "fake"), 0).readAll();
   return machines.map(({ owner }) => owner.instanceId);
+}
+
+/** Every folder of frozen files is a snapshot's, or something stands on it; every disk is one, and whole. */
+async function auditSnapshots(client: Client, dataDir: string): Promise<void> {
+  const root = join(dataDir, "snapshots");
+  const frozen = list(root).flatMap((folder) => list(join(root, folder)).map((name) => join(root, folder, name)));
+  const disks = list(join(dataDir, "instances")).flatMap((id) => {
+    const folder = join(dataDir, "instances", id, "vm");
+    return list(folder)
+      .filter((name) => name.includes(".qcow2"))
+      .map((name) => join(folder, name));
+  });
+  for (const path of disks) expect(path, "disks").toMatch(/[.]qcow2$/);
+  const images = [...disks, ...frozen.filter((path) => path.endsWith(".qcow2"))];
+  const stoodOn = new Set(images.map(backingOf));
+  for (const path of images) {
+    const below = backingOf(path);
+    if (below) expect(existsSync(below), `what ${path} stands on: ${below}`).toBe(true);
+  }
+  const { items } = await client.listSnapshots({ query: { limit: 500 } });
+  for (const { name, state, operationId } of items) expect([name, state, operationId]).toEqual([name, "ready", null]);
+  const recorded = new Map(list(root).map((folder) => [folder, snapshotOf(join(root, folder))]));
+  const ids = items.map(({ id }) => id);
+  expect([...recorded.values()], "the snapshots that have a folder").toEqual(expect.arrayContaining(ids));
+  const isIdle = (folder: string) => !list(join(root, folder)).some((name) => stoodOn.has(join(root, folder, name)));
+  const left = [...recorded].filter(([folder, id]) => !ids.includes(id) && isIdle(folder));
+  expect(left, "folders of frozen files that nobody needs").toEqual([]);
+}
+
+/** The snapshot that a folder was made for; empty for none. */
+function snapshotOf(folder: string): string {
+  const path = join(folder, "snapshot.json");
+  return existsSync(path) ? (JSON.parse(readFileSync(path, "utf8")) as { snapshotId: string }).snapshotId : "";
+}
+
+/** The file that a qcow2 file says it stands on; empty for none. */
+function backingOf(path: string): string {
+  const head = readFileSync(path).subarray(0, 65_536);
+  return parseQcow2Header(head)?.backingPath ?? "";
 }
 
 /**
@@ -37,6 +77,7 @@ export async function audit(client: Client, dataDir: string, machineOwners = own
   expect(list(join(dataDir, "templates")), "folders of templates").toEqual(kept.sort());
   const archives = (await client.listArchives({ query: { limit: 500 } })).items;
   expect(list(join(dataDir, "archives")), "archives").toEqual(archives.map(({ id }) => `${id}.berth`).sort());
+  await auditSnapshots(client, dataDir);
   const claims = instances.filter(({ operationId }) => operationId !== null);
   expect(claims, "instances held by nobody's operation").toEqual([]);
 }

@@ -7,11 +7,9 @@ import { localHost } from "../../packages/daemon/src/host/local.ts";
 import { buildahIn } from "../../packages/daemon/src/images/testing/buildah.ts";
 import { type DockerRegistry, startDockerRegistry } from "../../packages/daemon/src/images/testing/docker-registry.ts";
 import { listFaultPoints } from "../../packages/daemon/src/operations/fault.ts";
-import { archiveWorkflows } from "../../packages/daemon/src/workflows/archive.ts";
-import { imageWorkflows } from "../../packages/daemon/src/workflows/image.ts";
-import { instanceWorkflows } from "../../packages/daemon/src/workflows/instance.ts";
+
+import { allWorkflows } from "../../packages/daemon/src/workflows/index.ts";
 import type { Services } from "../../packages/daemon/src/workflows/services.ts";
-import { templateWorkflows } from "../../packages/daemon/src/workflows/template.ts";
 import { startBerthd } from "../support/berthd.ts";
 import { freePort } from "../support/ports.ts";
 import { createDatabase } from "../support/postgres.ts";
@@ -21,12 +19,7 @@ import { scenarioOf } from "./scenarios.ts";
 
 /** Steps are only named here, never run: what they would work with is not needed. */
 const nobody = new Proxy({}, { get: () => undefined }) as Services;
-const points = listFaultPoints([
-  ...imageWorkflows(nobody),
-  ...templateWorkflows(nobody),
-  ...instanceWorkflows(nobody),
-  ...archiveWorkflows(nobody),
-]);
+const points = listFaultPoints(allWorkflows(nobody));
 
 const stores = ["sqlite", "postgres"] as const;
 type StoreKind = (typeof stores)[number];
@@ -92,7 +85,8 @@ describe.each(points)("killed at %s", (point) => {
         const image = `${registry.host}/pulled`;
         const scenario = scenarioOf(point, { image, context, dataDir });
         {
-          await using berthd = await startBerthd({ dataDir, env: { ...env, BERTH_FAULT: point } });
+          const faults = [point, ...(scenario.failsAt ? [`fail:${scenario.failsAt}`] : [])];
+          await using berthd = await startBerthd({ dataDir, env: { ...env, BERTH_FAULT: faults.join(",") } });
           await scenario.arrange(berthd.client);
           // The answer may be lost with the daemon.
           await scenario.act(berthd.client).catch(() => undefined);

@@ -1,12 +1,15 @@
-import { renameSync, rmSync, writeFileSync } from "node:fs";
+import { renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Client, CreateInstanceInput, Instance } from "@berth/api";
 import { expect } from "vitest";
 import { World } from "../../packages/daemon/src/drivers/fake/world.ts";
 import { localFiles } from "../../packages/daemon/src/host/files.ts";
+import { diskOf } from "../support/disks.ts";
 
 /** How one fault point is reached, and what must be so in the end. */
 export interface Scenario {
+  /** Another point, at which the operation fails, so that what it did is undone. */
+  readonly failsAt?: string;
   arrange(client: Client): Promise<void>;
   act(client: Client): Promise<unknown>;
   check(client: Client): Promise<void>;
@@ -23,6 +26,8 @@ export interface Surroundings {
 }
 
 const name = "victim";
+/** The name of the snapshot that things are done to. */
+const point = "point";
 const instance = { instance: name };
 const built = "localhost/built:latest";
 const long = { wait: 60 } as const;
@@ -43,9 +48,13 @@ export function scenarioOf(point: string, surroundings: Surroundings): Scenario 
     "instance.stop": () => stopping(surroundings, step),
     "instance.restart": () =>
       isOfStop(step) ? restarting(surroundings, step) : starting(surroundings, "restart", step, undo),
-    "instance.delete": () => deleting(surroundings),
+    "instance.delete": () => deleting(surroundings, step, undo),
     "instance.export": () => exporting(surroundings, undo),
     "archive.delete": () => deletingArchive(surroundings),
+    "instance.restore": () => restoring(surroundings, step, undo),
+    "snapshot.create": () => (undo ? notSnapshotted(surroundings) : snapshotting(surroundings)),
+    "snapshot.verify": () => verifying(surroundings),
+    "snapshot.delete": () => deletingSnapshot(surroundings, undo),
   };
   const scenario = scenarios[type];
   if (!scenario) throw new Error(`There is no scenario for ${point}: write one.`);
@@ -229,13 +238,22 @@ function changing(surroundings: Surroundings, undo: boolean): Scenario {
   };
 }
 
-function deleting(surroundings: Surroundings): Scenario {
+/** A delete that failed when its disks were gone has to be asked for again. */
+function deleting(surroundings: Surroundings, step: string, undo: boolean): Scenario {
+  const snapshots = step === "forget-snapshots";
   return {
+    ...(undo ? { failsAt: "instance.delete/collect-layers/before" } : {}),
     arrange: async (client) => {
-      await create(client, surroundings, {});
+      await create(client, surroundings, { start: false });
+      if (snapshots) await takeSnapshot(client);
+      await client.startInstance({ params: instance, query: long });
     },
-    act: remove,
-    check: expectGone,
+    act: (client) => client.deleteInstance({ params: instance, query: { ...long, force: true, snapshots } }),
+    check: async (client) => {
+      if (undo) await remove(client);
+      await expectGone(client);
+      expect((await client.listSnapshots({ query: {} })).items).toEqual([]);
+    },
     cleanUp: async () => undefined,
   };
 }
@@ -280,6 +298,159 @@ async function archivesOf(client: Client) {
 
 async function removeArchives(client: Client): Promise<void> {
   for (const { id } of await archivesOf(client)) await client.deleteArchive({ params: { archive: id }, query: long });
+}
+
+/** What is on the victim's disk before and after it was snapshotted. */
+const [then, now] = [0x11, 0x22];
+
+function snapshotting(surroundings: Surroundings): Scenario {
+  let id = "";
+  return {
+    arrange: async (client) => {
+      ({ id } = await create(client, surroundings, { start: false }));
+      diskOf(surroundings.dataDir, id).write(0, then);
+    },
+    act: takeSnapshot,
+    check: async (client) => {
+      const disk = diskOf(surroundings.dataDir, id);
+      expect(disk.read(0)).toBe(then);
+      disk.write(0, now);
+      await verify(client);
+      await restore(client);
+      expect(disk.read(0)).toBe(then);
+    },
+    cleanUp: removeAll,
+  };
+}
+
+/** A snapshot that fails when all but its checksums is done: the disk is the very file that it was. */
+function notSnapshotted(surroundings: Surroundings): Scenario {
+  let disk: ReturnType<typeof diskOf>;
+  let file: unknown;
+  return {
+    failsAt: "snapshot.create/record-layers/after",
+    arrange: async (client) => {
+      disk = diskOf(surroundings.dataDir, (await create(client, surroundings, { start: false })).id);
+      disk.write(0, then);
+      file = statSync(disk.path).ino;
+    },
+    act: (client) => client.createSnapshot({ query: long, body: { instance: name, name: point } }),
+    check: async (client) => {
+      expect((await client.listSnapshots({ query: {} })).items).toEqual([]);
+      expect(statSync(disk.path).ino).toBe(file);
+      expect(disk.read(0)).toBe(then);
+      disk.write(0, now);
+    },
+    cleanUp: removeAll,
+  };
+}
+
+function verifying(surroundings: Surroundings): Scenario {
+  return {
+    arrange: async (client) => {
+      await create(client, surroundings, { start: false });
+      await takeSnapshot(client);
+    },
+    act: verify,
+    check: async (client) => {
+      const { verification } = await client.getSnapshot({ params: { snapshot: point } });
+      expect(verification.verdict).toBe("sound");
+    },
+    cleanUp: removeAll,
+  };
+}
+
+/** Of three snapshots the one in the middle is deleted. */
+function deletingSnapshot(surroundings: Surroundings, undo: boolean): Scenario {
+  let disk: ReturnType<typeof diskOf>;
+  return {
+    ...(undo ? { failsAt: "snapshot.delete/collect-layers/before" } : {}),
+    arrange: async (client) => {
+      disk = diskOf(surroundings.dataDir, (await create(client, surroundings, { start: false })).id);
+      for (const [at, snapshot] of ["first", point, "last"].entries()) {
+        disk.write(at, then);
+        await takeSnapshot(client, snapshot);
+      }
+      disk.write(0, now);
+    },
+    act: (client) => client.deleteSnapshot({ params: { snapshot: point }, query: long }),
+    check: async (client) => {
+      const { items } = await client.listSnapshots({ query: {} });
+      expect(items.map((snapshot) => snapshot.name)).toEqual(["last", "first"]);
+      expect([0, 1, 2].map(disk.read)).toEqual([now, then, then]);
+      await restore(client, "last");
+      expect([0, 1, 2].map(disk.read)).toEqual([then, then, then]);
+      await restore(client, "first");
+      expect([0, 1, 2].map(disk.read)).toEqual([then, 0, 0]);
+    },
+    cleanUp: removeAll,
+  };
+}
+
+/** A restore of what runs; one that fails is as before until its disks are replaced, and as asked from then on. */
+function restoring(surroundings: Surroundings, step: string, undo: boolean): Scenario {
+  const isBefore = undo && step === "prepare-restore";
+  const failsAt = isBefore ? "instance.restore/prepare-restore/after" : `instance.restore/${step}/after`;
+  let made: Instance;
+  return {
+    ...(undo ? { failsAt } : {}),
+    arrange: async (client) => {
+      const asked: Partial<CreateInstanceInput> =
+        step === "power-off"
+          ? { labels: deaf, stopTimeoutMs: 0 }
+          : { ports: [{ guestPort: 80 }], labels: { "berth.fake/ready-after": "200" } };
+      made = await create(client, surroundings, { ...asked, start: false });
+      const disk = diskOf(surroundings.dataDir, made.id);
+      disk.write(0, then);
+      await takeSnapshot(client);
+      disk.write(0, now);
+      const { operation } = await client.startInstance({ params: instance, query: long });
+      expect(operation.error).toBeNull();
+      prepareFor(step, surroundings);
+    },
+    act: async (client) => {
+      if (step === "create-machine") await forgetMachine(surroundings, made);
+      return client.restoreSnapshot({ params: { snapshot: point }, query: long, body: { force: true } });
+    },
+    check: async (client) => {
+      const disk = diskOf(surroundings.dataDir, made.id);
+      const { items } = await client.listSnapshots({ query: {} });
+      const { status } = await client.getInstance({ params: instance });
+      expect(disk.read(0)).toBe(isBefore ? now : then);
+      expect(items).toHaveLength(isBefore ? 1 : 2);
+      if (!undo) expect(status).toMatchObject({ phase: "running", ready: true });
+      if (isBefore) return;
+      const [kept] = items;
+      await client.stopInstance({ params: instance, query: long });
+      await restore(client, kept?.name);
+      expect(disk.read(0)).toBe(now);
+    },
+    cleanUp: removeAll,
+  };
+}
+
+async function takeSnapshot(client: Client, snapshot = point): Promise<void> {
+  const { operation } = await client.createSnapshot({ query: long, body: { instance: name, name: snapshot } });
+  expect(operation.error).toBeNull();
+}
+
+async function verify(client: Client): Promise<void> {
+  const { operation } = await client.verifySnapshot({ params: { snapshot: point }, query: long });
+  expect(operation.error).toBeNull();
+}
+
+async function restore(client: Client, snapshot = point): Promise<void> {
+  const body = { discard: true };
+  const { operation } = await client.restoreSnapshot({ params: { snapshot }, query: long, body });
+  expect(operation.error).toBeNull();
+}
+
+async function removeAll(client: Client): Promise<void> {
+  await remove(client);
+  for (const { id } of (await client.listSnapshots({ query: {} })).items) {
+    const { operation } = await client.deleteSnapshot({ params: { snapshot: id }, query: long });
+    expect(operation.error).toBeNull();
+  }
 }
 
 async function create(client: Client, { image }: Surroundings, asked: Partial<CreateInstanceInput>): Promise<Instance> {

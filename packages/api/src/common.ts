@@ -14,6 +14,7 @@ export const idPrefixes = {
   project: "p",
   token: "t",
   user: "u",
+  snapshot: "snap",
 } as const;
 
 export type IdKind = keyof typeof idPrefixes;

@@ -71,10 +71,14 @@ export const errorCatalogue = {
   instance_running: {
     status: 409,
     title: "The instance is running",
-    hint: "Stop it first; to delete it as it is, add --force.",
+    hint: "Stop it first; to delete it as it is, or have it stopped for a restore, add --force.",
   },
   instance_not_running: { status: 409, title: "The instance is not running", hint: "Start it with berth start." },
-  image_in_use: { status: 409, title: "The image is in use", hint: "Delete the instances made from it first." },
+  image_in_use: {
+    status: 409,
+    title: "The image is in use",
+    hint: "Delete the instances made from it and their snapshots first.",
+  },
   operation_final: {
     status: 409,
     title: "The operation has already ended",
@@ -188,7 +192,22 @@ export const errorCatalogue = {
   disk_missing: {
     status: 422,
     title: "A disk of the instance is gone",
-    hint: "Nothing was made in its place: put the file back, or delete the instance.",
+    hint: "Nothing was made in its place: put the file back, restore a snapshot with --discard, or delete the instance.",
+  },
+  snapshot_damaged: {
+    status: 422,
+    title: "The snapshot is damaged",
+    hint: "Nothing was changed. berth snapshot verify tells all that is wrong with it; use another snapshot.",
+  },
+  snapshot_mismatch: {
+    status: 422,
+    title: "The snapshot does not fit the instance",
+    hint: "Make a new instance from it: berth launch --snapshot.",
+  },
+  too_many_snapshots: {
+    status: 422,
+    title: "The instance's disk stands on too many snapshots",
+    hint: "Delete some of its snapshots first: berth snapshot ls, berth snapshot rm.",
   },
   disk_full: {
     status: 507,

@@ -13,4 +13,5 @@ export * from "./problem.ts";
 export * from "./route.ts";
 export * from "./routes.ts";
 export { readServerSentEvents } from "./server-sent-events.ts";
+export * from "./snapshot.ts";
 export * from "./template.ts";

@@ -145,6 +145,16 @@ export const InstanceStatus = z
   .meta({ id: "InstanceStatus" });
 export type InstanceStatus = z.infer<typeof InstanceStatus>;
 
+/** What an instance was made from, when that is not its image alone. The snapshot may be gone. */
+export const InstanceOrigin = z
+  .object({
+    kind: z.literal("snapshot"),
+    snapshotId: idSchema("snapshot"),
+    snapshotName: Name,
+  })
+  .meta({ id: "InstanceOrigin" });
+export type InstanceOrigin = z.infer<typeof InstanceOrigin>;
+
 /** A virtual machine we manage. */
 export const Instance = z
   .object({
@@ -154,6 +164,7 @@ export const Instance = z
     labels: Labels,
     imageId: idSchema("image"),
     image: z.string().describe("The reference the image had when the instance was made."),
+    origin: InstanceOrigin.nullable().describe("What it was made from, when that is not its image alone."),
     location: z.string(),
     nodeId: idSchema("node"),
     generation: z.number().int().describe("Raised by one with each change of the spec or the labels; the ETag."),
@@ -235,7 +246,10 @@ export const ListInstancesQuery = PageQuery.extend({
 export const StopInstanceQuery = ChangeQuery.extend({ force: YesOrNo.optional() });
 
 /** A delete; without `force` a running instance is refused with `instance_running`. */
-export const DeleteInstanceQuery = ChangeQuery.extend({ force: YesOrNo.optional() });
+export const DeleteInstanceQuery = ChangeQuery.extend({
+  force: YesOrNo.optional(),
+  snapshots: YesOrNo.optional().describe("Whether its snapshots go too; they stay otherwise."),
+});
 
 /** The path of one instance. */
 export const InstanceParams = z.object({ instance: IdOrName });

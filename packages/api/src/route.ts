@@ -2,7 +2,16 @@ import type { z } from "zod";
 
 /** What a route does to its resource; `authorize()` decides by the pair. */
 export type Action = "list" | "read" | "create" | "update" | "delete" | "use";
-export type Resource = "instance" | "image" | "template" | "archive" | "operation" | "event" | "node" | "system";
+export type Resource =
+  | "instance"
+  | "image"
+  | "template"
+  | "archive"
+  | "snapshot"
+  | "operation"
+  | "event"
+  | "node"
+  | "system";
 
 /** How a route answers: JSON of `response`, a stream of bytes or events, a file that can be asked for in parts, or a WebSocket. */
 export type RouteKind = "json" | "text" | "tar" | "file" | "events" | "websocket";

@@ -18,6 +18,14 @@ import {
 import { Node, NodeParams } from "./node.ts";
 import { ListOperationsQuery, Operation, OperationLogQuery, OperationParams, WaitOperationQuery } from "./operation.ts";
 import { route } from "./route.ts";
+import {
+  CreateSnapshot,
+  LaunchSnapshot,
+  ListSnapshotsQuery,
+  RestoreSnapshot,
+  Snapshot,
+  SnapshotParams,
+} from "./snapshot.ts";
 import { PrunedTemplates, PruneTemplates, Template, TemplateParams } from "./template.ts";
 
 const projectQuery = ChangeQuery.pick({ project: true });
@@ -28,6 +36,8 @@ const templates = "/api/v1/templates";
 const archives = "/api/v1/archives";
 const archive = `${archives}/:archive`;
 const operations = "/api/v1/operations";
+const snapshots = "/api/v1/snapshots";
+const snapshot = `${snapshots}/:snapshot`;
 
 /** An instance, image or archive just changed, with the operation that carries it out. */
 export const InstanceChange = z.object({ instance: Instance, operation: Operation }).meta({ id: "InstanceChange" });
@@ -41,6 +51,12 @@ export const TemplateChange = z.object({ template: Template, operation: Operatio
 export type TemplateChange = z.infer<typeof TemplateChange>;
 export const ArchiveChange = z.object({ archive: Archive, operation: Operation }).meta({ id: "ArchiveChange" });
 export type ArchiveChange = z.infer<typeof ArchiveChange>;
+
+export const SnapshotChange = z.object({ snapshot: Snapshot, operation: Operation }).meta({ id: "SnapshotChange" });
+export type SnapshotChange = z.infer<typeof SnapshotChange>;
+/** An instance being put back to a snapshot; `kept` is what its disks were before, unless that was discarded. */
+export const RestoreChange = InstanceChange.extend({ kept: Snapshot.nullable() }).meta({ id: "RestoreChange" });
+export type RestoreChange = z.infer<typeof RestoreChange>;
 
 /** Every request the API answers, by the name the client calls it by. */
 export const routes = {
@@ -383,6 +399,101 @@ export const routes = {
     query: ChangeQuery,
     status: 202,
     response: ArchiveChange,
+    idempotent: true,
+  }),
+  listSnapshots: route({
+    method: "GET",
+    path: snapshots,
+    summary: "List snapshots, newest first",
+    resource: "snapshot",
+    action: "list",
+    kind: "json",
+    query: ListSnapshotsQuery,
+    status: 200,
+    response: pageOf(Snapshot),
+  }),
+  createSnapshot: route({
+    method: "POST",
+    path: snapshots,
+    summary: "Take a snapshot of an instance",
+    resource: "snapshot",
+    action: "create",
+    kind: "json",
+    query: ChangeQuery,
+    body: CreateSnapshot,
+    status: 202,
+    response: SnapshotChange,
+    idempotent: true,
+  }),
+  getSnapshot: route({
+    method: "GET",
+    path: snapshot,
+    summary: "Show one snapshot",
+    resource: "snapshot",
+    action: "read",
+    kind: "json",
+    params: SnapshotParams,
+    query: projectQuery,
+    status: 200,
+    response: Snapshot,
+  }),
+  verifySnapshot: route({
+    method: "POST",
+    path: `${snapshot}/verify`,
+    summary: "Verify that a snapshot is what it was",
+    description:
+      "All that it stands on is read from end to end. The operation fails with `snapshot_damaged` when something is not as it was.",
+    resource: "snapshot",
+    action: "update",
+    kind: "json",
+    params: SnapshotParams,
+    query: ChangeQuery,
+    status: 202,
+    response: SnapshotChange,
+    idempotent: true,
+  }),
+  restoreSnapshot: route({
+    method: "POST",
+    path: `${snapshot}/restore`,
+    summary: "Put an instance back to a snapshot",
+    description:
+      "The instance is stopped for it, and started again when it ran. What its disks were is kept as a snapshot.",
+    resource: "instance",
+    action: "update",
+    kind: "json",
+    params: SnapshotParams,
+    query: ChangeQuery,
+    body: RestoreSnapshot,
+    status: 202,
+    response: RestoreChange,
+    idempotent: true,
+  }),
+  launchSnapshot: route({
+    method: "POST",
+    path: `${snapshot}/launch`,
+    summary: "Make an instance from a snapshot",
+    resource: "instance",
+    action: "create",
+    kind: "json",
+    params: SnapshotParams,
+    query: ChangeQuery,
+    body: LaunchSnapshot,
+    status: 202,
+    response: InstanceChange,
+    idempotent: true,
+  }),
+  deleteSnapshot: route({
+    method: "DELETE",
+    path: snapshot,
+    summary: "Delete a snapshot",
+    description: "Other snapshots, and instances made from it, keep what they need of it.",
+    resource: "snapshot",
+    action: "delete",
+    kind: "json",
+    params: SnapshotParams,
+    query: ChangeQuery,
+    status: 202,
+    response: SnapshotChange,
     idempotent: true,
   }),
 

@@ -159,3 +159,25 @@ export const templateArgument = {
 
 /** One or several instances. */
 export const instanceArguments = { kind: "array", parameter: instanceArgument, minimum: 1 } as const;
+
+/** The names of snapshots, for completion. */
+async function proposeSnapshots(this: Context, partial: string): Promise<readonly string[]> {
+  try {
+    const client = await this.client();
+    const { items } = await client.listSnapshots({ query: { limit: 500 } }, { signal: AbortSignal.timeout(1000) });
+    return items.map((snapshot) => snapshot.name).filter((name) => name.startsWith(partial));
+  } catch {
+    return [];
+  }
+}
+
+/** The name or id of a snapshot. */
+export const snapshotArgument = {
+  parse: String,
+  brief: "A snapshot's name or id",
+  placeholder: "SNAPSHOT",
+  proposeCompletions: proposeSnapshots,
+} as const;
+
+/** One or several snapshots. */
+export const snapshotArguments = { kind: "array", parameter: snapshotArgument, minimum: 1 } as const;

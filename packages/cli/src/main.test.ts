@@ -32,6 +32,55 @@ async function berth(
   return runBerth(line.split(" "), { url: berthd.url, ...options });
 }
 
+describe("snapshot", () => {
+  test("create waits and prints the name", async () => {
+    const ran = await berth("snapshot create web --name before");
+    expect(ran).toMatchObject({ code: 0, stdout: "before\n" });
+    expect(berthd?.callsOf("createSnapshot")[0]?.json).toEqual({ instance: "web", name: "before" });
+  });
+
+  test("ls and show tell sizes and verdicts", async () => {
+    const { stdout } = await berth("snapshot ls --instance web");
+    expect(stdout).toMatch(
+      /^NAME +INSTANCE +STATE +AGE +OWN +SHARED +VERIFIED\nbefore +web +ready +\d+d +0 B +1[.]2 MB +sound\n$/,
+    );
+    expect(berthd?.callsOf("listSnapshots")[0]?.query.get("instance")).toBe("web");
+    await berthd?.stop();
+    expect((await berth("snapshot show before")).stdout).toMatch(
+      /Instance: +web[\s\S]*Disks: +root 1 GiB[\s\S]*Verified: +sound/,
+    );
+  });
+
+  test("restore tells what it keeps, and asks before it stops or discards anything", async () => {
+    const stopped = { getInstance: () => ({ ...instance, status: { ...instance.status, phase: "stopped" } }) };
+    const ran = await berth("snapshot restore before", stopped);
+    expect(ran).toMatchObject({ code: 0, stdout: "web\n" });
+    expect(ran.stderr).toContain("What was on its disks before is kept as web-before-restore.");
+    expect(berthd?.callsOf("restoreSnapshot")[0]?.json).toEqual({ instance: ids.instance, force: false });
+    for (const line of ["snapshot restore before", "snapshot restore before --discard --force"]) {
+      await berthd?.stop();
+      const asked = await berth(line);
+      expect(asked).toMatchObject({ code: 2, stdout: "" });
+      expect(asked.stderr).toContain("Nobody can be asked here.");
+      expect(berthd?.callsOf("restoreSnapshot")).toEqual([]);
+    }
+    await berthd?.stop();
+    await berth("snapshot restore before --instance other --force --discard --yes");
+    expect(berthd?.callsOf("restoreSnapshot")[0]?.json).toEqual({ instance: ids.instance, force: true, discard: true });
+  });
+
+  test("rm and verify take several; rm of an instance says how many stay", async () => {
+    expect((await berth("snapshot verify before before")).stdout).toBe("before\n");
+    await berthd?.stop();
+    expect((await berth("snapshot rm before")).stdout).toBe("before\n");
+    await berthd?.stop();
+    expect((await berth("rm web")).stderr).toContain("1 snapshot of web stays.");
+    await berthd?.stop();
+    expect((await berth("rm --snapshots web")).stderr).not.toContain("stays");
+    expect(berthd?.callsOf("deleteInstance")[0]?.query.get("snapshots")).toBe("true");
+  });
+});
+
 describe("launch", () => {
   test("asks for what docker run would, waits and prints only the name", async () => {
     const ran = await berth(
@@ -64,6 +113,20 @@ describe("launch", () => {
     await berthd?.stop();
     await berth("launch --entrypoint /bin/sh alpine");
     expect(berthd?.callsOf("createInstance")[0]?.json).toMatchObject({ entrypoint: ["/bin/sh"], command: [] });
+  });
+
+  test("from a snapshot asks only for what is given", async () => {
+    const ran = await berth("launch --snapshot before --name web2 -e A=b -p 80 -- serve --fast");
+    expect(ran).toMatchObject({ code: 0, stdout: "web\n" });
+    const [call] = berthd?.callsOf("launchSnapshot") ?? [];
+    expect(call?.params.snapshot).toBe("before");
+    expect(call?.json).toEqual({
+      name: "web2",
+      env: { A: "b" },
+      labels: {},
+      ports: [{ guestPort: 80 }],
+      command: ["serve", "--fast"],
+    });
   });
 
   test("--detach returns at once, --json prints the instance", async () => {
@@ -112,7 +175,8 @@ describe("launch", () => {
   });
 
   test.each([
-    ["launch", "Expected at least 1"],
+    ["launch", "IMAGE is missing"],
+    ["launch --snapshot before --location here", "runs where the snapshot is"],
     ["launch nginx --memory 512", "512 bytes"],
     ["launch nginx -p 99999", "not a port"],
     ["launch nginx -p x", "must look like"],

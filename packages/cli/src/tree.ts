@@ -25,7 +25,7 @@ export const aliases: Readonly<Record<string, string>> = {
 /** Every command there is, by the words that call it. */
 export const tree: Readonly<Record<string, Leaf | Branch>> = {
   launch: {
-    brief: "Make an instance from an image",
+    brief: "Make an instance from an image or a snapshot",
     load: () => import("./commands/instance/launch.ts"),
     passOnAfter: 1,
   },
@@ -66,6 +66,20 @@ export const tree: Readonly<Record<string, Leaf | Branch>> = {
       show: { brief: "Show one template", load: () => import("./commands/template/show.ts") },
       rm: { brief: "Delete templates", load: () => import("./commands/template/rm.ts") },
       prune: { brief: "Delete templates that are of no use", load: () => import("./commands/template/prune.ts") },
+    },
+  },
+  snapshot: {
+    brief: "Snapshots: what was on an instance's disks",
+    routes: {
+      create: { brief: "Take a snapshot of an instance", load: () => import("./commands/snapshot/create.ts") },
+      ls: { brief: "List snapshots, newest first", load: () => import("./commands/snapshot/ls.ts") },
+      show: { brief: "Show one snapshot", load: () => import("./commands/snapshot/show.ts") },
+      restore: { brief: "Put an instance back to a snapshot", load: () => import("./commands/snapshot/restore.ts") },
+      verify: {
+        brief: "Verify that snapshots are what they were",
+        load: () => import("./commands/snapshot/verify.ts"),
+      },
+      rm: { brief: "Delete snapshots", load: () => import("./commands/snapshot/rm.ts") },
     },
   },
   op: {

@@ -7,6 +7,7 @@ import { keepNode } from "./controllers/keep-node.ts";
 import { keepTemplates } from "./controllers/keep-templates.ts";
 import { observeInstances } from "./controllers/observe-instances.ts";
 import { prune } from "./controllers/prune.ts";
+import { tendSnapshots } from "./controllers/tend-snapshots.ts";
 import { dataFolderMode, takeDataFolder } from "./data-folder.ts";
 import type { Host } from "./host/host.ts";
 import { localHost } from "./host/local.ts";
@@ -17,10 +18,7 @@ import { createServer } from "./server/create-server.ts";
 import { serverServices } from "./services/index.ts";
 import { openStore } from "./store/store.ts";
 import { wireNode } from "./wire-node.ts";
-import { archiveWorkflows } from "./workflows/archive.ts";
-import { imageWorkflows } from "./workflows/image.ts";
-import { instanceWorkflows } from "./workflows/instance.ts";
-import { templateWorkflows } from "./workflows/template.ts";
+import { allWorkflows } from "./workflows/index.ts";
 
 /** A running berthd. */
 export interface Daemon {
@@ -46,12 +44,7 @@ export async function startDaemon(config: Config, log: Logger, version: string):
   await emptyTemporaryFolder(host, dataDir, dataFolderMode(facts));
   const engine = new OperationEngine({
     store,
-    workflows: [
-      ...imageWorkflows(node.services),
-      ...templateWorkflows(node.services),
-      ...instanceWorkflows(node.services),
-      ...archiveWorkflows(node.services),
-    ],
+    workflows: allWorkflows(node.services),
     nodeId: identity.nodeId,
     log,
     faults: createFaultPoints(config.fault),
@@ -89,6 +82,7 @@ export async function startDaemon(config: Config, log: Logger, version: string):
     keepNode({ store, parts, node, drivers: [node.driver], log }, stopping.signal),
     prune(store, log, stopping.signal),
     expireArchives(store, identity.nodeId, log, stopping.signal),
+    tendSnapshots(node.services, log, stopping.signal),
   ]);
   working.catch((error: unknown) => log.error({ err: error }, "a part of berthd ended that should not"));
   log.info({ url, dataDir, version }, "berthd is up");

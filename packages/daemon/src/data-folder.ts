@@ -8,7 +8,8 @@ import { type FolderLock, lockFolder } from "./host/lock.ts";
 
 /** Everything that berthd, `npm start` and its administrator put into the data folder (docs/on-disk.md). The last two tell that it is one, so they go last. */
 export const dataFolderNames = [
-  ...["instances", "templates", "archives", "fake", "probe", "network", "artifacts", "layers", "blobs", "kit", "tmp"],
+  ...["instances", "templates", "archives", "snapshots", "fake", "probe", "network", "artifacts", "layers"],
+  ...["blobs", "kit", "tmp"],
   ...[
     "berth.db",
     "berth.db-wal",

@@ -3,7 +3,7 @@ import { BerthError, type Check, type Node } from "@berth/api";
 import type { Logger } from "pino";
 import { ArchiveFiles } from "./archives/archive-files.ts";
 import type { Config } from "./config.ts";
-import type { KitDescription } from "./core/descriptions.ts";
+import type { HostUser, KitDescription } from "./core/descriptions.ts";
 import type { Driver } from "./drivers/driver.ts";
 import { drivers } from "./drivers/index.ts";
 import { probeAccelerator, type Verdict } from "./drivers/qemu/accelerator.ts";
@@ -16,6 +16,7 @@ import type { Identity } from "./installation.ts";
 import { type UserNetwork, userNetwork } from "./network/user-network.ts";
 import { nodeName } from "./nodes/describe-node.ts";
 import { InstanceFolders, type UserRange, userRange } from "./storage/instance-folder.ts";
+import { SnapshotFolders } from "./storage/snapshot-folders.ts";
 import { TemplateFolders } from "./storage/template-folders.ts";
 import type { Store } from "./store/store.ts";
 import type { Services } from "./workflows/services.ts";
@@ -88,6 +89,8 @@ export async function wireNode(wiring: NodeWiring): Promise<WiredNode> {
     folders: new InstanceFolders({ host, root: instancesDir, range: uids }),
     templates: new TemplateFolders(host, join(dataDir, "templates")),
     archives: new ArchiveFiles({ host, directory: join(dataDir, "archives") }),
+    snapshotFolders: new SnapshotFolders({ host, root: join(dataDir, "snapshots"), user: uids && imageUser(uids) }),
+    nodeId: identity.nodeId,
     network,
     kit,
     driver(name) {
@@ -137,6 +140,11 @@ export function joinMachines(parts: {
   const folder = join(dataDir, "network");
   const network = kind === "fake" ? noNetwork : userNetwork({ host, installationId, folder, uids });
   return { driver, network, instancesDir, uids, isOurs };
+}
+
+/** Who handles images that guests may have made up: no guest's user, since those come from the range's other end. */
+function imageUser({ last }: UserRange): HostUser {
+  return { uid: last - 1, gid: last - 1 };
 }
 
 /** The kit that guests boot; undefined when none was built. */

@@ -9,6 +9,7 @@ import {
   type Route,
   type RouteName,
   routes,
+  type Snapshot,
   type Template,
 } from "@berth/api";
 import { type WebSocket, WebSocketServer } from "ws";
@@ -20,6 +21,7 @@ export const ids = {
   operation: "op-00000000000000001",
   template: "tpl-00000000000000001",
   node: "n-00000000000000001",
+  snapshot: "snap-00000000000000001",
 };
 const at = "2026-01-01T00:00:00.000Z";
 
@@ -54,6 +56,7 @@ export const instance: Instance = {
   labels: { team: "a" },
   imageId: ids.image,
   image: "docker.io/library/nginx:latest",
+  origin: null,
   location: "node1/fake",
   nodeId: ids.node,
   generation: 1,
@@ -140,6 +143,27 @@ export const archive: Archive = {
   operationId: null,
   createdAt: at,
   expiresAt: "2026-01-02T00:00:00.000Z",
+};
+
+const snapshot: Snapshot = {
+  id: ids.snapshot,
+  name: "before",
+  project: "default",
+  instanceId: ids.instance,
+  instanceName: "web",
+  consistency: "stopped",
+  state: "ready",
+  imageId: ids.image,
+  image: image.references[0] ?? "",
+  location: "node1/fake",
+  nodeId: ids.node,
+  spec: instance.spec,
+  disks: [{ name: "root", sizeBytes: 2 ** 30 }],
+  ownBytes: 0,
+  sharedBytes: 1_234_567,
+  verification: { verdict: "sound", reason: "", at },
+  operationId: null,
+  createdAt: at,
 };
 
 export const node: Node = {
@@ -243,6 +267,13 @@ const defaults: Partial<Record<RouteName, Handler>> = {
   listArchives: () => page([archive]),
   getArchive: () => archive,
   deleteArchive: () => ({ archive, operation }),
+  listSnapshots: () => page([snapshot]),
+  createSnapshot: () => ({ snapshot, operation }),
+  getSnapshot: () => snapshot,
+  deleteSnapshot: () => ({ snapshot, operation }),
+  verifySnapshot: () => ({ snapshot, operation }),
+  restoreSnapshot: () => ({ instance, operation, kept: { ...snapshot, name: "web-before-restore" } }),
+  launchSnapshot: changed,
   listOperations: () => page([operation]),
   getOperation: () => operation,
   watchOperation: () => new Events([operation]),

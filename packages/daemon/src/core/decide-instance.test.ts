@@ -34,12 +34,21 @@ const nothing: ObservedInstance = {
   ready: false,
 };
 const off: ObservedInstance = { ...healthy, power: "stopped", ready: false };
-const run: InstanceWish = { present: true, power: "running", isNew: false, restartGeneration: 0, force: false };
+const run: InstanceWish = {
+  present: true,
+  power: "running",
+  isNew: false,
+  restartGeneration: 0,
+  force: false,
+  replaceDisks: false,
+  after: [],
+};
 const missing: ObservedInstance["template"] = { state: "missing" };
 const failed: ObservedInstance["template"] = { state: "failed", error: new BerthError("template_failed", "no") };
 const make: InstanceWish = { ...run, isNew: true };
 const stop: InstanceWish = { ...run, power: "stopped" };
 const remove: InstanceWish = { ...stop, present: false };
+const restore: InstanceWish = { ...run, replaceDisks: true, after: ["collect-layers"] };
 
 function next(
   wish: InstanceWish,
@@ -156,6 +165,29 @@ describe("what is next for an instance", () => {
     ["the machine goes before its disks", "destroy-machine", () => next(remove, {}, off)],
     ["the disks go last", "delete-disks", () => next(remove, { made: false }, off)],
     ["nothing left is done", "done", () => next(remove, { made: false, disks: false, folder: false }, off)],
+    [
+      "what is to be done after it comes then",
+      "collect-layers",
+      () => next({ ...remove, after: ["collect-layers"] }, { made: false, disks: false, folder: false }, off),
+    ],
+    ["a restore makes all ready beside the disks", "prepare-restore", () => next(restore, {}, healthy)],
+    ["then stops what runs", "stop-guest", () => next(restore, {}, healthy, "prepare-restore")],
+    ["then lets all change places", "replace-disks", () => next(restore, {}, off, "prepare-restore", "stop-guest")],
+    [
+      "then starts what ran, from another image too",
+      "realise-image",
+      () => next(restore, { artifact: false }, off, "prepare-restore", "replace-disks"),
+    ],
+    [
+      "and then sees what nothing stands on any more",
+      "collect-layers",
+      () => next(restore, {}, healthy, "prepare-restore", "replace-disks", "start-machine"),
+    ],
+    [
+      "one that did not run stays off",
+      "collect-layers",
+      () => next({ ...restore, power: "stopped" }, {}, off, "prepare-restore", "replace-disks"),
+    ],
   ])("%s", (_, expected, decide) => {
     expect(decide()).toBe(expected);
   });
@@ -179,6 +211,10 @@ const effects: Record<InstanceStepName, (world: ObservedInstance, wish: Instance
   "power-off": () => ({ power: "stopped", ready: false }),
   "destroy-machine": () => ({ made: false }),
   "delete-disks": () => ({ disks: false, folder: false }),
+  "prepare-restore": () => ({}),
+  "replace-disks": () => ({ disks: true, folder: true }),
+  "forget-snapshots": () => ({}),
+  "collect-layers": () => ({}),
 };
 
 function everyState(): ObservedInstance[] {
@@ -209,7 +245,15 @@ function everyState(): ObservedInstance[] {
 }
 
 describe("convergence", () => {
-  const wishes = [make, { ...make, restartGeneration: 1 }, stop, { ...stop, force: true }, { ...remove, force: true }];
+  const wishes = [
+    make,
+    { ...make, restartGeneration: 1 },
+    stop,
+    { ...stop, force: true },
+    { ...remove, force: true },
+    restore,
+    { ...restore, power: "stopped" as const },
+  ];
 
   it("reaches every wish from every state in at most ten steps, and then has nothing left to do", () => {
     for (const wish of wishes) {

@@ -10,6 +10,10 @@ export interface InstanceWish {
   readonly restartGeneration: number;
   /** Cut the power without asking the guest first. */
   readonly force: boolean;
+  /** Whether other disks are to take the place of its own, once, while it is off. */
+  readonly replaceDisks: boolean;
+  /** What is still to be done, once, when all else is as wished. */
+  readonly after: readonly InstanceStepName[];
 }
 
 /** What is seen of an instance, gathered from image, disks, driver and guest. */
@@ -69,7 +73,11 @@ export type InstanceStepName =
   | "stop-guest"
   | "power-off"
   | "destroy-machine"
-  | "delete-disks";
+  | "delete-disks"
+  | "prepare-restore"
+  | "replace-disks"
+  | "forget-snapshots"
+  | "collect-layers";
 
 export type InstanceDecision =
   | { readonly run: InstanceStepName }
@@ -87,10 +95,32 @@ export function decideInstance(
   seen: ObservedInstance,
   finished: ReadonlySet<InstanceStepName>,
 ): InstanceDecision {
+  const decision = decideState(wish, seen, finished);
+  const last = "done" in decision ? wish.after.find((step) => !finished.has(step)) : undefined;
+  return last ? { run: last } : decision;
+}
+
+function decideState(
+  wish: InstanceWish,
+  seen: ObservedInstance,
+  finished: ReadonlySet<InstanceStepName>,
+): InstanceDecision {
   if (!wish.present) return decideAbsent(wish, seen);
+  if (wish.replaceDisks && !finished.has("replace-disks")) return decideReplacement(wish, seen, finished);
   if (wish.power === "running") return decideRunning(wish, seen, finished);
   if (seen.power !== "stopped") return decidePowerOff(wish, seen, finished);
   return (wish.isNew ? decidePreparation(wish, seen) : undefined) ?? { done: true };
+}
+
+/** First all is made ready beside the disks, so that what cannot be done is known before the machine is stopped; once it is off all change places. */
+function decideReplacement(
+  wish: InstanceWish,
+  seen: ObservedInstance,
+  finished: ReadonlySet<InstanceStepName>,
+): InstanceDecision {
+  if (!finished.has("prepare-restore")) return { run: "prepare-restore" };
+  if (seen.power !== "stopped") return decidePowerOff(wish, seen, finished);
+  return { run: "replace-disks" };
 }
 
 /** What runs is deleted by force only: it may have been started since the delete was asked for. */

@@ -1,9 +1,10 @@
 import { randomBytes } from "node:crypto";
-import { constants, createReadStream, createWriteStream } from "node:fs";
+import { type BigIntStats, constants, createReadStream, createWriteStream } from "node:fs";
 import {
   chmod,
   type FileHandle,
   lchown,
+  link,
   lstat,
   mkdir,
   open,
@@ -17,7 +18,7 @@ import {
   watch,
 } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
-import type { HostFiles, OpenFile } from "./host.ts";
+import type { FileFacts, HostFiles, OpenFile } from "./host.ts";
 
 const defaultMaxBytes = 16 * 1024 * 1024;
 
@@ -52,7 +53,7 @@ export const localFiles: HostFiles = {
       await rm(temporary, { force: true });
       throw error;
     }
-    await syncDirectory(dirname(path));
+    await syncPath(dirname(path));
   },
 
   async makeDirectory(path, { mode = 0o755, uid, gid } = {}) {
@@ -78,6 +79,31 @@ export const localFiles: HostFiles = {
     return facts && `${facts.dev}-${facts.ino}-${facts.birthtimeNs}`;
   },
   owner: async (path) => (await orUndefined(lstat(path)))?.uid,
+
+  async facts(path) {
+    const found = await orUndefined(lstat(path, { bigint: true }));
+    return found && toFacts(found);
+  },
+
+  link,
+  sync: syncPath,
+
+  async readHead(path, bytes) {
+    const flags = constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW;
+    const file = await orUndefined(open(path, flags)).catch((error: NodeJS.ErrnoException) => {
+      if (error.code === "ELOOP") return undefined;
+      throw error;
+    });
+    if (!file) return undefined;
+    try {
+      if (!(await file.stat()).isFile()) return undefined;
+      const { bytesRead, buffer } = await file.read(Buffer.allocUnsafe(bytes), { position: 0 });
+      return buffer.subarray(0, bytesRead);
+    } finally {
+      await file.close();
+    }
+  },
+
   chown: lchown,
   chmod,
 
@@ -144,13 +170,27 @@ async function readAtMost(file: FileHandle, path: string, maxBytes: number): Pro
 }
 
 /** A rename is durable once its folder is synced (fsync(2)). */
-async function syncDirectory(path: string): Promise<void> {
-  const folder = await open(path, constants.O_RDONLY | constants.O_DIRECTORY);
+async function syncPath(path: string): Promise<void> {
+  const opened = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   try {
-    await folder.sync();
+    await opened.sync();
   } finally {
-    await folder.close();
+    await opened.close();
   }
+}
+
+const bytesPerBlock = 512;
+
+function toFacts(found: BigIntStats): FileFacts {
+  const { dev, ino, size, mtimeNs, ctimeNs } = found;
+  return {
+    isPlain: found.isFile(),
+    uid: Number(found.uid),
+    sizeBytes: Number(size),
+    usedBytes: Number(found.blocks) * bytesPerBlock,
+    id: `${dev}:${ino}`,
+    stamp: `${dev}:${ino}:${size}:${mtimeNs}:${ctimeNs}`,
+  };
 }
 
 /** What a file system call gives, or undefined when there is nothing at that path. */

@@ -115,6 +115,19 @@ export interface OpenFile {
   close(): Promise<void>;
 }
 
+/** What the file system says of one file; a link is itself, not what it leads to. */
+export interface FileFacts {
+  readonly isPlain: boolean;
+  readonly uid: number;
+  readonly sizeBytes: number;
+  /** Bytes it takes on the disk: less than its size when it has holes. */
+  readonly usedBytes: number;
+  /** Tells the file from any other, whatever its names. */
+  readonly id: string;
+  /** Another one whenever its content, owner, mode or number of names may have changed since: size and times to the nanosecond. */
+  readonly stamp: string;
+}
+
 /** The host's files. Paths are absolute. */
 export interface HostFiles {
   exists(path: string): Promise<boolean>;
@@ -138,6 +151,14 @@ export interface HostFiles {
   identity(path: string): Promise<string | undefined>;
   /** The uid it belongs to; undefined when it is not there. */
   owner(path: string): Promise<number | undefined>;
+  /** Undefined when it is not there. */
+  facts(path: string): Promise<FileFacts | undefined>;
+  /** Gives a file a second name on the same file system; a link is not followed. Rejects when there is something of that name. */
+  link(from: string, to: string): Promise<void>;
+  /** Makes what was written to a file, or renamed and removed in a folder, durable. */
+  sync(path: string): Promise<void>;
+  /** The first bytes of a plain file; undefined when there is none of that name, a link included. Never waits for a pipe. */
+  readHead(path: string, bytes: number): Promise<Uint8Array | undefined>;
   chown(path: string, uid: number, gid: number): Promise<void>;
   chmod(path: string, mode: number): Promise<void>;
   readStream(path: string, options?: { start?: number; end?: number }): Readable;

@@ -22,6 +22,7 @@ const allowed: Readonly<Record<Role, Readonly<Record<Resource, readonly Action[]
     image: everything,
     template: everything,
     archive: everything,
+    snapshot: everything,
     operation: everything,
     event: everything,
     node: everything,

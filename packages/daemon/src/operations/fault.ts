@@ -15,25 +15,24 @@ export interface FaultPoints {
 export const noFaults: FaultPoints = { pass: async () => undefined };
 
 /**
- * Chooses one point: its name kills the process there with SIGKILL; `fail:NAME` throws an error, `flake:NAME` one that is tried again, `pause:NAME` waits
- * until the operation is cancelled or the daemon shuts down, and says on standard error that it does. Each happens once. Without a setting every point is passed by.
+ * Chooses points, with commas between them: a name kills the process there with SIGKILL; `fail:NAME` throws an error, `flake:NAME` one that is tried again, `pause:NAME`
+ * waits until the operation is cancelled or the daemon shuts down, and says on standard error that it does. Each happens once. Without a setting every point is passed by.
  */
 export function createFaultPoints(setting: string | undefined): FaultPoints {
   if (!setting) return noFaults;
-  const { mode, name: chosen } = parseSetting(setting);
-  let armed = true;
+  const armed = new Map(setting.split(",").map(parseSetting));
   return {
     pass: async (name, signal) => {
-      if (!armed || name !== chosen) return;
-      armed = false;
-      await act[mode](name, signal);
+      const mode = armed.get(name);
+      armed.delete(name);
+      if (mode) await act[mode](name, signal);
     },
   };
 }
 
-function parseSetting(setting: string): { mode: FaultMode; name: string } {
+function parseSetting(setting: string): readonly [name: string, mode: FaultMode] {
   const mode = modes.find((one) => setting.startsWith(`${one}:`));
-  return mode ? { mode, name: setting.slice(mode.length + 1) } : { mode: "kill", name: setting };
+  return mode ? [setting.slice(mode.length + 1), mode] : [setting, "kill"];
 }
 
 const act: Record<FaultMode, (name: string, signal: AbortSignal) => Promise<void>> = {

@@ -15,6 +15,7 @@ import { beginChange, effectsOf, wishesOf, withWishes } from "../core/change-ins
 import { specOf } from "../core/new-instance.ts";
 import type { Caller } from "../identity/authorize.ts";
 import { hashToken } from "../identity/tokens.ts";
+import { fakeSnapshots } from "./fake-snapshots.ts";
 import type { ChangeOptions, ExecSession, Page, PageRequest, Scope, Services } from "./services.ts";
 
 const at = "2026-11-20T23:00:00.000Z";
@@ -214,6 +215,13 @@ export class FakeServices implements Services {
       }),
   };
 
+  readonly snapshots = fakeSnapshots({
+    once: (scope, options, change) => this.#once(scope, options, change),
+    begin: (type, target, project) => this.begin(type, target, project),
+    instance: (scope, ref) => this.#instance(scope, ref),
+    pageOf,
+  });
+
   readonly operations: Services["operations"] = {
     list: async (scope, query) =>
       pageOf(
@@ -275,6 +283,7 @@ export class FakeServices implements Services {
       labels: input.labels,
       imageId: image.id,
       image: input.image,
+      origin: null,
       location: "node1/fake",
       nodeId: "n-00000000000000001",
       generation: 1,

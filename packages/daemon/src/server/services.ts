@@ -5,6 +5,7 @@ import type {
   BuildImage,
   ChangeInstance,
   CreateInstance,
+  CreateSnapshot,
   Event,
   ExecRequest,
   ExecSignal,
@@ -14,12 +15,17 @@ import type {
   InstanceChange,
   InstancePhase,
   InstanceUpdate,
+  LaunchSnapshot,
   Node,
   Operation,
   OperationStatus,
   PrunedTemplates,
   PruneTemplates,
   PullImage,
+  RestoreChange,
+  RestoreSnapshot,
+  Snapshot,
+  SnapshotChange,
   Template,
   TemplateChange,
 } from "@berth/api";
@@ -112,7 +118,11 @@ export interface Services {
     start(scope: Scope, ref: string, options: ChangeOptions): Promise<InstanceChange>;
     stop(scope: Scope, ref: string, options: ChangeOptions & { readonly force: boolean }): Promise<InstanceChange>;
     restart(scope: Scope, ref: string, options: ChangeOptions): Promise<InstanceChange>;
-    remove(scope: Scope, ref: string, options: ChangeOptions & { readonly force: boolean }): Promise<InstanceChange>;
+    remove(
+      scope: Scope,
+      ref: string,
+      options: ChangeOptions & { readonly force: boolean; readonly snapshots: boolean },
+    ): Promise<InstanceChange>;
     /** Resolves once it is known that there is a log; the stream ends by itself without `follow`, or when the instance stops. */
     logs(
       scope: Scope,
@@ -155,6 +165,15 @@ export interface Services {
     /** Throws `busy` while it is written. */
     read(scope: Scope, id: string): Promise<FileAnswer>;
     remove(scope: Scope, id: string, options: ChangeOptions): Promise<ArchiveChange>;
+  };
+  readonly snapshots: {
+    list(scope: Scope, query: PageRequest & { readonly instance: string | undefined }): Promise<Page<Snapshot>>;
+    get(scope: Scope, ref: string): Promise<Snapshot>;
+    create(scope: Scope, input: CreateSnapshot, options: ChangeOptions): Promise<SnapshotChange>;
+    remove(scope: Scope, ref: string, options: ChangeOptions): Promise<SnapshotChange>;
+    verify(scope: Scope, ref: string, options: ChangeOptions): Promise<SnapshotChange>;
+    restore(scope: Scope, ref: string, input: RestoreSnapshot, options: ChangeOptions): Promise<RestoreChange>;
+    launch(scope: Scope, ref: string, input: LaunchSnapshot, options: ChangeOptions): Promise<InstanceChange>;
   };
   /** An operation is found by its id in any project; the server authorises by the project it belongs to. */
   readonly operations: {

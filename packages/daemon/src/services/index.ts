@@ -7,6 +7,7 @@ import { imageServices } from "./images.ts";
 import { type InstanceRequestContext, instanceServices } from "./instances.ts";
 import { nodeServices } from "./nodes.ts";
 import { operationServices } from "./operations.ts";
+import { snapshotServices } from "./snapshots.ts";
 import { templateServices } from "./templates.ts";
 import { tokenServices } from "./tokens.ts";
 
@@ -19,6 +20,7 @@ export function serverServices(services: Services, context: InstanceRequestConte
     images: imageServices(context),
     templates: templateServices(services, context.nodeId),
     archives: archiveServices(services),
+    snapshots: snapshotServices(context),
     operations: operationServices(store),
     events: eventServices(store),
     nodes: nodeServices(store),

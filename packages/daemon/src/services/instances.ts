@@ -1,4 +1,13 @@
-import { BerthError, type CreateInstance, type Image, type Instance, type InstanceChange, isId } from "@berth/api";
+import {
+  BerthError,
+  type CreateInstance,
+  type Image,
+  type Instance,
+  type InstanceChange,
+  type InstanceOrigin,
+  type InstanceSpec,
+  isId,
+} from "@berth/api";
 import { newId } from "../core/ids.ts";
 import { checkCapacity, checkPorts, type NodeCapacity, specOf } from "../core/new-instance.ts";
 import { randomName } from "../core/random-name.ts";
@@ -10,8 +19,9 @@ import { findImage, readImage } from "../store/images.ts";
 import { findInstance, insertInstance, listInstances, readInstance, updateInstance } from "../store/instances.ts";
 import { lockResources } from "../store/operation-claims.ts";
 import { readOperation, resourceOf } from "../store/operations.ts";
+import { listSnapshotsOf } from "../store/snapshots.ts";
 import type { Transaction } from "../store/store.ts";
-import type { InstanceInput } from "../workflows/instance-input.ts";
+import type { InstanceInput, NewInstanceInput } from "../workflows/instance-input.ts";
 import { instanceEvent } from "../workflows/instance-record.ts";
 import { changeOnce, checkGeneration } from "./change.ts";
 import { requestUpdate } from "./change-instance.ts";
@@ -28,6 +38,20 @@ type Changes = Pick<
   Services["instances"],
   "list" | "get" | "create" | "change" | "start" | "stop" | "restart" | "remove"
 >;
+
+/** What a new instance is to be. */
+export interface NewInstanceRequest {
+  readonly name: string | undefined;
+  readonly labels: Instance["labels"];
+  readonly location: string;
+  readonly spec: InstanceSpec;
+  readonly image: Image;
+  /** The image's reference, as it is to be shown. */
+  readonly reference: string;
+  readonly origin: InstanceOrigin | null;
+  /** The folder of frozen files that its disks are made from; null when they are made from the image. */
+  readonly layers: string | null;
+}
 
 /** Reading and changing instances, as the server asks for it; what leads into guests is in guests.ts. */
 export function instanceServices(context: InstanceRequestContext): Changes {
@@ -82,7 +106,8 @@ export function instanceServices(context: InstanceRequestContext): Changes {
     start: (scope, ref, options) => change(scope, ref, options, { verb: "start", force: false }),
     stop: (scope, ref, options) => change(scope, ref, options, { verb: "stop", force: options.force }),
     restart: (scope, ref, options) => change(scope, ref, options, { verb: "restart", force: false }),
-    remove: (scope, ref, options) => change(scope, ref, options, { verb: "delete", force: options.force }),
+    remove: (scope, ref, { force, snapshots, ...options }) =>
+      change(scope, ref, options, { verb: "delete", force, snapshots }),
   };
 }
 
@@ -93,25 +118,50 @@ async function requestCreate(
   input: CreateInstance,
 ): Promise<InstanceChange> {
   const location = input.location ?? context.defaultLocation;
+  requireLocation(context, location);
+  const image = await findOrPull(tx, context, scope, input.image);
+  return requestInstance(tx, context, scope, {
+    name: input.name,
+    labels: input.labels,
+    location,
+    spec: specOf(input),
+    image,
+    reference: isId(input.image) ? (image.references[0] ?? image.id) : input.image,
+    origin: null,
+    layers: null,
+  });
+}
+
+function requireLocation(context: InstanceRequestContext, location: string): Driver {
   const driver = context.drivers.get(location);
   if (!driver) throw new BerthError("not_found", `There is no location ${location}.`);
-  const spec = specOf(input);
+  return driver;
+}
+
+/** Writes down a new instance and the operation that makes it. */
+export async function requestInstance(
+  tx: Transaction,
+  context: InstanceRequestContext,
+  scope: Scope,
+  request: NewInstanceRequest,
+): Promise<InstanceChange> {
+  const { labels, location, spec, image, reference, origin, layers } = request;
+  const driver = requireLocation(context, location);
   checkCapacity(spec, context.capacity);
   checkPorts(spec.ports);
-  const image = await findOrPull(tx, context, scope, input.image);
   if (!driver.abilities.boots.includes(image.kind)) {
     throw new BerthError("unsupported_by_driver", `${location} does not boot ${image.kind} images.`);
   }
   if (spec.warm === "require" && !driver.abilities.templates)
     throw new BerthError("unsupported_by_driver", `${location} keeps no templates to begin from.`);
-  const name = input.name ?? (await freeName(tx, scope.project));
+  const name = request.name ?? (await freeName(tx, scope.project));
   const id = newId("instance");
   const operation = await startOperation(tx, {
     type: "instance.create",
     project: scope.project,
     target: { kind: "instance", id, name },
     claims: [resourceOf("instance", id)],
-    input: { force: false, power: spec.power, restartGeneration: spec.restartGeneration } satisfies InstanceInput,
+    input: { force: false, power: spec.power, restartGeneration: spec.restartGeneration } satisfies NewInstanceInput,
     nodeId: context.nodeId,
     requestedBy: scope.caller.tokenId,
   });
@@ -119,9 +169,11 @@ async function requestCreate(
     id,
     project: scope.project,
     name,
-    labels: input.labels,
+    labels,
     imageId: image.id,
-    image: isId(input.image) ? (image.references[0] ?? image.id) : input.image,
+    image: reference,
+    origin,
+    layers,
     location,
     nodeId: context.nodeId,
     spec,
@@ -171,6 +223,8 @@ async function freeName(tx: Transaction, project: string): Promise<string> {
 interface ChangeRequest {
   readonly verb: "start" | "stop" | "restart" | "delete";
   readonly force: boolean;
+  /** Of a delete: whether the instance's snapshots go too. */
+  readonly snapshots?: boolean;
 }
 
 /** Who goes before whom: a delete before a forced stop, both before anything else. */
@@ -194,12 +248,18 @@ async function requestChange(
   }
   const power: InstanceInput["power"] = asked.verb === "stop" || asked.verb === "delete" ? "stopped" : "running";
   const restartGeneration = instance.spec.restartGeneration + (asked.verb === "restart" ? 1 : 0);
+  const snapshots = asked.snapshots ? await listSnapshotsOf(tx, instance.id) : [];
   const operation = await startOperation(tx, {
     type: `instance.${asked.verb}`,
     project: scope.project,
     target: { kind: "instance", id: instance.id, name: instance.name },
-    claims: [resourceOf("instance", instance.id)],
-    input: { force: asked.force, power, restartGeneration } satisfies InstanceInput,
+    claims: [resourceOf("instance", instance.id), ...snapshots.map(({ id }) => resourceOf("snapshot", id))],
+    input: {
+      force: asked.force,
+      power,
+      restartGeneration,
+      snapshots: asked.snapshots ?? false,
+    } satisfies NewInstanceInput,
     nodeId: instance.nodeId,
     requestedBy: scope.caller.tokenId,
     queue: options.queue,

@@ -64,6 +64,11 @@ export class InstanceFolders {
     return join(this.#root, instanceId);
   }
 
+  /** The instances that have a folder, or the beginning of one. */
+  list(): Promise<readonly string[]> {
+    return this.#host.files.list(this.#root);
+  }
+
   /** The folder of an instance; undefined when it has none, or only a broken off beginning of one. */
   async find(instanceId: string): Promise<InstanceFolder | undefined> {
     const path = this.path(instanceId);

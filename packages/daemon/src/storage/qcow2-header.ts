@@ -43,3 +43,30 @@ function refuseExtensions(view: DataView, headerLength: number): string | undefi
   }
   return "has a header without end";
 }
+
+/** What a qcow2 file's header says (QEMU's docs/interop/qcow2). Whoever may write the file may have made it up. */
+export interface Qcow2Header {
+  /** How large a guest sees it. */
+  readonly sizeBytes: number;
+  /** The file below it, as it is written there; null when it stands alone. */
+  readonly backingPath: string | null;
+}
+
+const magic = 0x514649fb;
+const fixedBytes = 72;
+const maxNameBytes = 1023;
+
+/** Reads the header from the beginning of a file; undefined when it is none. */
+export function parseQcow2Header(bytes: Uint8Array): Qcow2Header | undefined {
+  if (bytes.length < fixedBytes) return undefined;
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const version = view.getUint32(4);
+  if (view.getUint32(0) !== magic || version < 2 || version > 3) return undefined;
+  const nameAt = Number(view.getBigUint64(8));
+  const nameBytes = view.getUint32(16);
+  const sizeBytes = Number(view.getBigUint64(24));
+  if (nameAt === 0) return { sizeBytes, backingPath: null };
+  if (nameBytes > maxNameBytes || nameAt + nameBytes > bytes.length) return undefined;
+  const backingPath = new TextDecoder().decode(bytes.subarray(nameAt, nameAt + nameBytes));
+  return { sizeBytes, backingPath };
+}

@@ -2,14 +2,17 @@ import { BerthError } from "@berth/api";
 import { z } from "zod";
 import type { DiskDescription, HostUser } from "../core/descriptions.ts";
 import { type Host, ProgramError } from "../host/host.ts";
+import { maxHeaderBytes, parseQcow2Header } from "./qcow2-header.ts";
 
-/** A copy-on-write disk over a raw artifact that many share. */
+/** A copy-on-write disk over a file that others may share. */
 export interface OverlayRequest {
   readonly name: string;
   readonly path: string;
-  /** The artifact: a raw image that is never written to and stays as long as the overlay does. */
+  /** An image's artifact, or a snapshot's file: never written to any more, and there as long as the overlay is. */
   readonly backingPath: string;
-  /** How large the guest sees it; the artifact's own size when that is larger. */
+  /** `raw`, as artifacts are, when not given. */
+  readonly backingFormat?: "raw" | "qcow2";
+  /** How large the guest sees it; as large as what is below when that is larger. */
   readonly sizeMib: number;
   /** Whose disk it is; null when the daemon is not root. */
   readonly user: HostUser | null;
@@ -43,19 +46,27 @@ export async function createOverlay(
   request: OverlayRequest,
   signal?: AbortSignal,
 ): Promise<DiskDescription> {
-  const { path, backingPath } = request;
+  const { path, backingPath, backingFormat = "raw" } = request;
   if (!(await host.files.exists(path))) {
-    const backingBytes = await host.files.size(backingPath);
-    if (backingBytes === undefined) throw new Error(`The artifact ${backingPath} is not there`);
+    const backingBytes = await sizeOf(host, backingPath, backingFormat);
+    if (backingBytes === undefined) throw new Error(`There is no ${backingFormat} image ${backingPath}`);
     const size = Math.max(request.sizeMib * bytesPerMib, backingBytes);
     const half = `${path}.new`;
     await host.files.remove(half);
-    const args = ["create", "-q", "-f", "qcow2", "-F", "raw", "-b", backingPath, half, String(size)];
+    // What is below is not opened: a machine may still be writing to it.
+    const args = ["create", "-q", "-f", "qcow2", "-u", "-F", backingFormat, "-b", backingPath, half, String(size)];
     await qemuImg(host, args, request.user, signal);
     await host.files.chmod(half, 0o600);
     await host.files.rename(half, path);
   }
   return describeDisk(request.name, path);
+}
+
+/** How large a guest sees an image; undefined when there is none. */
+async function sizeOf(host: Host, path: string, format: "raw" | "qcow2"): Promise<number | undefined> {
+  if (format === "raw") return host.files.size(path);
+  const head = await host.files.readHead(path, maxHeaderBytes);
+  return head && parseQcow2Header(head)?.sizeBytes;
 }
 
 /** A disk as a driver takes it; pure. */

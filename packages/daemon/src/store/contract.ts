@@ -492,6 +492,8 @@ export function newInstance(imageId: string, change: Partial<NewInstance> = {}):
     labels: {},
     imageId,
     image: "busybox",
+    origin: null,
+    layers: null,
     location: "node1/qemu",
     nodeId: newId("node"),
     spec: {

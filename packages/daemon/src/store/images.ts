@@ -212,20 +212,25 @@ export async function deleteImageReference(queries: Queries, project: string, re
     .execute();
 }
 
-/** Forgets an image and its references; nothing happens when it is already gone. Rejects with BerthError `image_in_use` while an instance is made from it. */
+/**
+ * Forgets an image and its references; nothing happens when it is already gone. Rejects with BerthError `image_in_use` while an instance is made from it, or a
+ * snapshot stands on it.
+ */
 export async function deleteImage(tx: Transaction, id: string): Promise<void> {
   try {
     await tx.deleteFrom("image").where("id", "=", id).execute();
   } catch (error) {
     if (!isForeignKeyViolation(error)) throw error;
-    throw new BerthError("image_in_use", `Instances are made from image ${id}.`, { cause: error });
+    throw new BerthError("image_in_use", `Instances or snapshots are made from image ${id}.`, { cause: error });
   }
 }
 
-/** The names of the instances made from an image, at most `limit`. */
+/** The names of the instances made from an image, and then of the snapshots of such, at most `limit`. */
 export async function listImageUsers(queries: Queries, id: string, limit: number): Promise<string[]> {
-  const rows = await queries.selectFrom("instance").select("name").where("image_id", "=", id).limit(limit).execute();
-  return rows.map(({ name }) => name);
+  const instances = queries.selectFrom("instance").select("name").where("image_id", "=", id).limit(limit);
+  const snapshots = queries.selectFrom("snapshot").select("name").where("image_id", "=", id).limit(limit);
+  const rows = [...(await instances.execute()), ...(await snapshots.execute())];
+  return rows.slice(0, limit).map(({ name }) => name);
 }
 
 /** Whether a ready image of any project, other than one, has this content. */
@@ -263,5 +268,6 @@ export async function deleteFailedImages(queries: Queries, failedBefore: number)
     .where("state", "=", "failed")
     .where("updated_at", "<", failedBefore)
     .where("id", "not in", (from) => from.selectFrom("instance").select("image_id"))
+    .where("id", "not in", (from) => from.selectFrom("snapshot").select("image_id"))
     .execute();
 }

@@ -1,6 +1,7 @@
 import {
   BerthError,
   type Instance,
+  InstanceOrigin,
   type InstancePhase,
   InstanceSpec,
   InstanceStatus,
@@ -26,8 +27,11 @@ export type StoredHandle = z.infer<typeof StoredHandle>;
 
 export type NewInstance = Pick<
   Instance,
-  "id" | "project" | "name" | "labels" | "imageId" | "image" | "location" | "nodeId" | "spec" | "status"
->;
+  "id" | "project" | "name" | "labels" | "imageId" | "image" | "origin" | "location" | "nodeId" | "spec" | "status"
+> & {
+  /** The folder of frozen files that its disks are made from; null when they are made from the image. */
+  readonly layers: string | null;
+};
 
 /** What of an instance can change. A change of name, spec or labels raises its generation. */
 export interface InstanceChanges {
@@ -39,6 +43,8 @@ export interface InstanceChanges {
   /** What the run that begins now is started with. */
   readonly run?: InstanceRun;
   readonly openChanges?: OpenChanges | null;
+  /** Another image that its disks come from by now. */
+  readonly image?: { readonly id: string; readonly reference: string };
 }
 
 /** A label an instance must have; with any value when none is given. */
@@ -60,6 +66,7 @@ const columns = [
   "instance.labels",
   "instance.image_id",
   "instance.image",
+  "instance.origin",
   "instance.location",
   "instance.node_id",
   "instance.spec",
@@ -75,7 +82,7 @@ const columns = [
   ),
 ] as const;
 
-type InstanceRow = Omit<Selectable<InstanceTable>, "handle" | "phase" | "open_changes"> & {
+type InstanceRow = Omit<Selectable<InstanceTable>, "handle" | "phase" | "open_changes" | "layers"> & {
   readonly operation_id: string | null;
 };
 
@@ -97,6 +104,7 @@ function readRow(row: InstanceRow): Instance {
     project: row.project,
     imageId: row.image_id,
     image: row.image,
+    origin: row.origin === null ? null : readJson(InstanceOrigin, row.origin, "instance.origin"),
     location: row.location,
     nodeId: row.node_id,
     generation: row.generation,
@@ -125,6 +133,8 @@ export async function insertInstance(tx: Transaction, instance: NewInstance): Pr
       status: statusText(instance.status),
       phase: instance.status.phase,
       handle: null,
+      origin: instance.origin && JSON.stringify(instance.origin),
+      layers: instance.layers,
       generation: 1,
       created_at: now,
       updated_at: now,
@@ -199,6 +209,29 @@ export async function readOpenChanges(queries: Queries, id: string): Promise<Ope
   return row?.open_changes ? readJson(OpenChanges, row.open_changes, "instance.open_changes") : null;
 }
 
+/** The folder of frozen files that an instance's disks are made from; null when they are made from its image, or there is no such instance. */
+export async function readLayers(queries: Queries, id: string): Promise<string | null> {
+  const row = await queries.selectFrom("instance").select("layers").where("id", "=", id).executeTakeFirst();
+  return row?.layers ?? null;
+}
+
+/** A node's instances that were made from frozen files: from which folder, and which disks they have. */
+export async function listInstanceLayers(
+  queries: Queries,
+  nodeId: string,
+): Promise<{ readonly id: string; readonly layers: string; readonly disks: readonly string[] }[]> {
+  const rows = await queries
+    .selectFrom("instance")
+    .select(["id", "layers", "spec"])
+    .where("node_id", "=", nodeId)
+    .where("layers", "is not", null)
+    .execute();
+  return rows.flatMap(({ id, layers, spec }) => {
+    const disks = readJson(InstanceSpec, spec, "instance.spec").disks.map(({ name }) => name);
+    return layers === null ? [] : [{ id, layers, disks }];
+  });
+}
+
 /** The ids of a node's instances in these phases, of all projects, newest first. */
 export async function listInstanceIds(
   queries: Queries,
@@ -270,7 +303,7 @@ export async function updateInstance(
   changes: InstanceChanges,
   expectedGeneration?: number,
 ): Promise<Instance> {
-  const { name, spec, labels, status, handle, run, openChanges } = changes;
+  const { name, spec, labels, status, handle, run, openChanges, image } = changes;
   const row = await tx
     .updateTable("instance")
     .set((eb) => ({
@@ -282,6 +315,7 @@ export async function updateInstance(
       ...(handle === undefined ? {} : { handle: handle && JSON.stringify(handle) }),
       ...(run ? { run: JSON.stringify(run) } : {}),
       ...(openChanges === undefined ? {} : { open_changes: openChanges && JSON.stringify(openChanges) }),
+      ...(image ? { image_id: image.id, image: image.reference } : {}),
       updated_at: sql<number>`berth_now()`,
     }))
     .where("id", "=", id)

@@ -14,6 +14,7 @@ export interface Database {
   image_reference: ImageReferenceTable;
   template: TemplateTable;
   archive: ArchiveTable;
+  snapshot: SnapshotTable;
   operation: OperationTable;
   operation_step: OperationStepTable;
   operation_claim: OperationClaimTable;
@@ -66,6 +67,10 @@ export interface InstanceTable {
   run: string | null;
   /** JSON of OpenChanges: what goes back when a change that has not ended fails; null when there is none. */
   open_changes: string | null;
+  /** JSON of InstanceOrigin. */
+  origin: string | null;
+  /** The folder of frozen files that its disks are made from; null when they are made from the image. */
+  layers: string | null;
   generation: number;
   created_at: number;
   updated_at: number;
@@ -142,6 +147,33 @@ export interface ArchiveTable {
   beginning: string | null;
   created_at: number;
   expires_at: number;
+}
+
+export interface SnapshotTable {
+  id: string;
+  project: string;
+  name: string;
+  /** The instance may be gone. */
+  instance_id: string;
+  instance_name: string;
+  consistency: string;
+  state: string;
+  image_id: string;
+  image: string;
+  location: string;
+  node_id: string;
+  /** JSON of the InstanceSpec at that moment. */
+  spec: string;
+  /** JSON of the disks' names and sizes. */
+  disks: string;
+  /** The folder of its frozen files: who knows it can reach them, so it is shown to nobody. */
+  folder: string;
+  own_bytes: number;
+  shared_bytes: number;
+  verdict: string;
+  verdict_reason: string;
+  verified_at: number | null;
+  created_at: number;
 }
 
 export interface OperationTable {

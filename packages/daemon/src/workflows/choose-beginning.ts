@@ -6,7 +6,7 @@ import { readImage } from "../store/images.ts";
 import type { Transaction } from "../store/store.ts";
 import { countTemplateUse, findTemplate, readTemplate } from "../store/templates.ts";
 import { deleteTemplateBy } from "./delete-template.ts";
-import { diskFile } from "./instance-paths.ts";
+import { diskFile, diskPath } from "./instance-paths.ts";
 import type { Services } from "./services.ts";
 import { templatePlace } from "./template-place.ts";
 
@@ -54,10 +54,14 @@ function booted(reason: string): Beginning {
 }
 
 /** Whether all disks of an instance still show exactly what is in its image. */
-async function areUntouched({ folders, host }: Services, { id, spec }: Instance): Promise<boolean> {
+async function areUntouched({ folders, snapshotFolders, host }: Services, { id, spec }: Instance): Promise<boolean> {
   const folder = await folders.find(id);
   if (!folder) return false;
-  const untouched = spec.disks.map(({ name }) => isUntouched(host, folder.vmPath, diskFile(name)));
+  const untouched = spec.disks.map(async ({ name }) => {
+    // What stands on a snapshot's file shows what is in that.
+    if (await snapshotFolders.below(diskPath(folder.vmPath, name))) return false;
+    return isUntouched(host, folder.vmPath, diskFile(name));
+  });
   return (await Promise.all(untouched)).every(Boolean);
 }
 

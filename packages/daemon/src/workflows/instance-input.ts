@@ -9,5 +9,11 @@ export const InstanceInput = z.object({
   force: z.boolean(),
   power: InstanceSpec.shape.power,
   restartGeneration: InstanceSpec.shape.restartGeneration,
+  /** Of a delete: whether the instance's snapshots go too. */
+  snapshots: z.boolean().default(false),
+  /** Of a restore: the snapshot to go back to, and the one that keeps what was; null when that goes. */
+  restore: z.object({ snapshotId: z.string(), keptId: z.string().nullable() }).nullable().default(null),
 });
 export type InstanceInput = z.infer<typeof InstanceInput>;
+/** As it is written down: what does not concern the operation is left out. */
+export type NewInstanceInput = z.input<typeof InstanceInput>;

@@ -9,3 +9,8 @@ export function diskFile(diskName: string): string {
 export function diskPath(vmPath: string, diskName: string): string {
   return join(vmPath, diskFile(diskName));
 }
+
+/** Where the file is that is about to take the disk's place; `tag` is not used for this disk a second time. */
+export function nextDiskPath(vmPath: string, diskName: string, tag: string): string {
+  return `${diskPath(vmPath, diskName)}.next-${tag}`;
+}

@@ -9,25 +9,31 @@ import { observedStatus, type SeenState, seenState } from "../core/instance-stat
 import type { Claimed, Decision, Journal, Json, Outcome, Step, Workflow } from "../operations/workflow.ts";
 import { appendEvent } from "../store/events.ts";
 import { deleteInstance, readInstance } from "../store/instances.ts";
+import { deleteSnapshot, readSnapshot } from "../store/snapshots.ts";
 import type { Transaction } from "../store/store.ts";
 import { changeWorkflow } from "./change-instance.ts";
 import { InstanceInput } from "./instance-input.ts";
 import { instanceEvent, writeStatus } from "./instance-record.ts";
 import { observeInstance } from "./observe-instance.ts";
 import type { Services } from "./services.ts";
+import { snapshotEvent } from "./snapshot-record.ts";
 import { awaitReady } from "./steps/await-ready.ts";
+import { collectLayers } from "./steps/collect-layers.ts";
 import { createDisks } from "./steps/create-disks.ts";
 import { createMachine } from "./steps/create-machine.ts";
 import { deleteDisks } from "./steps/delete-disks.ts";
 import { destroyMachine } from "./steps/destroy-machine.ts";
+import { forgetSnapshots } from "./steps/forget-snapshots.ts";
 import { powerOff } from "./steps/power-off.ts";
+import { prepareRestore } from "./steps/prepare-restore.ts";
 import { realiseImage } from "./steps/realise-image.ts";
+import { replaceDisks } from "./steps/replace-disks.ts";
 import { askForTemplate } from "./steps/request-template.ts";
 import { reservePorts } from "./steps/reserve-ports.ts";
 import { startMachine } from "./steps/start-machine.ts";
 import { stopGuest } from "./steps/stop-guest.ts";
 
-type Verb = "create" | "start" | "stop" | "restart" | "delete";
+type Verb = "create" | "start" | "stop" | "restart" | "delete" | "restore";
 type NamedStep = Step & { readonly name: InstanceStepName };
 
 /** What a workflow looks at: the instance's row, or its absence, and the world. */
@@ -42,7 +48,8 @@ interface Seen {
 export function instanceWorkflows(services: Services): readonly Workflow[] {
   const off = [stopGuest(services), powerOff(services)];
   const prepare = [realiseImage(services), createMachine(services)];
-  const on = [askForTemplate(services), startMachine(services), awaitReady(services)];
+  const begin = [startMachine(services), awaitReady(services)];
+  const on = [askForTemplate(services), ...begin];
   // Only `create` takes back the machine it made; for the others it is older than the operation.
   const start = [...prepare.map(withoutUndo), ...on];
   return [
@@ -51,7 +58,15 @@ export function instanceWorkflows(services: Services): readonly Workflow[] {
     workflow(services, "start", start),
     workflow(services, "stop", off),
     workflow(services, "restart", [...off, ...start]),
-    workflow(services, "delete", [powerOff(services), destroyMachine(services), deleteDisks(services)]),
+    workflow(services, "delete", [
+      ...[powerOff(services), destroyMachine(services), deleteDisks(services)],
+      ...[forgetSnapshots(services), collectLayers(services)],
+    ]),
+    workflow(services, "restore", [
+      ...[...off, prepareRestore(services), replaceDisks(services)],
+      // What is started again ran before, and so has no template to wait for.
+      ...[...prepare.map(withoutUndo), ...begin, collectLayers(services)],
+    ]),
     changeWorkflow(services),
   ];
 }
@@ -78,14 +93,21 @@ async function inspect(services: Services, operation: Claimed): Promise<Seen> {
 }
 
 function wishOf(verb: Verb, operation: Claimed): InstanceWish {
-  const { force, power, restartGeneration } = InstanceInput.parse(operation.input);
+  const { force, power, restartGeneration, snapshots, restore } = InstanceInput.parse(operation.input);
   return {
     present: verb !== "delete",
     power,
     isNew: verb === "create",
     restartGeneration,
     force,
+    replaceDisks: restore !== null,
+    after: afterwards(verb, snapshots),
   };
+}
+
+function afterwards(verb: Verb, snapshots: boolean): readonly InstanceStepName[] {
+  if (verb === "delete") return snapshots ? ["forget-snapshots", "collect-layers"] : ["collect-layers"];
+  return verb === "restore" ? ["collect-layers"] : [];
 }
 
 function decide(verb: Verb, operation: Claimed, seen: Seen, journal: Journal, now: number): Decision {
@@ -115,9 +137,19 @@ async function settle(tx: Transaction, verb: Verb, operation: Claimed, outcome: 
     appendEvent(tx, instanceEvent(instance, "instance.deleted", operation.id));
     return;
   }
+  if (verb === "restore" && outcome.status !== "succeeded") await forgetUnkept(tx, operation, outcome.error.message);
   // One that was cancelled while it waited its turn did nothing: the holder tells how things are.
   if (instance.operationId !== operation.id) return;
   await writeStatus(tx, instance, settledStatus(verb, operation, instance, outcome), operation.id);
+}
+
+/** What should have kept the disks of before is none when they were never replaced. */
+async function forgetUnkept(tx: Transaction, operation: Claimed, reason: string): Promise<void> {
+  const keptId = InstanceInput.parse(operation.input).restore?.keptId;
+  const kept = keptId ? await readSnapshot(tx, keptId) : undefined;
+  if (kept?.state !== "creating") return;
+  await deleteSnapshot(tx, kept.id);
+  appendEvent(tx, snapshotEvent(kept, "snapshot.failed", operation.id, { instanceId: kept.instanceId, reason }));
 }
 
 function settledStatus(verb: Verb, operation: Claimed, instance: Instance, outcome: Outcome): InstanceStatus {
@@ -137,8 +169,9 @@ function settledStatus(verb: Verb, operation: Claimed, instance: Instance, outco
       ? { ...off, phase: "stopped", reason: "" }
       : { ...off, phase: "unknown", reason: "just cancelled" };
   }
-  // What could not be deleted is as it was: the controller looks at once.
-  if (verb === "delete") return { ...off, phase: "unknown", reason: outcome.error.message };
+  // What could not be deleted, or put back, is as it was: the controller looks at once.
+  const asBefore = verb === "delete" || (verb === "restore" && !outcome.kept);
+  if (asBefore) return { ...off, phase: "unknown", reason: outcome.error.message };
   const exit = (outcome.result as SeenState | null)?.exit;
   return { ...off, phase: "failed", reason: outcome.error.message, exitCode: exit?.code ?? off.exitCode };
 }

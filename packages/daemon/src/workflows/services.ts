@@ -6,6 +6,7 @@ import type { Host } from "../host/host.ts";
 import type { Images } from "../images/images.ts";
 import type { UserNetwork } from "../network/user-network.ts";
 import type { InstanceFolders } from "../storage/instance-folder.ts";
+import type { SnapshotFolders } from "../storage/snapshot-folders.ts";
 import type { TemplateFolders } from "../storage/template-folders.ts";
 import type { Store } from "../store/store.ts";
 
@@ -21,6 +22,9 @@ export interface Services {
   readonly folders: InstanceFolders;
   readonly templates: TemplateFolders;
   readonly archives: ArchiveFiles;
+  readonly snapshotFolders: SnapshotFolders;
+  /** The node that this is. */
+  readonly nodeId: string;
   readonly network: UserNetwork;
   /** The kernel and initramfs that container images boot with; undefined while it has not been built. */
   readonly kit: KitDescription | undefined;

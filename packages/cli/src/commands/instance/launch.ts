@@ -1,5 +1,6 @@
+import type { InstanceChange } from "@berth/api";
 import { parseCpus, parseLabels, parseMebibytes, parseSeconds } from "../../amounts.ts";
-import { command, text, texts, yes } from "../../command.ts";
+import { type Context, command, text, texts, yes } from "../../command.ts";
 import { readEnvironment } from "../../environment.ts";
 import { UsageError } from "../../errors.ts";
 import { follow } from "../../follow.ts";
@@ -10,6 +11,7 @@ import { howItBegan } from "../../start-mode.ts";
 
 type Flags = {
   name?: string;
+  snapshot?: string;
   publish?: PortToPublish[];
   env?: string[];
   envFile?: string[];
@@ -28,15 +30,17 @@ type Flags = {
 
 const amount = { kind: "parsed", parse: parseMebibytes, optional: true } as const;
 
-export default command<Flags, [string, ...string[]]>({
+export default command<Flags, string[]>({
   description:
     "IMAGE is a reference (pulled when it is not here yet), an image's id, a folder with a Dockerfile written as a path (., ./web, /srv/web), or a Git URL " +
     "with one (https://host/repo.git#REF:FOLDER). What follows IMAGE is its command, as with docker run; -- keeps options of the command apart from ours. " +
+    "With --snapshot there is no IMAGE: all is as it was in the snapshot but for what is given, and published ports get free host ports. " +
     "Returns when the instance is ready and prints its name.",
-  usage: ["IMAGE [OPTION…] [-- CMD…]"],
+  usage: ["IMAGE [OPTION…] [-- CMD…]", "--snapshot NAME [OPTION…] [-- CMD…]"],
   parameters: {
     flags: {
       name: text("Its name; made up when not given", "NAME"),
+      snapshot: text("Make it from a snapshot instead of an image", "NAME"),
       publish: {
         kind: "parsed",
         parse: parsePort,
@@ -68,43 +72,19 @@ export default command<Flags, [string, ...string[]]>({
     aliases: { p: "publish", e: "env", m: "memory", l: "label", t: "tty", d: "detach" },
     positional: {
       kind: "array",
-      minimum: 1,
       parameter: {
         parse: String,
         brief: "A reference, an id, a folder or a Git URL, and then the command",
         placeholder: "IMAGE",
       },
-    } as never,
+    },
   },
-  async run(context, flags, image, ...words) {
-    if (flags.cold && flags.warm) throw new UsageError("--cold and --warm cannot both be had.");
-    const client = await context.client();
-    const env = await readEnvironment(flags.env ?? [], flags.envFile ?? [], context.outside.env);
-    const source = isBuildSource(image) ? (await buildAndWait(context, image, {})).id : image;
-    // As with docker, another entrypoint leaves the image's CMD out.
-    const command = words.length > 0 || flags.entrypoint !== undefined ? words : undefined;
-    const { instance, operation } = await client.createInstance(
-      {
-        body: {
-          image: source,
-          env,
-          ports: flags.publish ?? [],
-          labels: parseLabels(flags.label ?? []),
-          tty: flags.tty ?? false,
-          ...(flags.cold ? { warm: "never" } : flags.warm ? { warm: "require" } : {}),
-          ...(flags.name === undefined ? {} : { name: flags.name }),
-          ...(flags.cpus === undefined ? {} : { cpus: flags.cpus }),
-          ...(flags.memory === undefined ? {} : { memoryMib: flags.memory }),
-          ...(flags.disk === undefined ? {} : { diskMib: flags.disk }),
-          ...(flags.entrypoint === undefined ? {} : { entrypoint: flags.entrypoint === "" ? [] : [flags.entrypoint] }),
-          ...(command === undefined ? {} : { command }),
-          ...(flags.stopTimeout === undefined ? {} : { stopTimeoutMs: flags.stopTimeout }),
-          ...(flags.location === undefined ? {} : { location: flags.location }),
-        },
-      },
-      { idempotencyKey: crypto.randomUUID() },
-    );
+  async run(context, flags, ...words) {
+    const { instance, operation } = await (flags.snapshot === undefined
+      ? launchImage(context, flags, words)
+      : launchSnapshot(context, flags, flags.snapshot, words));
     if (flags.detach) return context.print(instance, () => `${instance.name}\n`);
+    const client = await context.client();
     const made = await client.getImage({ params: { image: instance.imageId } });
     if (made.state === "building" && made.operationId) {
       await follow(context, await client.getOperation({ params: { operation: made.operationId } }));
@@ -115,3 +95,55 @@ export default command<Flags, [string, ...string[]]>({
     context.print(ready, () => `${ready.name}\n`);
   },
 });
+
+async function launchImage(context: Context, flags: Flags, words: readonly string[]): Promise<InstanceChange> {
+  const [image, ...command] = words;
+  if (flags.cold && flags.warm) throw new UsageError("--cold and --warm cannot both be had.");
+  if (image === undefined)
+    throw new UsageError(
+      "IMAGE is missing.",
+      "Say what to launch: berth launch nginx, or berth launch --snapshot NAME.",
+    );
+  const client = await context.client();
+  const body = await wishes(context, flags, command);
+  const source = isBuildSource(image) ? (await buildAndWait(context, image, {})).id : image;
+  const location = flags.location === undefined ? {} : { location: flags.location };
+  const warm = flags.cold ? { warm: "never" as const } : flags.warm ? { warm: "require" as const } : {};
+  return client.createInstance(
+    { body: { image: source, ...body, ...location, ...warm } },
+    { idempotencyKey: crypto.randomUUID() },
+  );
+}
+
+async function launchSnapshot(
+  context: Context,
+  flags: Flags,
+  snapshot: string,
+  words: readonly string[],
+): Promise<InstanceChange> {
+  if (flags.location !== undefined) throw new UsageError("An instance from a snapshot runs where the snapshot is.");
+  if (flags.warm) throw new UsageError("An instance from a snapshot has another disk than any template.");
+  const client = await context.client();
+  const body = await wishes(context, flags, words);
+  return client.launchSnapshot({ params: { snapshot }, body }, { idempotencyKey: crypto.randomUUID() });
+}
+
+/** What the options ask for; what they do not mention is left to berthd. */
+async function wishes(context: Context, flags: Flags, words: readonly string[]) {
+  const env = await readEnvironment(flags.env ?? [], flags.envFile ?? [], context.outside.env);
+  // As with docker, another entrypoint leaves the image's CMD out.
+  const command = words.length > 0 || flags.entrypoint !== undefined ? [...words] : undefined;
+  return {
+    env,
+    labels: parseLabels(flags.label ?? []),
+    ...(flags.publish === undefined ? {} : { ports: flags.publish }),
+    ...(flags.tty === undefined ? {} : { tty: flags.tty }),
+    ...(flags.name === undefined ? {} : { name: flags.name }),
+    ...(flags.cpus === undefined ? {} : { cpus: flags.cpus }),
+    ...(flags.memory === undefined ? {} : { memoryMib: flags.memory }),
+    ...(flags.disk === undefined ? {} : { diskMib: flags.disk }),
+    ...(flags.entrypoint === undefined ? {} : { entrypoint: flags.entrypoint === "" ? [] : [flags.entrypoint] }),
+    ...(command === undefined ? {} : { command }),
+    ...(flags.stopTimeout === undefined ? {} : { stopTimeoutMs: flags.stopTimeout }),
+  };
+}

@@ -47,7 +47,7 @@ export function qemuDriver(options: QemuDriverOptions): Driver {
       boots: ["rootfs"],
       console: true,
       channel: true,
-      snapshots: false,
+      snapshots: true,
       templates: false,
       hotplug: false,
       networks: ["user"],

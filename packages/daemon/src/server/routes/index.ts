@@ -6,6 +6,7 @@ import { imageHandlers } from "./images.ts";
 import { instanceHandlers } from "./instances.ts";
 import { nodeHandlers } from "./nodes.ts";
 import { operationHandlers } from "./operations.ts";
+import { snapshotHandlers } from "./snapshots.ts";
 import { templateHandlers } from "./templates.ts";
 
 const rooms = [
@@ -13,6 +14,7 @@ const rooms = [
   imageHandlers,
   templateHandlers,
   archiveHandlers,
+  snapshotHandlers,
   operationHandlers,
   eventHandlers,
   nodeHandlers,

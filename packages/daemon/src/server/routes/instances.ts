@@ -93,6 +93,7 @@ export const instanceHandlers: Handlers<InstanceRoutes> = {
       await call.services.instances.remove(call.scope, call.params.instance, {
         ...changeOptions("deleteInstance", call),
         force: call.query.force ?? false,
+        snapshots: call.query.snapshots ?? false,
       }),
     ),
   instanceLogs: ({ services, scope, params, query, signal }) =>

@@ -3,6 +3,7 @@ import { instancesByNode } from "./0002-instances-by-node.ts";
 import { changedInstances } from "./0003-changed-instances.ts";
 import { templates } from "./0004-templates.ts";
 import { archives } from "./0005-archives.ts";
+import { snapshots } from "./0006-snapshots.ts";
 
 /** What differs in the SQL of the two stores. */
 export interface SqlWords {
@@ -22,4 +23,11 @@ export interface MigrationFile {
 }
 
 /** All migrations, oldest first. A new one is a file and a line here. */
-export const migrations: readonly MigrationFile[] = [first, instancesByNode, changedInstances, templates, archives];
+export const migrations: readonly MigrationFile[] = [
+  first,
+  instancesByNode,
+  changedInstances,
+  templates,
+  archives,
+  snapshots,
+];

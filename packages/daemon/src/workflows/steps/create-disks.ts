@@ -1,13 +1,16 @@
 import { BerthError } from "@berth/api";
 import { createOverlay } from "../../storage/qcow2.ts";
 import { readImage } from "../../store/images.ts";
+import { readLayers } from "../../store/instances.ts";
+import { collectLayers } from "../collect-layers.ts";
 import { diskPath } from "../instance-paths.ts";
 import type { Services } from "../services.ts";
+import { requireSound } from "../sound-layers.ts";
 import { type InstanceStep, targetInstance } from "./step.ts";
 
-/** Makes the instance's folder and its disks: the root disk is a copy-on-write layer over the image's artifact. */
+/** Makes the instance's folder and its disks: each is a copy-on-write layer, over the image's artifact or over a snapshot's frozen file. */
 export function createDisks(services: Services): InstanceStep {
-  const { folders, host, images, store } = services;
+  const { folders, host, images, store, snapshotFolders } = services;
   return {
     name: "create-disks",
     async run(context) {
@@ -15,15 +18,22 @@ export function createDisks(services: Services): InstanceStep {
       const digest = (await readImage(store.queries, instance.imageId))?.contentDigest;
       const artifact = digest ? await images.findArtifact(digest) : undefined;
       if (!artifact) throw new BerthError("not_found", `The artifact of image ${instance.imageId} is gone.`);
+      const layers = await readLayers(store.queries, instance.id);
+      const names = instance.spec.disks.map(({ name }) => name);
+      if (layers) await requireSound(services, layers, names, context.signal);
       const { vmPath, user } = await folders.create(instance.id);
       for (const { name, sizeMib } of instance.spec.disks) {
-        const request = { name, path: diskPath(vmPath, name), backingPath: artifact.path, sizeMib, user };
-        await createOverlay(host, request, context.signal);
+        const below = layers
+          ? { backingPath: snapshotFolders.layerPath({ folder: layers, disk: name }), backingFormat: "qcow2" as const }
+          : { backingPath: artifact.path };
+        await createOverlay(host, { name, path: diskPath(vmPath, name), ...below, sizeMib, user }, context.signal);
       }
       return undefined;
     },
     async undo(context) {
-      await folders.remove(context.operation.target.id);
+      const { id } = context.operation.target;
+      await folders.remove(id);
+      await collectLayers(services, id);
     },
   };
 }

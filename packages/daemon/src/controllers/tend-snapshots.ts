@@ -1,0 +1,45 @@
+import { setTimeout as delay } from "node:timers/promises";
+import { isRecorded, recordLayers } from "../storage/layer-records.ts";
+import { followEvents, lastEventSeq } from "../store/events.ts";
+import { listReadyFolders } from "../store/snapshots.ts";
+import { collectLayers } from "../workflows/collect-layers.ts";
+import type { Services } from "../workflows/services.ts";
+import type { ControllerLog } from "./controller.ts";
+import { Looks } from "./looks.ts";
+
+const hourMs = 3_600_000;
+/** Events after which there may be something to do. */
+const reasons: ReadonlySet<string> = new Set(["snapshot.created", "snapshot.deleted", "instance.deleted"]);
+
+/**
+ * Looks after the node's frozen files, at the start, once an hour, and when snapshots come or go: removes what a killed daemon left, and writes down the checksums of those
+ * that came into being with no time for it.
+ */
+export async function tendSnapshots(services: Services, log: ControllerLog, signal: AbortSignal): Promise<void> {
+  const { store, host, snapshotFolders, nodeId } = services;
+  const tend = async () => {
+    await collectLayers(services);
+    for (const folder of await listReadyFolders(store.queries, nodeId)) {
+      signal.throwIfAborted();
+      if (await isRecorded(host, snapshotFolders, folder)) continue;
+      await recordLayers(host, snapshotFolders, folder, { signal });
+    }
+  };
+  const looks = new Looks(1, tend, (_, error) => {
+    if (!signal.aborted) log.error({ err: error }, "the snapshots' files could not be looked after");
+  });
+  const hourly = async () => {
+    while (!signal.aborted) {
+      await looks.ask("all");
+      await delay(hourMs, undefined, { signal }).catch(() => undefined);
+    }
+  };
+  const upon = async () => {
+    const after = await lastEventSeq(store.queries);
+    for await (const event of followEvents(store, { after }, signal)) {
+      if (reasons.has(event.type)) void looks.ask("all");
+    }
+  };
+  await Promise.all([hourly(), upon()]);
+  await looks.idle();
+}

@@ -1,0 +1,60 @@
+import { CreateInstance, LaunchSnapshot, Name } from "@berth/api";
+import { expect, it } from "vitest";
+import { specOf } from "./new-instance.ts";
+import { restoreMismatch, snapshotName, specFromSnapshot } from "./snapshot-spec.ts";
+
+const then = {
+  ...specOf(
+    CreateInstance.parse({
+      image: "nginx",
+      memoryMib: 256,
+      diskMib: 2048,
+      env: { A: "1", B: "2" },
+      command: ["serve"],
+      ports: [{ hostPort: 8080, guestPort: 80 }],
+    }),
+  ),
+  restartGeneration: 3,
+};
+
+it("is what it was then, with what is asked for instead, and on free host ports", () => {
+  expect(specFromSnapshot(then, LaunchSnapshot.parse({}))).toEqual({
+    ...then,
+    ports: [{ hostAddress: "127.0.0.1", hostPort: 0, guestPort: 80, protocol: "tcp" }],
+    warm: "never",
+    restartGeneration: 0,
+  });
+  const asked = LaunchSnapshot.parse({
+    memoryMib: 512,
+    diskMib: 4096,
+    env: { B: "3" },
+    command: ["other"],
+    ports: [],
+    start: false,
+  });
+  expect(specFromSnapshot(then, asked)).toMatchObject({
+    memoryMib: 512,
+    disks: [{ name: "root", sizeMib: 4096 }],
+    env: { A: "1", B: "3" },
+    command: ["other"],
+    ports: [],
+    power: "stopped",
+  });
+});
+
+it("refuses a disk smaller than it was", () => {
+  expect(() => specFromSnapshot(then, LaunchSnapshot.parse({ diskMib: 1024 }))).toThrow("2048 MiB");
+});
+
+it("says why an instance cannot go back to other disks than it has", () => {
+  expect(restoreMismatch(then, { ...then, memoryMib: 64 })).toBeUndefined();
+  const more = { ...then, disks: [...then.disks, { name: "data", sizeMib: 64 }] };
+  expect(restoreMismatch(more, then)).toBe("Its disks are root, data; those in the snapshot are root.");
+});
+
+it("makes up names that are names", () => {
+  const now = new Date("2026-11-20T14:05:09Z");
+  expect(snapshotName("web", now)).toBe("web-20261120-140509");
+  expect(snapshotName("web", now, { what: "before-restore", number: 2 })).toBe("web-before-restore-20261120-140509-2");
+  expect(Name.parse(snapshotName("a".repeat(63), now, { what: "before-restore" }))).toHaveLength(63);
+});

@@ -1,0 +1,49 @@
+import { BerthError, type InstanceSpec, type LaunchSnapshot } from "@berth/api";
+
+/** The spec of a new instance from a snapshot: as it was then, with what the request says instead. Its ports are published on free host ports. */
+export function specFromSnapshot(then: InstanceSpec, request: LaunchSnapshot): InstanceSpec {
+  const { cpus, memoryMib, diskMib, ports, env, entrypoint, command, tty, stopTimeoutMs, start } = request;
+  const [root, ...others] = then.disks;
+  if (!root) throw new Error("a spec without a disk");
+  if (diskMib !== undefined && diskMib < root.sizeMib) {
+    throw new BerthError("invalid_request", `Its disk cannot be smaller than in the snapshot: ${root.sizeMib} MiB.`);
+  }
+  return {
+    ...then,
+    ...given({ cpus, memoryMib, tty, stopTimeoutMs, entrypoint, command }),
+    disks: [{ ...root, sizeMib: diskMib ?? root.sizeMib }, ...others],
+    ports: ports ?? then.ports.map((port) => ({ ...port, hostPort: 0 })),
+    env: { ...then.env, ...env },
+    // No template has a disk like its.
+    warm: "never",
+    power: start ? "running" : "stopped",
+    restartGeneration: 0,
+  };
+}
+
+/** What of these was given. */
+function given<T extends object>(values: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
+  return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined)) as {
+    [K in keyof T]?: Exclude<T[K], undefined>;
+  };
+}
+
+/** Why an instance cannot be put back to a snapshot, in words; undefined when it can. */
+export function restoreMismatch(spec: InstanceSpec, then: InstanceSpec): string | undefined {
+  const names = ({ disks }: InstanceSpec) => disks.map(({ name }) => name).join(", ");
+  return names(spec) === names(then)
+    ? undefined
+    : `Its disks are ${names(spec)}; those in the snapshot are ${names(then)}.`;
+}
+
+/** The name of a snapshot that was given none: the instance's, cut where need be, the time in UTC, and a number when it is not the first of that second. */
+export function snapshotName(
+  instanceName: string,
+  now: Date,
+  options: { what?: string; number?: number } = {},
+): string {
+  const { what, number = 1 } = options;
+  const time = now.toISOString().slice(0, 19).replaceAll(/[-:]/g, "").replace("T", "-");
+  const ending = `${what ? `-${what}` : ""}-${time}${number > 1 ? `-${number}` : ""}`;
+  return `${instanceName.slice(0, 63 - ending.length).replace(/-+$/, "")}${ending}`;
+}

@@ -1,0 +1,234 @@
+import {
+  BerthError,
+  type CreateSnapshot,
+  type Instance,
+  type InstanceChange,
+  type LaunchSnapshot,
+  type RestoreChange,
+  type RestoreSnapshot,
+  type Snapshot,
+  type SnapshotChange,
+} from "@berth/api";
+import { newId } from "../core/ids.ts";
+import { restoreMismatch, snapshotName, specFromSnapshot } from "../core/snapshot-spec.ts";
+import { startOperation } from "../operations/start.ts";
+import type { ChangeOptions, Scope, Services } from "../server/services.ts";
+import { newFolderName } from "../storage/snapshot-folders.ts";
+import { readImage } from "../store/images.ts";
+import { findInstance, readInstance, updateInstance } from "../store/instances.ts";
+import { lockResources } from "../store/operation-claims.ts";
+import { readOperation, resourceOf } from "../store/operations.ts";
+import { findSnapshot, insertSnapshot, listSnapshots, readFolder, readSnapshot } from "../store/snapshots.ts";
+import type { Queries, Transaction } from "../store/store.ts";
+import type { NewInstanceInput } from "../workflows/instance-input.ts";
+import { changeOnce } from "./change.ts";
+import { type InstanceRequestContext, requestInstance } from "./instances.ts";
+
+/** Snapshots, as the server asks for them. */
+export function snapshotServices(context: InstanceRequestContext): Services["snapshots"] {
+  const { store } = context;
+
+  const get = (scope: Scope, ref: string) => requireSnapshot(store.queries, scope, ref);
+  /** The objects of an earlier change as they are now; as they were then, where they are gone. */
+  const now = {
+    snapshot: async (made: Snapshot) => (await readSnapshot(store.queries, made.id)) ?? made,
+    instance: async (made: Instance) => (await readInstance(store.queries, made.id)) ?? made,
+    operation: async (made: SnapshotChange["operation"]) => (await readOperation(store.queries, made.id)) ?? made,
+  };
+  const refresh = async ({ snapshot, operation }: SnapshotChange): Promise<SnapshotChange> => ({
+    snapshot: await now.snapshot(snapshot),
+    operation: await now.operation(operation),
+  });
+
+  return {
+    async list(scope, { instance, ...query }) {
+      const one = instance === undefined ? undefined : await findInstance(store.queries, scope.project, instance);
+      const page = { ...query, project: scope.project, instance: one?.id ?? instance };
+      const { rows, nextCursor } = await listSnapshots(store.queries, page);
+      return { items: rows, nextCursor };
+    },
+    get,
+    async create(scope, input, options) {
+      return refresh(
+        await changeOnce(store, scope, options, (tx) => requestCreate(tx, context, scope, input, options)),
+      );
+    },
+    async remove(scope, ref, options) {
+      return refresh(await changeOnce(store, scope, options, (tx) => requestWork(tx, scope, ref, options, "delete")));
+    },
+    async verify(scope, ref, options) {
+      return refresh(await changeOnce(store, scope, options, (tx) => requestWork(tx, scope, ref, options, "verify")));
+    },
+    async restore(scope, ref, input, options) {
+      const made = await changeOnce(store, scope, options, (tx) => requestRestore(tx, scope, ref, input, options));
+      return {
+        instance: await now.instance(made.instance),
+        operation: await now.operation(made.operation),
+        kept: made.kept && (await now.snapshot(made.kept)),
+      };
+    },
+    async launch(scope, ref, input, options) {
+      const made = await changeOnce(store, scope, options, (tx) => requestLaunch(tx, context, scope, ref, input));
+      return { instance: await now.instance(made.instance), operation: await now.operation(made.operation) };
+    },
+  };
+}
+
+async function requireSnapshot(queries: Queries, scope: Scope, ref: string): Promise<Snapshot> {
+  const snapshot = await findSnapshot(queries, scope.project, ref);
+  if (!snapshot) throw new BerthError("not_found", `There is no snapshot ${ref}.`);
+  return snapshot;
+}
+
+/** A snapshot that can be used: it is whole, and nobody is deleting it. Nothing that deletes it can begin before the transaction ends. */
+async function requireUsable(tx: Transaction, scope: Scope, ref: string): Promise<Snapshot> {
+  const found = await requireSnapshot(tx, scope, ref);
+  await lockResources(tx, [resourceOf("snapshot", found.id)]);
+  const snapshot = await requireSnapshot(tx, scope, found.id);
+  const holder = snapshot.operationId ? await readOperation(tx, snapshot.operationId) : undefined;
+  if (snapshot.state === "creating" || holder?.type === "snapshot.delete") {
+    const operationId = holder ? { operationId: holder.id } : {};
+    throw new BerthError("busy", `${snapshot.name} is held by ${holder?.type}.`, operationId);
+  }
+  return snapshot;
+}
+
+async function requireInstance(tx: Transaction, scope: Scope, ref: string): Promise<Instance> {
+  const found = await findInstance(tx, scope.project, ref);
+  if (found) await lockResources(tx, [resourceOf("instance", found.id)]);
+  const instance = found && (await readInstance(tx, found.id));
+  if (!instance) throw new BerthError("not_found", `There is no instance ${ref}.`);
+  return instance;
+}
+
+async function requestCreate(
+  tx: Transaction,
+  context: InstanceRequestContext,
+  scope: Scope,
+  input: CreateSnapshot,
+  options: ChangeOptions,
+): Promise<SnapshotChange> {
+  const instance = await requireInstance(tx, scope, input.instance);
+  const driver = context.drivers.get(instance.location);
+  if (!driver?.abilities.snapshots) {
+    throw new BerthError("unsupported_by_driver", `The driver of ${instance.location} cannot take snapshots.`);
+  }
+  if (instance.status.phase === "running" || instance.status.phase === "starting") {
+    throw new BerthError("instance_running", `${instance.name} is ${instance.status.phase}.`);
+  }
+  const id = newId("snapshot");
+  const name = input.name ?? (await freeName(tx, instance));
+  const operation = await startOperation(tx, {
+    type: "snapshot.create",
+    project: scope.project,
+    target: { kind: "snapshot", id, name },
+    claims: [resourceOf("instance", instance.id), resourceOf("snapshot", id)],
+    input: {},
+    nodeId: instance.nodeId,
+    requestedBy: scope.caller.tokenId,
+    queue: options.queue,
+  });
+  const snapshot = await insertOf(tx, instance, id, name);
+  return { snapshot: { ...snapshot, operationId: operation.id }, operation };
+}
+
+/** The row of a snapshot that is going to be made of an instance as it is. */
+function insertOf(tx: Transaction, instance: Instance, id: string, name: string): Promise<Snapshot> {
+  const { project, imageId, image, location, nodeId, spec } = instance;
+  const of = { instanceId: instance.id, instanceName: instance.name, consistency: "stopped" as const, disks: [] };
+  const folder = newFolderName();
+  return insertSnapshot(tx, { id, project, name, ...of, imageId, image, location, nodeId, spec, folder });
+}
+
+async function freeName(tx: Transaction, instance: Instance, what?: string): Promise<string> {
+  const now = new Date();
+  for (let number = 1; ; number += 1) {
+    const name = snapshotName(instance.name, now, { number, ...(what ? { what } : {}) });
+    if (!(await findSnapshot(tx, instance.project, name))) return name;
+  }
+}
+
+/** Work on the snapshot alone. */
+async function requestWork(
+  tx: Transaction,
+  scope: Scope,
+  ref: string,
+  options: ChangeOptions,
+  verb: "delete" | "verify",
+): Promise<SnapshotChange> {
+  const snapshot = await requireSnapshot(tx, scope, ref);
+  const operation = await startOperation(tx, {
+    type: `snapshot.${verb}`,
+    project: scope.project,
+    target: { kind: "snapshot", id: snapshot.id, name: snapshot.name },
+    claims: [resourceOf("snapshot", snapshot.id)],
+    input: {},
+    nodeId: snapshot.nodeId,
+    requestedBy: scope.caller.tokenId,
+    queue: options.queue,
+    rank: verb === "delete" ? 2 : 0,
+  });
+  return { snapshot: { ...snapshot, operationId: operation.id }, operation };
+}
+
+async function requestRestore(
+  tx: Transaction,
+  scope: Scope,
+  ref: string,
+  { instance: wanted, force, discard }: RestoreSnapshot,
+  options: ChangeOptions,
+): Promise<RestoreChange> {
+  const snapshot = await requireUsable(tx, scope, ref);
+  const instance = await requireInstance(tx, scope, wanted ?? snapshot.instanceId);
+  const mismatch = restoreMismatch(instance.spec, snapshot.spec);
+  if (mismatch) throw new BerthError("snapshot_mismatch", mismatch);
+  if (instance.nodeId !== snapshot.nodeId) {
+    throw new BerthError("snapshot_mismatch", `${instance.name} is on another node than the snapshot.`);
+  }
+  const running = instance.status.phase === "running" || instance.status.phase === "starting";
+  if (running && !force) throw new BerthError("instance_running", `${instance.name} is ${instance.status.phase}.`);
+  const power = running ? "running" : "stopped";
+  const { restartGeneration } = instance.spec;
+  const keptId = discard ? null : newId("snapshot");
+  const restore = { snapshotId: snapshot.id, keptId };
+  const operation = await startOperation(tx, {
+    type: "instance.restore",
+    project: scope.project,
+    target: { kind: "instance", id: instance.id, name: instance.name },
+    claims: [
+      resourceOf("instance", instance.id),
+      ...[snapshot.id, ...(keptId ? [keptId] : [])].map((id) => resourceOf("snapshot", id)),
+    ],
+    input: { force: false, power, restartGeneration, restore } satisfies NewInstanceInput,
+    nodeId: instance.nodeId,
+    requestedBy: scope.caller.tokenId,
+    queue: options.queue,
+  });
+  const kept = keptId ? await insertOf(tx, instance, keptId, await freeName(tx, instance, "before-restore")) : null;
+  const spec = { ...instance.spec, power } as const;
+  const status = { ...instance.status, phase: "provisioning", ready: false, health: "unknown" } as const;
+  return { instance: await updateInstance(tx, instance.id, { spec, status }), operation, kept };
+}
+
+async function requestLaunch(
+  tx: Transaction,
+  context: InstanceRequestContext,
+  scope: Scope,
+  ref: string,
+  input: LaunchSnapshot,
+): Promise<InstanceChange> {
+  const snapshot = await requireUsable(tx, scope, ref);
+  const image = await readImage(tx, snapshot.imageId);
+  const folder = await readFolder(tx, snapshot.id);
+  if (!image || folder === undefined) throw new BerthError("not_found", `The image of ${snapshot.name} is gone.`);
+  return requestInstance(tx, context, scope, {
+    name: input.name,
+    labels: input.labels,
+    location: snapshot.location,
+    spec: specFromSnapshot(snapshot.spec, input),
+    image,
+    reference: snapshot.image,
+    origin: { kind: "snapshot", snapshotId: snapshot.id, snapshotName: snapshot.name },
+    layers: folder,
+  });
+}

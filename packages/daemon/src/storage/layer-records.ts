@@ -1,0 +1,123 @@
+import { join } from "node:path";
+import { BerthError } from "@berth/api";
+import { z } from "zod";
+import type { LayerRef } from "../core/layers.ts";
+import { type Host, ProgramError } from "../host/host.ts";
+import type { SnapshotFolders } from "./snapshot-folders.ts";
+
+/** What a frozen file was when it was recorded. */
+const Record = z.object({
+  /** SHA-256 in hex. There are two while one file is put in place of another with the same content. */
+  sha256: z.array(z.string().regex(/^[0-9a-f]{64}$/)).min(1),
+  /** The file's stamp when it was last found to be so: nobody has touched it while that is the same. */
+  stamp: z.string(),
+});
+
+/** `layers.json` of a snapshot's folder: by disk. */
+const Records = z.object({ version: z.literal(1), disks: z.record(z.string(), Record) });
+type Disks = z.infer<typeof Records>["disks"];
+
+const fileName = "layers.json";
+const maxRecordBytes = 1024 * 1024;
+/** Reading a large layer may take long; a disk that gives less than 10 MB a second is broken. */
+const sumTimeoutMs = 6 * 3_600_000;
+
+/** Records the checksum of each frozen file of a snapshot's folder; what is recorded already stays. `onFile` hears of each before it is read. */
+export async function recordLayers(
+  host: Host,
+  folders: SnapshotFolders,
+  folder: string,
+  options: { readonly signal: AbortSignal; readonly onFile?: (disk: string) => void },
+): Promise<void> {
+  const disks = { ...(await readRecords(host, folders, folder)) };
+  for (const disk of await folders.disksOf(folder)) {
+    if (disks[disk]) continue;
+    options.onFile?.(disk);
+    const path = folders.layerPath({ folder, disk });
+    const stamp = await stampOf(host, path);
+    disks[disk] = { sha256: [await sumOf(host, path, options.signal)], stamp };
+  }
+  await writeRecords(host, folders, folder, disks);
+}
+
+/** Whether every frozen file of a folder is recorded. */
+export async function isRecorded(host: Host, folders: SnapshotFolders, folder: string): Promise<boolean> {
+  const records = await readRecords(host, folders, folder);
+  return (await folders.disksOf(folder)).every((disk) => records[disk]);
+}
+
+/** How carefully a layer is looked at: `touched` reads it only when its stamp is not the recorded one, `all` always. */
+export type Care = "touched" | "all";
+
+/**
+ * Why a frozen file is not what it was, in words; undefined when it is. One that was never recorded only has to be there.
+ */
+export async function findDamage(
+  host: Host,
+  folders: SnapshotFolders,
+  ref: LayerRef,
+  care: Care,
+  signal: AbortSignal,
+): Promise<string | undefined> {
+  const path = folders.layerPath(ref);
+  const facts = await host.files.facts(path);
+  if (!facts?.isPlain) return "it is gone";
+  const records = await readRecords(host, folders, ref.folder);
+  const record = records[ref.disk];
+  if (!record) return undefined;
+  if (care === "touched" && facts.stamp === record.stamp) return undefined;
+  if (!record.sha256.includes(await sumOf(host, path, signal))) return "its checksum is not the recorded one";
+  if (facts.stamp !== record.stamp) {
+    await writeRecords(host, folders, ref.folder, { [ref.disk]: { ...record, stamp: facts.stamp } });
+  }
+  return undefined;
+}
+
+/** qemu-img(1), check: "image has leaked clusters, but is not corrupted". */
+const leaksOnly = 3;
+
+/** Asks QEMU's own tool whether an image is sound: its last words when it is not. It runs as a user who can reach nothing else. */
+export async function checkImage(
+  host: Host,
+  folders: SnapshotFolders,
+  ref: LayerRef,
+  signal: AbortSignal,
+): Promise<string | undefined> {
+  try {
+    const args = ["check", "-q", "-U", "-f", "qcow2", folders.layerPath(ref)];
+    await host.run("qemu-img", args, { ...folders.user, signal, timeoutMs: sumTimeoutMs });
+    return undefined;
+  } catch (error) {
+    if (!(error instanceof ProgramError) || error.reason !== "exit") throw error;
+    // Clusters that nothing refers to any more cost space and harm nothing.
+    return error.exitCode === leaksOnly ? undefined : error.message;
+  }
+}
+
+async function readRecords(host: Host, folders: SnapshotFolders, folder: string): Promise<Disks> {
+  const text = await host.files.readText(join(folders.path(folder), fileName), maxRecordBytes);
+  return text === undefined ? {} : Records.parse(JSON.parse(text)).disks;
+}
+
+/** Adds to what is recorded. Nothing happens when the folder is gone. */
+async function writeRecords(host: Host, folders: SnapshotFolders, folder: string, more: Disks): Promise<void> {
+  await folders.alone(async () => {
+    if (!(await host.files.exists(folders.path(folder)))) return;
+    const disks = { ...(await readRecords(host, folders, folder)), ...more };
+    const text = `${JSON.stringify({ version: 1, disks })}\n`;
+    await host.files.writeAtomic(join(folders.path(folder), fileName), text, { mode: 0o600 });
+  });
+}
+
+async function stampOf(host: Host, path: string): Promise<string> {
+  const facts = await host.files.facts(path);
+  if (!facts) throw new BerthError("snapshot_damaged", `${path} is gone.`);
+  return facts.stamp;
+}
+
+async function sumOf(host: Host, path: string, signal: AbortSignal): Promise<string> {
+  const { stdout } = await host.run("sha256sum", ["--binary", "--", path], { signal, timeoutMs: sumTimeoutMs });
+  const sum = /^\\?([0-9a-f]{64}) /.exec(stdout)?.[1];
+  if (!sum) throw new Error(`sha256sum said ${stdout.slice(0, 200)}`);
+  return sum;
+}

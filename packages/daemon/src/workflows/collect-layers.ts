@@ -1,0 +1,69 @@
+import { join } from "node:path";
+import { planLayers, type SeenLayers, type StandingDisk, sizesOf } from "../core/layers.ts";
+import { listInstanceLayers } from "../store/instances.ts";
+import { listSnapshotFolders, writeSnapshotSizes } from "../store/snapshots.ts";
+import { diskPath } from "./instance-paths.ts";
+import type { Services } from "./services.ts";
+
+/**
+ * Removes frozen files that nothing stands on any more, and writes down what each snapshot holds now. What stands on what is read from the files themselves: only who is
+ * about to stand on one, an instance whose disks are still to be made, is known by its row. `leavingId` is an instance that is going, and needs nothing.
+ */
+export async function collectLayers(services: Services, leavingId?: string): Promise<void> {
+  const { snapshotFolders: folders } = services;
+  await folders.alone(async () => {
+    const { seen, snapshots } = await look(services, leavingId);
+    for (const ref of planLayers(seen).remove) await services.host.files.remove(folders.layerPath(ref));
+    for (const folder of await folders.list()) {
+      if (!seen.kept.has(folder) && (await folders.disksOf(folder)).length === 0) await folders.remove(folder);
+    }
+    await writeSizes(services, seen, snapshots);
+  });
+}
+
+type SnapshotRows = Awaited<ReturnType<typeof listSnapshotFolders>>;
+
+async function look(services: Services, leavingId?: string): Promise<{ seen: SeenLayers; snapshots: SnapshotRows }> {
+  const { store, nodeId, snapshotFolders } = services;
+  const snapshots = await listSnapshotFolders(store.queries, nodeId);
+  const awaited = await listAwaited(services, leavingId);
+  // Disks before frozen files: a file only ever moves from the former to the latter, so none is missed.
+  const disks = await listDisks(services);
+  const layers = await snapshotFolders.survey();
+  const kept = new Set([...snapshots.map(({ folder }) => folder), ...awaited]);
+  return { seen: { layers, disks, kept }, snapshots };
+}
+
+/** The folders that an instance is about to be made from: it has a row already, and not all of its disks. */
+async function listAwaited({ store, nodeId, folders, host }: Services, leavingId?: string): Promise<string[]> {
+  const awaited: string[] = [];
+  for (const { id, layers, disks } of await listInstanceLayers(store.queries, nodeId)) {
+    if (id === leavingId) continue;
+    const vmPath = join(folders.path(id), "vm");
+    const there = await Promise.all(disks.map((name) => host.files.exists(diskPath(vmPath, name))));
+    if (!there.every(Boolean)) awaited.push(layers);
+  }
+  return awaited;
+}
+
+/** What each disk in an instance's folder stands on; one that is about to take a disk's place is one too. */
+async function listDisks({ folders, snapshotFolders, host }: Services): Promise<StandingDisk[]> {
+  const disks: StandingDisk[] = [];
+  for (const instanceId of await folders.list()) {
+    const vmPath = join(folders.path(instanceId), "vm");
+    for (const name of await host.files.list(vmPath)) {
+      if (!name.includes(".qcow2")) continue;
+      disks.push({ instanceId, below: await snapshotFolders.below(join(vmPath, name)) });
+    }
+  }
+  return disks;
+}
+
+async function writeSizes({ store }: Services, seen: SeenLayers, snapshots: SnapshotRows): Promise<void> {
+  const sizes = sizesOf({ ...seen, kept: new Set(snapshots.map(({ folder }) => folder)) });
+  for (const { id, folder, ownBytes, sharedBytes } of snapshots) {
+    const size = sizes.get(folder) ?? { ownBytes: 0, sharedBytes: 0 };
+    if (size.ownBytes === ownBytes && size.sharedBytes === sharedBytes) continue;
+    await writeSnapshotSizes(store.queries, id, size);
+  }
+}

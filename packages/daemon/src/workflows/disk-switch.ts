@@ -1,0 +1,66 @@
+import { BerthError, type Instance } from "@berth/api";
+import type { HostUser } from "../core/descriptions.ts";
+import { chainLength } from "../core/layers.ts";
+import type { DiskToSwitch } from "../storage/switch-disks.ts";
+import { diskPath, nextDiskPath } from "./instance-paths.ts";
+import type { Services } from "./services.ts";
+
+/** How many frozen files a disk may stand on. Each costs a machine memory, and time when it starts. */
+const maxLayers = 64;
+/** What must be free on the data folder's file system: from now on all that the guest writes takes room anew. */
+const minFreeBytes = 64 * 1024 * 1024;
+
+/** All disks of an instance, as they are to be switched. */
+export interface InstanceSwitch {
+  readonly disks: readonly DiskToSwitch[];
+  readonly user: HostUser | null;
+}
+
+/** How an instance's disks become empty overlays. */
+export interface SwitchRequest {
+  /** The folder that the present files go to; null when they go altogether. */
+  readonly keepIn: string | null;
+  /** The folder of the files that the overlays stand on; null for the present ones. */
+  readonly standOn: string | null;
+  /** Tells the overlays from those of any other time. */
+  readonly tag: string;
+}
+
+/** What such a request means for each disk. */
+export async function describeSwitch(
+  services: Services,
+  instance: Instance,
+  { keepIn, standOn, tag }: SwitchRequest,
+): Promise<InstanceSwitch> {
+  const found = await services.folders.find(instance.id);
+  if (!found) throw new BerthError("disk_missing", "Its folder is gone from the node's data folder.");
+  const { vmPath, user } = found;
+  const { snapshotFolders: folders } = services;
+  const disks = instance.spec.disks.map(({ name, sizeMib }): DiskToSwitch => {
+    const frozenPath = keepIn && folders.layerPath({ folder: keepIn, disk: name });
+    const basePath = standOn ? folders.layerPath({ folder: standOn, disk: name }) : frozenPath;
+    if (!basePath) throw new Error("a disk must stand on something");
+    const path = diskPath(vmPath, name);
+    return { name, path, nextPath: nextDiskPath(vmPath, name, tag), frozenPath, basePath, sizeMib };
+  });
+  return { disks, user };
+}
+
+/** Rejects with `disk_missing`, `disk_full` or `too_many_snapshots` when the present disks cannot be kept and built upon. */
+export async function requireSwitchable(services: Services, disks: readonly DiskToSwitch[]): Promise<void> {
+  const { host, snapshotFolders: folders } = services;
+  for (const { name, path, frozenPath } of disks) {
+    if (frozenPath && !(await host.files.exists(path)))
+      throw new BerthError("disk_missing", `Its disk ${name} is gone.`);
+  }
+  const layers = await folders.survey();
+  const below = await Promise.all(disks.map(({ path }) => folders.below(path)));
+  if (chainLength(layers, below) >= maxLayers) {
+    throw new BerthError("too_many_snapshots", `It stands on ${maxLayers} frozen files, which is the limit.`);
+  }
+  const free = await host.files.freeBytes(folders.path(""));
+  if (free < minFreeBytes) {
+    const mebibytes = (bytes: number) => `${Math.floor(bytes / 2 ** 20)} MiB`;
+    throw new BerthError("disk_full", `${mebibytes(free)} are free; a snapshot needs ${mebibytes(minFreeBytes)}.`);
+  }
+}

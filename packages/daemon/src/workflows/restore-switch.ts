@@ -1,0 +1,27 @@
+import { BerthError, type Instance } from "@berth/api";
+import type { StepContext } from "../operations/workflow.ts";
+import { describeSwitch, type InstanceSwitch } from "./disk-switch.ts";
+import { InstanceInput } from "./instance-input.ts";
+import type { Services } from "./services.ts";
+import { requireSnapshot, type StoredSnapshot } from "./snapshot-record.ts";
+import { targetInstance } from "./steps/step.ts";
+
+/** What a restore works with. */
+export interface RestoreParts extends InstanceSwitch {
+  readonly instance: Instance;
+  /** What its disks are to be. */
+  readonly source: StoredSnapshot;
+  /** Where its present disks are kept; undefined when they go. */
+  readonly kept: StoredSnapshot | undefined;
+}
+
+/** Reads all that an operation says about its restore. Rejects with `not_found` when a snapshot is gone. */
+export async function restoreParts(services: Services, context: StepContext): Promise<RestoreParts> {
+  const instance = await targetInstance(services, context);
+  const { restore } = InstanceInput.parse(context.operation.input);
+  if (!restore) throw new BerthError("internal", "The operation does not say what to restore.");
+  const source = await requireSnapshot(services, restore.snapshotId);
+  const kept = restore.keptId === null ? undefined : await requireSnapshot(services, restore.keptId);
+  const request = { keepIn: kept?.folder ?? null, standOn: source.folder, tag: context.operation.id };
+  return { instance, source, kept, ...(await describeSwitch(services, instance, request)) };
+}

@@ -1,0 +1,71 @@
+import { BerthError } from "@berth/api";
+import {
+  type Claimed,
+  type Decision,
+  inOrder,
+  type Journal,
+  type Outcome,
+  type Step,
+  type Workflow,
+} from "../operations/workflow.ts";
+import { appendEvent } from "../store/events.ts";
+import { deleteSnapshot, readSnapshot, updateSnapshot } from "../store/snapshots.ts";
+import type { Transaction } from "../store/store.ts";
+import type { Services } from "./services.ts";
+import { snapshotEvent } from "./snapshot-record.ts";
+import { collectLayers } from "./steps/collect-layers.ts";
+import { forgetSnapshot } from "./steps/forget-snapshot.ts";
+import { keepLayers } from "./steps/keep-layers.ts";
+import { prepareLayers } from "./steps/prepare-layers.ts";
+import { recordLayers } from "./steps/record-layers.ts";
+import { verifyLayers } from "./steps/verify-layers.ts";
+
+/** The operations of a snapshot: plain lists of steps. */
+export function snapshotWorkflows(services: Services): readonly Workflow[] {
+  const create = [prepareLayers(services), keepLayers(services), recordLayers(services), collectLayers(services)];
+  return [
+    { ...listed("snapshot.create", create), settle: settleCreate },
+    listed("snapshot.delete", [forgetSnapshot(services), collectLayers(services)]),
+    {
+      ...listed("snapshot.verify", [verifyLayers(services)]),
+      decide: ({ journal }) => decideVerify(journal),
+      settle: settleVerify,
+    },
+  ];
+}
+
+function listed(type: string, steps: readonly Step[]): Workflow {
+  return { type, steps, inspect: async () => undefined, decide: ({ journal }) => inOrder(steps, journal) };
+}
+
+/** The snapshot is ready, or there is none. */
+async function settleCreate(tx: Transaction, operation: Claimed, outcome: Outcome): Promise<void> {
+  const snapshot = await readSnapshot(tx, operation.target.id);
+  if (!snapshot) return;
+  if (outcome.status === "succeeded") {
+    await updateSnapshot(tx, snapshot.id, { state: "ready" });
+    appendEvent(tx, snapshotEvent(snapshot, "snapshot.created", operation.id, { instanceId: snapshot.instanceId }));
+    return;
+  }
+  await deleteSnapshot(tx, snapshot.id);
+  const { instanceId } = snapshot;
+  const data = { instanceId, reason: outcome.error.message };
+  appendEvent(tx, snapshotEvent(snapshot, "snapshot.failed", operation.id, data));
+}
+
+/** What is damaged fails the operation, so that whoever waits for it cannot take it for sound. */
+function decideVerify(journal: Journal): Decision {
+  const verified = journal.get("verify-layers");
+  if (verified?.status !== "succeeded") return { run: "verify-layers" };
+  if (typeof verified.result !== "string") return { done: true };
+  return { fail: new BerthError("snapshot_damaged", verified.result), keep: true };
+}
+
+async function settleVerify(tx: Transaction, operation: Claimed, outcome: Outcome): Promise<void> {
+  const snapshot = await readSnapshot(tx, operation.target.id);
+  const damage = outcome.status === "failed" && outcome.error.code === "snapshot_damaged" ? outcome.error.message : "";
+  if (!snapshot || (outcome.status !== "succeeded" && !damage)) return;
+  const verdict = damage ? "damaged" : "sound";
+  await updateSnapshot(tx, snapshot.id, { verification: { verdict, reason: damage } });
+  appendEvent(tx, snapshotEvent(snapshot, `snapshot.verified`, operation.id, { verdict, reason: damage }));
+}
