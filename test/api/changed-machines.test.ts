@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import type { Instance } from "@berth/api";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { type Berthd, startBerthd } from "../support/berthd.ts";
 import { buildBusybox, busyboxImage } from "../support/busybox-image.ts";
 import { whoRunsBerthd } from "../support/ordinary-user.ts";
@@ -48,6 +48,21 @@ describe.each(whoRunsBerthd)("a machine of a berthd as $who", ({ ordinaryUser })
     expect(await inside("nproc")).toBe("2\n");
     expect(await memoryMib()).toBeGreaterThan(128);
     expect((await inside("env")).split("\n")).toEqual(expect.arrayContaining(["MODE=fast", "MORE=yes"]));
+  });
+
+  it("a program that crashes is started again, and given up after as many times as allowed", async () => {
+    const program = ["/bin/sh", "-c", "echo crashed; exit 3"];
+    // Whether it is seen to have run before it ended is a matter of chance.
+    const options = ["--name", "crash", "-m", "128M", "--restart", "on-failure:1"];
+    await cli.run(["launch", busyboxImage, ...options, "--", ...program]);
+    const status = async () => (await cli.json<Instance>("show", "crash")).status;
+    const givenUp = {
+      phase: expect.stringMatching(/stopped|failed/),
+      exitCode: 3,
+      restarts: { count: 1, nextAt: null },
+    };
+    await vi.waitFor(async () => expect(await status()).toMatchObject(givenUp), { timeout: 60_000, interval: 200 });
+    expect(await cli.berth("logs", "crash")).toBe("crashed\ncrashed\n");
   });
 
   it("other ports answer from the next start on, and those taken away no more", async () => {

@@ -69,6 +69,13 @@ export const Environment = z.record(environmentName, argument);
  */
 export const WarmPolicy = z.enum(["auto", "never", "require"]);
 export type WarmPolicy = z.infer<typeof WarmPolicy>;
+/** When an instance that has ended is started again, as docker's `--restart`. */
+export const RestartPolicy = z
+  .string()
+  .regex(
+    /^(no|on-failure(:[1-9][0-9]{0,4})?|always|unless-stopped)$/,
+    "must be no, on-failure, on-failure:3, always or unless-stopped",
+  );
 
 /** What was asked of an instance. */
 export const InstanceSpec = z
@@ -95,6 +102,7 @@ export const InstanceSpec = z
     warm: WarmPolicy.default("auto").describe(
       "Whether its first start may go on from a template's memory: `auto`, `never` or `require`.",
     ),
+    restart: RestartPolicy.default("no").describe("When it is started again after it has ended."),
     power: z.enum(["running", "stopped"]).describe("The power state wished for."),
     restartGeneration: z.number().int().min(0).describe("Raised by one for each restart asked for."),
   })
@@ -135,6 +143,13 @@ export const InstanceStatus = z
       .nullable()
       .describe("The spec's `restartGeneration` that the latest run was started for; null when it never ran."),
     ports: z.array(PublishedPort).describe("The published ports with the host ports they really have."),
+    restarts: z
+      .object({
+        count: z.number().int().describe("How often the restart policy has started it since somebody last did."),
+        delayMs: z.number().int().describe("How long the policy waited last time; the next pause is twice as long."),
+        nextAt: Timestamp.nullable().describe("When the policy will start it; null when it will not."),
+      })
+      .default({ count: 0, delayMs: 0, nextAt: null }),
     pending: z
       .array(z.string())
       .default([])
@@ -195,6 +210,7 @@ export const CreateInstance = z
     command: z.array(argument).max(4096).optional(),
     tty: z.boolean().default(false),
     stopTimeoutMs: InstanceSpec.shape.stopTimeoutMs.default(10_000),
+    restart: InstanceSpec.shape.restart,
     start: z.boolean().default(true).describe("Whether to start it at once."),
     warm: InstanceSpec.shape.warm,
   })
@@ -221,6 +237,7 @@ export const ChangeInstance = z
     command: InstanceSpec.shape.command,
     tty: InstanceSpec.shape.tty,
     stopTimeoutMs: InstanceSpec.shape.stopTimeoutMs,
+    restart: RestartPolicy,
   })
   .partial()
   .meta({

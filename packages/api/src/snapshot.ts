@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { IdOrName, idSchema, Labels, Name, PageQuery, Timestamp } from "./common.ts";
-import { CreateInstance, DiskSpec, InstanceSpec, PublishedPort } from "./instance.ts";
+import { CreateInstance, DiskSpec, InstanceSpec, PublishedPort, RestartPolicy } from "./instance.ts";
 
 /** Whether a snapshot was found to be what it was when it was made. */
 export const SnapshotVerification = z
@@ -86,6 +86,7 @@ export const LaunchSnapshot = z
     command: shape.command,
     tty: z.boolean().optional(),
     stopTimeoutMs: InstanceSpec.shape.stopTimeoutMs.optional(),
+    restart: RestartPolicy.optional(),
     start: shape.start,
   })
   .meta({ id: "LaunchSnapshot", examples: [{ name: "web2", ports: [{ hostPort: 8081, guestPort: 80 }] }] });

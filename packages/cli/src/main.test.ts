@@ -84,7 +84,7 @@ describe("snapshot", () => {
 describe("launch", () => {
   test("asks for what docker run would, waits and prints only the name", async () => {
     const ran = await berth(
-      "launch nginx --name web -p 8080:80 -p[::1]:53:53/udp -e A=b -e HERE --cpus 2 -m 1.5G --disk 4G -l team=a -t -- nginx -g x",
+      "launch nginx --name web -p 8080:80 -p[::1]:53:53/udp -e A=b -e HERE --cpus 2 -m 1.5G --disk 4G -l team=a -t --restart always -- nginx -g x",
       {},
       { env: { HERE: "there" } },
     );
@@ -102,6 +102,7 @@ describe("launch", () => {
       diskMib: 4096,
       labels: { team: "a" },
       tty: true,
+      restart: "always",
       command: ["nginx", "-g", "x"],
     });
     expect(berthd?.callsOf("createInstance")[0]?.headers["idempotency-key"]).toMatch(/^[0-9a-f-]{36}$/);
@@ -288,7 +289,8 @@ describe("instances", () => {
   });
 
   test("set asks for the change and says when each part of it holds", async () => {
-    const line = "set web --name shop --cpus 2 -m 1G -e A=b --unset-env C -l team=b --unset-label tier --no-tty";
+    const line =
+      "set web --name shop --cpus 2 -m 1G -e A=b --unset-env C -l team=b --unset-label tier --no-tty --restart on-failure:3";
     const ran = await berth(`${line} --stop-timeout 3 --entrypoint /run -- serve -v`, {
       changeInstance: () => ({
         instance,
@@ -303,7 +305,7 @@ describe("instances", () => {
     const [call] = berthd?.callsOf("changeInstance") ?? [];
     expect(call?.json).toEqual({
       ...{ name: "shop", cpus: 2, memoryMib: 1024, env: { A: "b", C: null }, labels: { team: "b", tier: null } },
-      ...{ tty: false, stopTimeoutMs: 3000, entrypoint: ["/run"], command: ["serve", "-v"] },
+      ...{ restart: "on-failure:3", tty: false, stopTimeoutMs: 3000, entrypoint: ["/run"], command: ["serve", "-v"] },
     });
     expect(call?.headers["if-match"]).toBeUndefined();
     expect(berthd?.callsOf("restartInstance")).toEqual([]);
@@ -339,7 +341,16 @@ describe("instances", () => {
     expect(berthd?.callsOf("restartInstance")).toEqual([]);
   });
 
+  test("show tells of the restart policy, what it did and what it will do", async () => {
+    const restarts = { count: 2, delayMs: 4000, nextAt: new Date(Date.now() + 3500).toISOString() };
+    const spec = { ...instance.spec, restart: "on-failure:3" };
+    const restarting = { ...instance, spec, status: { ...instance.status, restarts } };
+    const { stdout } = await berth("show web", { getInstance: () => restarting });
+    expect(stdout).toMatch(/^Restart: +on-failure:3\nRestarts: +2 \(the next in [34] s\)$/m);
+  });
+
   test.each([
+    ["set web --restart sometimes", "must be no, on-failure"],
     ["set web", "Say what to change"],
     ["set web --unpublish 81", "81/tcp is not published so"],
     ["set web --unpublish 8081:80", "80/tcp is not published so"],

@@ -7,6 +7,7 @@ import { keepNode } from "./controllers/keep-node.ts";
 import { keepTemplates } from "./controllers/keep-templates.ts";
 import { observeInstances } from "./controllers/observe-instances.ts";
 import { prune } from "./controllers/prune.ts";
+import { restartInstances } from "./controllers/restart-instances.ts";
 import { tendSnapshots } from "./controllers/tend-snapshots.ts";
 import { dataFolderMode, takeDataFolder } from "./data-folder.ts";
 import type { Host } from "./host/host.ts";
@@ -79,6 +80,7 @@ export async function startDaemon(config: Config, log: Logger, version: string):
       { services: node.services, nodeId: identity.nodeId, dataDir, automatic: config.templates === "auto", log },
       stopping.signal,
     ),
+    restartInstances(node.services, identity.nodeId, log, stopping.signal),
     keepNode({ store, parts, node, drivers: [node.driver], log }, stopping.signal),
     prune(store, log, stopping.signal),
     expireArchives(store, identity.nodeId, log, stopping.signal),

@@ -2,7 +2,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { type Instance, type InstancePhase, instancePhases } from "@berth/api";
 import { observedStatus, seenState, statusChanged } from "../core/instance-status.ts";
 import { followEvents, lastEventSeq } from "../store/events.ts";
-import { listInstanceIds, readInstance } from "../store/instances.ts";
+import { listInstanceIds, lockInstance, readInstance } from "../store/instances.ts";
 import { readTemplate } from "../store/templates.ts";
 import { attachGuest } from "../workflows/guest-access.ts";
 import { writeStatus } from "../workflows/instance-record.ts";
@@ -105,15 +105,16 @@ async function look(services: Services, id: string): Promise<boolean> {
     observedStatus(status, seenState(observed), spec.power, new Date().toISOString());
   // Most looks see nothing new, and are no reason to stop everybody else's writing.
   if (!statusChanged(instance.status, statusOf(instance))) return isOn;
-  await store.transaction(async (tx) => {
-    const current = await readInstance(tx, id);
-    if (current && !current.operationId && isSame(current, instance))
-      await writeStatus(tx, current, statusOf(current), null);
+  const isWritten = await store.transaction(async (tx) => {
+    const current = await lockInstance(tx, id);
+    if (current && !isSame(current, instance)) return false;
+    if (current && !current.operationId) await writeStatus(tx, current, statusOf(current), null);
+    return true;
   });
-  return isOn;
+  return isWritten ? isOn : look(services, id);
 }
 
-/** Whether nobody wrote the row since it was read: what was observed belongs to that row. */
+/** Whether nobody wrote the row since it was read: what was observed belongs to that row, and another is looked at anew. */
 function isSame(one: Instance, other: Instance): boolean {
   return one.updatedAt === other.updatedAt && one.generation === other.generation;
 }

@@ -8,7 +8,11 @@ import { keepsPorts } from "./published-ports.ts";
 export type Changeable = Pick<Instance, "name" | "labels" | "spec">;
 
 /** All that a request can change, by the request's words. */
-export const Wishes = InstanceRun.extend({ labels: Labels, stopTimeoutMs: InstanceSpec.shape.stopTimeoutMs });
+export const Wishes = InstanceRun.extend({
+  labels: Labels,
+  stopTimeoutMs: InstanceSpec.shape.stopTimeoutMs,
+  restart: InstanceSpec.shape.restart,
+});
 export type Wishes = z.infer<typeof Wishes>;
 type Field = keyof Wishes & keyof ChangeInstance;
 
@@ -24,13 +28,14 @@ const takes: Readonly<Record<Field, ChangeEffect["takes"]>> = {
   command: "restart",
   tty: "restart",
   stopTimeoutMs: "live",
+  restart: "live",
 };
 const fields = Object.keys(takes) as Field[];
 
 /** What is wished for now. */
 export function wishesOf({ name, labels, spec }: Changeable): Wishes {
-  const { cpus, memoryMib, ports, env, entrypoint, command, tty, stopTimeoutMs } = spec;
-  return { name, labels, cpus, memoryMib, ports, env, entrypoint, command, tty, stopTimeoutMs };
+  const { cpus, memoryMib, ports, env, entrypoint, command, tty, stopTimeoutMs, restart } = spec;
+  return { name, labels, cpus, memoryMib, ports, env, entrypoint, command, tty, stopTimeoutMs, restart };
 }
 
 /** The wishes after a request. */

@@ -23,6 +23,7 @@ export function specOf(request: CreateInstance): InstanceSpec {
     tty: request.tty,
     stopTimeoutMs: request.stopTimeoutMs,
     warm: request.warm,
+    restart: request.restart,
     power: request.start ? "running" : "stopped",
     restartGeneration: 0,
   };

@@ -299,6 +299,7 @@ export class FakeServices implements Services {
         startedAt: null,
         start: null,
         ports: spec.ports,
+        restarts: { count: 0, delayMs: 0, nextAt: null },
         pending: [],
       },
       operationId: null,

@@ -19,6 +19,7 @@ export function testServer(tuning: Partial<Tuning> = {}) {
       ports: [{ hostAddress: "127.0.0.1", hostPort: 8080, guestPort: 80, protocol: "tcp" }],
       env: { TZ: "UTC" },
       tty: false,
+      restart: "no",
       stopTimeoutMs: 10_000,
       start: true,
       warm: "auto",

@@ -1,9 +1,10 @@
 import type { ChangeInstance, Instance, InstanceUpdate } from "@berth/api";
 import { beginChange, effectsOf, wishesOf, withWishes } from "../core/change-instance.ts";
 import { checkCapacity, checkPorts } from "../core/new-instance.ts";
+import { noRestarts } from "../core/restart-policy.ts";
 import { startOperation } from "../operations/start.ts";
 import type { ChangeOptions, Scope } from "../server/services.ts";
-import { readOpenChanges, updateInstance } from "../store/instances.ts";
+import { lockInstance, readOpenChanges, updateInstance } from "../store/instances.ts";
 import { resourceOf } from "../store/operations.ts";
 import type { Transaction } from "../store/store.ts";
 import type { InstanceRequestContext } from "./instances.ts";
@@ -38,5 +39,12 @@ export async function requestUpdate(
   checkPorts(wishes.ports);
   const effects = effectsOf(before, wishes);
   const written = effects.length > 0 ? withWishes(instance, wishes) : {};
-  return { instance: await updateInstance(tx, instance.id, { ...written, openChanges }), operation, effects };
+  // Another policy counts anew.
+  const { status } = (await lockInstance(tx, instance.id)) ?? instance;
+  const counted = before.restart === wishes.restart ? {} : { status: { ...status, restarts: noRestarts } };
+  return {
+    instance: await updateInstance(tx, instance.id, { ...written, ...counted, openChanges }),
+    operation,
+    effects,
+  };
 }

@@ -11,12 +11,20 @@ import {
 import { newId } from "../core/ids.ts";
 import { checkCapacity, checkPorts, type NodeCapacity, specOf } from "../core/new-instance.ts";
 import { randomName } from "../core/random-name.ts";
+import { noRestarts } from "../core/restart-policy.ts";
 import type { Driver } from "../drivers/driver.ts";
 import { startOperation } from "../operations/start.ts";
 import type { ChangeOptions, Scope, Services } from "../server/services.ts";
 import { appendEvent } from "../store/events.ts";
 import { findImage, readImage } from "../store/images.ts";
-import { findInstance, insertInstance, listInstances, readInstance, updateInstance } from "../store/instances.ts";
+import {
+  findInstance,
+  insertInstance,
+  listInstances,
+  lockInstance,
+  readInstance,
+  updateInstance,
+} from "../store/instances.ts";
 import { lockResources } from "../store/operation-claims.ts";
 import { readOperation, resourceOf } from "../store/operations.ts";
 import { listSnapshotsOf } from "../store/snapshots.ts";
@@ -188,6 +196,7 @@ export async function requestInstance(
       start: null,
       restartGeneration: null,
       ports: [],
+      restarts: noRestarts,
       pending: [],
     },
   });
@@ -266,6 +275,11 @@ async function requestChange(
     rank: rankOf(asked),
   });
   const spec = { ...instance.spec, power, restartGeneration };
-  const status = { ...instance.status, phase: phaseOf[asked.verb], ready: false, health: "unknown" as const };
+  const off = { ready: false, health: "unknown" as const, restarts: noRestarts };
+  const status = {
+    ...((await lockInstance(tx, instance.id))?.status ?? instance.status),
+    ...off,
+    phase: phaseOf[asked.verb],
+  };
   return { instance: await updateInstance(tx, instance.id, { spec, status }), operation };
 }

@@ -33,6 +33,7 @@ import {
   findInstance,
   insertInstance,
   listInstances,
+  lockInstance,
   type NewInstance,
   readHandle,
   readInstance,
@@ -127,6 +128,18 @@ export function describeStore(name: string, open: () => Promise<Store>): void {
       expect(await readOpenChanges(store.queries, made.id)).toEqual(openChanges);
       await store.transaction((tx) => updateInstance(tx, made.id, { openChanges: null }));
       expect(await readOpenChanges(store.queries, made.id)).toBeNull();
+    });
+
+    test("changes that follow from what was read come one after another", async () => {
+      const made = await addInstance();
+      const count = () =>
+        store.transaction(async (tx) => {
+          const status = (await lockInstance(tx, made.id))?.status ?? made.status;
+          const restarts = { ...status.restarts, count: status.restarts.count + 1 };
+          await updateInstance(tx, made.id, { status: { ...status, restarts } });
+        });
+      await Promise.all(Array.from({ length: 12 }, count));
+      expect((await readInstance(store.queries, made.id))?.status.restarts.count).toBe(12);
     });
 
     test("gives an instance another name, unless it is in use", async () => {
@@ -507,6 +520,7 @@ export function newInstance(imageId: string, change: Partial<NewInstance> = {}):
       command: ["sh"],
       tty: false,
       stopTimeoutMs: 10_000,
+      restart: "no",
       power: "running",
       warm: "auto",
       restartGeneration: 0,
@@ -522,6 +536,7 @@ export function newInstance(imageId: string, change: Partial<NewInstance> = {}):
       start: null,
       restartGeneration: null,
       ports: [],
+      restarts: { count: 0, delayMs: 0, nextAt: null },
       pending: [],
     },
     ...change,

@@ -15,6 +15,7 @@ import { OpenChanges, pendingFields, wishesOf } from "../core/change-instance.ts
 import { InstanceRun } from "../core/instance-run.ts";
 import { isUniqueViolation } from "./errors.ts";
 import { readJson, toTimestamp } from "./json.ts";
+import { isPostgres } from "./operation-claims.ts";
 import { type Page, readAgeCursor, toPage } from "./page.ts";
 import { prepare } from "./prepared.ts";
 import { rememberByRow } from "./remember.ts";
@@ -185,6 +186,15 @@ export async function findInstance(queries: Queries, project: string, idOrName: 
 export async function readInstance(queries: Queries, id: string): Promise<Instance | undefined> {
   const [row] = await selectById(queries, id);
   return row && toInstance(row);
+}
+
+/**
+ * As `readInstance`, and nobody else changes its row until the transaction ends: for changes that follow from what is read. On PostgreSQL another transaction could
+ * otherwise write between the two, and be written over. Comes after `startOperation`, so that rows are locked in one order.
+ */
+export async function lockInstance(tx: Transaction, id: string): Promise<Instance | undefined> {
+  if (isPostgres(tx)) await tx.selectFrom("instance").select("id").where("id", "=", id).forUpdate().execute();
+  return readInstance(tx, id);
 }
 
 const selectHandle = prepare((queries, id: string) =>

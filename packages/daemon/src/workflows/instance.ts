@@ -8,7 +8,7 @@ import {
 import { observedStatus, type SeenState, seenState } from "../core/instance-status.ts";
 import type { Claimed, Decision, Journal, Json, Outcome, Step, Workflow } from "../operations/workflow.ts";
 import { appendEvent } from "../store/events.ts";
-import { deleteInstance, readInstance } from "../store/instances.ts";
+import { deleteInstance, readInstance, updateInstance } from "../store/instances.ts";
 import { deleteSnapshot, readSnapshot } from "../store/snapshots.ts";
 import type { Transaction } from "../store/store.ts";
 import { changeWorkflow } from "./change-instance.ts";
@@ -140,6 +140,9 @@ async function settle(tx: Transaction, verb: Verb, operation: Claimed, outcome: 
   if (verb === "restore" && outcome.status !== "succeeded") await forgetUnkept(tx, operation, outcome.error.message);
   // One that was cancelled while it waited its turn did nothing: the holder tells how things are.
   if (instance.operationId !== operation.id) return;
+  // A start that was taken back is no longer wished for.
+  if (verb === "start" && outcome.status === "cancelled" && instance.spec.power === "running")
+    await updateInstance(tx, instance.id, { spec: { ...instance.spec, power: "stopped" } });
   await writeStatus(tx, instance, settledStatus(verb, operation, instance, outcome), operation.id);
 }
 

@@ -7,6 +7,7 @@ import { follow } from "../../follow.ts";
 import { isBuildSource } from "../../image-source.ts";
 import { buildAndWait } from "../../images.ts";
 import { type PortToPublish, parsePort } from "../../ports.ts";
+import { restart } from "../../restart-policy.ts";
 import { howItBegan } from "../../start-mode.ts";
 
 type Flags = {
@@ -22,6 +23,7 @@ type Flags = {
   entrypoint?: string;
   tty?: boolean;
   stopTimeout?: number;
+  restart?: string;
   location?: string;
   cold?: boolean;
   warm?: boolean;
@@ -64,6 +66,7 @@ export default command<Flags, string[]>({
         placeholder: "SECONDS",
         optional: true,
       },
+      restart,
       location: text("Where it shall run", "LOCATION"),
       cold: yes("Boot it, also when it could be cloned from a template"),
       warm: yes("Clone it from a template, which is made first when there is none"),
@@ -145,5 +148,6 @@ async function wishes(context: Context, flags: Flags, words: readonly string[]) 
     ...(flags.entrypoint === undefined ? {} : { entrypoint: flags.entrypoint === "" ? [] : [flags.entrypoint] }),
     ...(command === undefined ? {} : { command }),
     ...(flags.stopTimeout === undefined ? {} : { stopTimeoutMs: flags.stopTimeout }),
+    ...(flags.restart === undefined ? {} : { restart: flags.restart }),
   };
 }

@@ -5,6 +5,7 @@ import { readEnvironment } from "../../environment.ts";
 import { UsageError } from "../../errors.ts";
 import { follow } from "../../follow.ts";
 import { type PortToPublish, parsePort, portsAfter } from "../../ports.ts";
+import { restart } from "../../restart-policy.ts";
 import { facts } from "../../text.ts";
 
 type Flags = {
@@ -21,6 +22,7 @@ type Flags = {
   entrypoint?: string;
   tty?: boolean;
   stopTimeout?: number;
+  restart?: string;
   restartNow?: boolean;
 };
 
@@ -57,6 +59,7 @@ export default command<Flags, [string, ...string[]]>({
         placeholder: "SECONDS",
         optional: true,
       },
+      restart,
       restartNow: yes("Restart it, when it runs and a change needs that"),
     },
     aliases: { p: "publish", e: "env", m: "memory", l: "label" },
@@ -79,6 +82,7 @@ export default command<Flags, [string, ...string[]]>({
       ...(words.length === 0 ? {} : { command: words }),
       ...(flags.tty === undefined ? {} : { tty: flags.tty }),
       ...(flags.stopTimeout === undefined ? {} : { stopTimeoutMs: flags.stopTimeout }),
+      ...(flags.restart === undefined ? {} : { restart: flags.restart }),
     };
     // A list is replaced as a whole, so it must not have changed since it was read.
     let ifMatch: number | undefined;

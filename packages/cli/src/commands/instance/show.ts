@@ -17,6 +17,8 @@ function describe({ status, spec, ...instance }: Instance, now: number): [string
   const optional: [string, string | null | undefined][] = [
     ["Reason", status.reason],
     ["Pending", status.pending.length > 0 ? `${status.pending.join(", ")} (at the next start)` : ""],
+    ["Restart", spec.restart === "no" ? "" : spec.restart],
+    ["Restarts", restartsOf(status.restarts, now)],
     ["Exit code", status.exitCode?.toString()],
     ["Up", status.startedAt && age(status.startedAt, now)],
     ["Began", status.start && howItBegan(status.start)],
@@ -45,4 +47,11 @@ function describe({ status, spec, ...instance }: Instance, now: number): [string
     ["Created", `${instance.createdAt} (${age(instance.createdAt, now)} ago)`],
     ...optional.flatMap(([name, value]): [string, string][] => (value ? [[name, value]] : [])),
   ];
+}
+
+/** How often its policy has started it, and when it will next. */
+function restartsOf({ count, nextAt }: Instance["status"]["restarts"], now: number): string {
+  const seconds = nextAt === null ? 0 : Math.max(0, Math.ceil((Date.parse(nextAt) - now) / 1000));
+  const next = nextAt === null ? "" : ` (the next in ${seconds} s)`;
+  return count > 0 || next ? `${count}${next}` : "";
 }

@@ -37,6 +37,7 @@ export function draftOf(...disks: readonly string[]): ManifestDraft {
         entrypoint: null,
         command: null,
         tty: false,
+        restart: "no",
         stopTimeoutMs: 10_000,
         warm: "auto",
         power: "stopped",

@@ -3,7 +3,7 @@ import { z } from "zod";
 import { keptPorts } from "../../core/published-ports.ts";
 import { choosePorts } from "../../network/ports.ts";
 import type { StepContext } from "../../operations/workflow.ts";
-import { listPublishedPorts, readInstance, updateInstance } from "../../store/instances.ts";
+import { listPublishedPorts, lockInstance, updateInstance } from "../../store/instances.ts";
 import type { Transaction } from "../../store/store.ts";
 import type { Services } from "../services.ts";
 import { type InstanceStep, targetInstance } from "./step.ts";
@@ -19,7 +19,7 @@ function formerPorts(context: Pick<StepContext, "journal">): InstanceSpec["ports
 export function reservePorts(services: Services): InstanceStep {
   const { host, store } = services;
   const writePorts = (id: string, ports: InstanceSpec["ports"]) => async (tx: Transaction) => {
-    const current = await readInstance(tx, id);
+    const current = await lockInstance(tx, id);
     if (current) await updateInstance(tx, id, { status: { ...current.status, ports } });
   };
   return {

@@ -1,7 +1,7 @@
 import { BerthError, type Instance } from "@berth/api";
 import { runOf } from "../../core/instance-run.ts";
 import type { Driver, Handle } from "../../drivers/driver.ts";
-import { readInstance, updateInstance } from "../../store/instances.ts";
+import { lockInstance, updateInstance } from "../../store/instances.ts";
 import { type Beginning, chooseBeginning } from "../choose-beginning.ts";
 import { attachGuest } from "../guest-access.ts";
 import { InstanceInput } from "../instance-input.ts";
@@ -29,12 +29,14 @@ export function startMachine(services: Services): InstanceStep {
       // What was heard of an earlier run is of no use for this one.
       guests.detach(instance.id);
       await attachGuest(services, instance, driver, handle);
+      const { startedAt } = await driver.inspect(handle);
       const { restartGeneration } = InstanceInput.parse(context.operation.input);
       return {
         write: async (tx) => {
-          const current = await readInstance(tx, instance.id);
+          const current = await lockInstance(tx, instance.id);
           if (!current) return;
-          const status = { ...current.status, restartGeneration, exitCode: null, reason: "" };
+          const began = startedAt === null ? null : new Date(startedAt).toISOString();
+          const status = { ...current.status, restartGeneration, startedAt: began, exitCode: null, reason: "" };
           await updateInstance(tx, instance.id, { status });
           await begun?.record?.(tx);
         },
@@ -81,7 +83,7 @@ async function writeDown(
   { run, beginning }: { readonly run: ReturnType<typeof runOf>; readonly beginning: Beginning },
 ): Promise<void> {
   await store.transaction(async (tx) => {
-    const current = await readInstance(tx, id);
+    const current = await lockInstance(tx, id);
     if (current) await updateInstance(tx, id, { run, status: { ...current.status, start: beginning.start } });
   });
 }
