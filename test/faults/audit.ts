@@ -61,7 +61,13 @@ function backingOf(path: string): string {
  */
 export async function audit(client: Client, dataDir: string, machineOwners = ownersOfFakes): Promise<void> {
   const instances = (await client.listInstances({ query: { limit: 500 } })).items;
-  const ids = instances.map(({ id }) => id).sort();
+  const { items: pools } = await client.listPools({ query: { limit: 500 } });
+  const waiting = pools.flatMap(({ machines }) => machines);
+  const ids = [...instances, ...waiting].map(({ id }) => id).sort();
+  expect(
+    waiting.filter(({ state }) => state !== "ready"),
+    "machines that nobody makes or removes",
+  ).toEqual([]);
   expect(list(join(dataDir, "instances")), "instance folders").toEqual(ids);
   expect([...(await machineOwners(dataDir))].sort(), "machines of the hypervisor").toEqual(ids);
 

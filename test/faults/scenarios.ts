@@ -1,6 +1,7 @@
-import { renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { renameSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import type { Client, CreateInstanceInput, Instance } from "@berth/api";
+import { setTimeout as delay } from "node:timers/promises";
+import type { Client, CreateInstanceInput, Instance, Pool } from "@berth/api";
 import { expect } from "vitest";
 import { World } from "../../packages/daemon/src/drivers/fake/world.ts";
 import { localFiles } from "../../packages/daemon/src/host/files.ts";
@@ -42,7 +43,10 @@ export function scenarioOf(point: string, surroundings: Surroundings): Scenario 
     "image.delete": () => deletingImage(surroundings),
     "template.create": () => makingTemplate(surroundings, step, undo),
     "template.delete": () => deletingTemplate(surroundings),
-    "instance.create": () => creating(surroundings, step, undo),
+    "pool-member.create": () => fillingPool(surroundings, step, undo),
+    "pool-member.delete": () => shrinkingPool(surroundings),
+    "pool.delete": () => deletingPool(surroundings),
+    "instance.create": () => (step === "take-over" ? claiming(surroundings, undo) : creating(surroundings, step, undo)),
     "instance.change": () => changing(surroundings, undo),
     "instance.start": () => starting(surroundings, "start", step, undo),
     "instance.stop": () => stopping(surroundings, step),
@@ -180,6 +184,101 @@ function deletingTemplate(surroundings: Surroundings): Scenario {
     check: async (client) => expect((await client.listTemplates()).items).toEqual([]),
     cleanUp: remove,
   };
+}
+
+const pool = "spare";
+
+async function makePool(client: Client, { image }: Surroundings, size: number): Promise<void> {
+  await client.createPool({ body: { name: pool, image, size } });
+  await untilPool(client, ({ ready }) => ready === size);
+}
+
+/** Resolves once the pool is as it should be, or is gone. */
+async function untilPool(client: Client, fits: (pool: Pool) => boolean): Promise<void> {
+  for (;;) {
+    const found = (await client.listPools()).items.find(({ name: one }) => one === pool);
+    if (!found || fits(found)) return;
+    await delay(50);
+  }
+}
+
+/** A machine is made for a pool. When what was begun is to be undone, its memory is another build's. */
+function fillingPool(surroundings: Surroundings, step: string, undo: boolean): Scenario {
+  return {
+    arrange: async (client) => {
+      if (step === "request-template") return;
+      await create(client, surroundings, { warm: "require" });
+      if (undo) await damageTemplate(client, surroundings);
+    },
+    act: async (client) => {
+      await client.createPool({ body: { name: pool, image: surroundings.image, size: 1 } });
+      await untilPool(client, ({ ready }) => ready === 1);
+    },
+    check: async (client) => {
+      if (undo) await untilPool(client, ({ reason }) => reason !== "");
+      else await untilPool(client, ({ ready }) => ready === 1);
+      const seen = await client.getPool({ params: { pool } });
+      expect(seen).toMatchObject(undo ? { ready: 0, filling: 0 } : { ready: 1, filling: 0, reason: "" });
+    },
+    cleanUp: removeWithPools,
+  };
+}
+
+function shrinkingPool(surroundings: Surroundings): Scenario {
+  return {
+    arrange: (client) => makePool(client, surroundings, 1),
+    act: async (client) => {
+      await client.changePool({ params: { pool }, body: { size: 0 } });
+      await untilPool(client, () => false);
+    },
+    check: async (client) => {
+      await untilPool(client, ({ ready }) => ready === 0);
+      await settledOperations(client);
+    },
+    cleanUp: removeWithPools,
+  };
+}
+
+function deletingPool(surroundings: Surroundings): Scenario {
+  return {
+    arrange: (client) => makePool(client, surroundings, 2),
+    act: (client) => client.deletePool({ params: { pool }, query: long }),
+    check: async (client) => expect((await client.listPools()).items).toEqual([]),
+    cleanUp: removeWithPools,
+  };
+}
+
+/** A launch that takes a machine from a pool; its guest cannot start when what was begun is to be undone. */
+function claiming(surroundings: Surroundings, undo: boolean): Scenario {
+  return {
+    arrange: (client) => makePool(client, surroundings, 1),
+    act: (client) => create(client, surroundings, undo ? { labels: { "berth.fake/start-error": "internal" } } : {}),
+    check: async (client) => {
+      await client.changePool({ params: { pool }, body: { size: 0 } });
+      await untilPool(client, ({ ready, filling }) => ready + filling === 0);
+      await settledOperations(client);
+      if (undo) return expectGone(client);
+      const { status } = await client.getInstance({ params: instance });
+      expect(status).toMatchObject({ phase: "running", ready: true, start: { mode: "pool" } });
+    },
+    cleanUp: removeWithPools,
+  };
+}
+
+async function settledOperations(client: Client): Promise<void> {
+  for (const { id } of (await client.listOperations({ query: { unfinished: true } })).items)
+    await client.waitOperation({ params: { operation: id }, query: { timeout: 20 } });
+}
+
+/** What was saved is cut short. */
+async function damageTemplate(client: Client, { dataDir }: Surroundings): Promise<void> {
+  for (const { id } of (await client.listTemplates()).items)
+    truncateSync(join(dataDir, "templates", id, "memory/ram"), 1);
+}
+
+async function removeWithPools(client: Client): Promise<void> {
+  for (const { id } of (await client.listPools()).items) await client.deletePool({ params: { pool: id }, query: long });
+  await remove(client);
 }
 
 /** A guest that does not obey has its power cut. */

@@ -9,6 +9,7 @@ export const idPrefixes = {
   image: "img",
   template: "tpl",
   archive: "arc",
+  pool: "pool",
   operation: "op",
   node: "n",
   project: "p",

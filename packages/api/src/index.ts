@@ -9,6 +9,7 @@ export * from "./image.ts";
 export * from "./instance.ts";
 export * from "./node.ts";
 export * from "./operation.ts";
+export * from "./pool.ts";
 export * from "./problem.ts";
 export * from "./route.ts";
 export * from "./routes.ts";

@@ -6,6 +6,7 @@ export type Resource =
   | "instance"
   | "image"
   | "template"
+  | "pool"
   | "archive"
   | "snapshot"
   | "operation"

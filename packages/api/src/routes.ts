@@ -17,6 +17,7 @@ import {
 } from "./instance.ts";
 import { Node, NodeParams } from "./node.ts";
 import { ListOperationsQuery, Operation, OperationLogQuery, OperationParams, WaitOperationQuery } from "./operation.ts";
+import { ChangePool, CreatePool, Pool, PoolParams } from "./pool.ts";
 import { route } from "./route.ts";
 import {
   CreateSnapshot,
@@ -35,6 +36,7 @@ const images = "/api/v1/images";
 const templates = "/api/v1/templates";
 const archives = "/api/v1/archives";
 const archive = `${archives}/:archive`;
+const pools = "/api/v1/pools";
 const operations = "/api/v1/operations";
 const snapshots = "/api/v1/snapshots";
 const snapshot = `${snapshots}/:snapshot`;
@@ -51,6 +53,8 @@ export const TemplateChange = z.object({ template: Template, operation: Operatio
 export type TemplateChange = z.infer<typeof TemplateChange>;
 export const ArchiveChange = z.object({ archive: Archive, operation: Operation }).meta({ id: "ArchiveChange" });
 export type ArchiveChange = z.infer<typeof ArchiveChange>;
+export const PoolChange = z.object({ pool: Pool, operation: Operation }).meta({ id: "PoolChange" });
+export type PoolChange = z.infer<typeof PoolChange>;
 
 export const SnapshotChange = z.object({ snapshot: Snapshot, operation: Operation }).meta({ id: "SnapshotChange" });
 export type SnapshotChange = z.infer<typeof SnapshotChange>;
@@ -494,6 +498,72 @@ export const routes = {
     query: ChangeQuery,
     status: 202,
     response: SnapshotChange,
+    idempotent: true,
+  }),
+
+  listPools: route({
+    method: "GET",
+    path: pools,
+    summary: "List pools",
+    resource: "pool",
+    action: "list",
+    kind: "json",
+    query: PageQuery,
+    status: 200,
+    response: pageOf(Pool),
+  }),
+  createPool: route({
+    method: "POST",
+    path: pools,
+    summary: "Make a pool of machines that wait to become instances",
+    description:
+      "The pool is there at once and is filled in the background; an image that is not here yet is pulled first.",
+    resource: "pool",
+    action: "create",
+    kind: "json",
+    query: projectQuery,
+    body: CreatePool,
+    status: 201,
+    response: Pool,
+    idempotent: true,
+  }),
+  getPool: route({
+    method: "GET",
+    path: `${pools}/:pool`,
+    summary: "Show one pool",
+    resource: "pool",
+    action: "read",
+    kind: "json",
+    params: PoolParams,
+    query: projectQuery,
+    status: 200,
+    response: Pool,
+  }),
+  changePool: route({
+    method: "PATCH",
+    path: `${pools}/:pool`,
+    summary: "Change how many machines wait in a pool",
+    resource: "pool",
+    action: "update",
+    kind: "json",
+    params: PoolParams,
+    query: projectQuery,
+    body: ChangePool,
+    status: 200,
+    response: Pool,
+    idempotent: true,
+  }),
+  deletePool: route({
+    method: "DELETE",
+    path: `${pools}/:pool`,
+    summary: "Delete a pool and the machines that wait in it; instances made from it go on",
+    resource: "pool",
+    action: "delete",
+    kind: "json",
+    params: PoolParams,
+    query: ChangeQuery,
+    status: 202,
+    response: PoolChange,
     idempotent: true,
   }),
 

@@ -157,6 +157,25 @@ export const templateArgument = {
   proposeCompletions: proposeTemplates,
 } as const;
 
+/** The names of pools, for completion. */
+async function proposePools(this: Context, partial: string): Promise<readonly string[]> {
+  try {
+    const client = await this.client();
+    const { items } = await client.listPools({ query: { limit: 500 } }, { signal: AbortSignal.timeout(1000) });
+    return items.map(({ name }) => name).filter((name) => name.startsWith(partial));
+  } catch {
+    return [];
+  }
+}
+
+/** The name or id of a pool. */
+export const poolArgument = {
+  parse: String,
+  brief: "A pool's name or id",
+  placeholder: "POOL",
+  proposeCompletions: proposePools,
+} as const;
+
 /** One or several instances. */
 export const instanceArguments = { kind: "array", parameter: instanceArgument, minimum: 1 } as const;
 

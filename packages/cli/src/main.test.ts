@@ -10,6 +10,7 @@ import {
   instance,
   node,
   operation,
+  pool,
   Refusal,
   type SocketHandler,
   template,
@@ -587,6 +588,41 @@ describe("templates", () => {
     expect(berthd?.callsOf("pruneTemplates")[0]?.json).toEqual({ unusedForMs: 0, dryRun: true });
     await berthd?.stop();
     expect(await berth("template prune --unused-for soon")).toMatchObject({ code: 2 });
+  });
+});
+
+describe("pools", () => {
+  test("create, ls, show, set, rm", async () => {
+    const listPools = () => ({ items: [pool], nextCursor: null });
+    expect((await berth("pool create spare --image nginx --size 5 --cpus 2 -m 1G")).stdout).toBe("spare\n");
+    expect(berthd?.callsOf("createPool")[0]?.json).toEqual({
+      name: "spare",
+      image: "nginx",
+      size: 5,
+      cpus: 2,
+      memoryMib: 1024,
+    });
+    await berthd?.stop();
+    expect((await berth("pool ls", { listPools })).stdout).toMatch(
+      /^NAME +IMAGE +READY +CPUS +MEMORY +TAKES +USES +AGE\nspare +docker.io\/library\/nginx:latest +3\/5 +1 +512 MiB +123 MB +7 /,
+    );
+    await berthd?.stop();
+    expect((await berth("pool show spare")).stdout).toContain("123 MB of the node's memory\n");
+    await berthd?.stop();
+    expect((await berth("pool set spare --size 2")).stdout).toBe("spare\n");
+    expect(berthd?.callsOf("changePool")[0]?.json).toEqual({ size: 2 });
+    await berthd?.stop();
+    expect((await berth("pool rm spare")).stdout).toBe("spare\n");
+    await berthd?.stop();
+    expect(await berth("pool create spare --image nginx")).toMatchObject({ code: 2 });
+    await berthd?.stop();
+    expect(await berth("pool set spare")).toMatchObject({ code: 2 });
+  });
+
+  test("down empties them", async () => {
+    const listPools = () => ({ items: [pool], nextCursor: null });
+    await berth("down --all --yes", { listPools });
+    expect(berthd?.callsOf("changePool").map(({ json }) => json)).toEqual([{ size: 0 }]);
   });
 });
 

@@ -20,6 +20,7 @@ export const aliases: Readonly<Record<string, string>> = {
   run: "launch",
   images: "image",
   templates: "template",
+  pools: "pool",
 };
 
 /** Every command there is, by the words that call it. */
@@ -80,6 +81,16 @@ export const tree: Readonly<Record<string, Leaf | Branch>> = {
         load: () => import("./commands/snapshot/verify.ts"),
       },
       rm: { brief: "Delete snapshots", load: () => import("./commands/snapshot/rm.ts") },
+    },
+  },
+  pool: {
+    brief: "Pools: machines that wait to become instances",
+    routes: {
+      create: { brief: "Make a pool", load: () => import("./commands/pool/create.ts") },
+      ls: { brief: "List pools", load: () => import("./commands/pool/ls.ts") },
+      show: { brief: "Show one pool", load: () => import("./commands/pool/show.ts") },
+      set: { brief: "Change how many machines wait in a pool", load: () => import("./commands/pool/set.ts") },
+      rm: { brief: "Delete pools and the machines that wait in them", load: () => import("./commands/pool/rm.ts") },
     },
   },
   op: {

@@ -4,6 +4,7 @@ import type { Logger } from "pino";
 import { type Config, ConfigError } from "./config.ts";
 import { expireArchives } from "./controllers/expire-archives.ts";
 import { keepNode } from "./controllers/keep-node.ts";
+import { keepPools } from "./controllers/keep-pools.ts";
 import { keepTemplates } from "./controllers/keep-templates.ts";
 import { observeInstances } from "./controllers/observe-instances.ts";
 import { prune } from "./controllers/prune.ts";
@@ -20,6 +21,7 @@ import { serverServices } from "./services/index.ts";
 import { openStore } from "./store/store.ts";
 import { wireNode } from "./wire-node.ts";
 import { allWorkflows } from "./workflows/index.ts";
+import { templateBuild } from "./workflows/template-place.ts";
 
 /** A running berthd. */
 export interface Daemon {
@@ -60,6 +62,7 @@ export async function startDaemon(config: Config, log: Logger, version: string):
       capacity: facts,
       drivers: new Map([[node.driver.location, node.driver]]),
       defaultLocation: node.driver.location,
+      memoryBuild: (location) => templateBuild(node.services, location),
     }),
   });
   const url = await listen(server, config.listen);
@@ -81,6 +84,7 @@ export async function startDaemon(config: Config, log: Logger, version: string):
       stopping.signal,
     ),
     restartInstances(node.services, identity.nodeId, log, stopping.signal),
+    keepPools({ services: node.services, nodeId: identity.nodeId, log }, stopping.signal),
     keepNode({ store, parts, node, drivers: [node.driver], log }, stopping.signal),
     prune(store, log, stopping.signal),
     expireArchives(store, identity.nodeId, log, stopping.signal),

@@ -3,7 +3,7 @@ import { type Instance, type InstancePhase, instancePhases } from "@berth/api";
 import { observedStatus, seenState, statusChanged } from "../core/instance-status.ts";
 import { followEvents, lastEventSeq } from "../store/events.ts";
 import { listInstanceIds, lockInstance, readInstance } from "../store/instances.ts";
-import { readTemplate } from "../store/templates.ts";
+import { findBlankMachine } from "../workflows/blank-machine.ts";
 import { attachGuest } from "../workflows/guest-access.ts";
 import { writeStatus } from "../workflows/instance-record.ts";
 import { findHandle, observeRun } from "../workflows/observe-instance.ts";
@@ -91,7 +91,7 @@ async function look(services: Services, id: string): Promise<boolean> {
   const instance = await readInstance(store.queries, id);
   if (!instance) {
     // A machine that is nobody's is listened to by whoever makes it.
-    if (!(await readTemplate(store.queries, id))) services.guests.detach(id);
+    if (!(await findBlankMachine(services, id))) services.guests.detach(id);
     return false;
   }
   if (instance.operationId) return false;

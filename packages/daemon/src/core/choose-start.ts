@@ -1,4 +1,4 @@
-import { BerthError, type Template, type WarmPolicy } from "@berth/api";
+import { BerthError, type InstanceSpec, type Template, type WarmPolicy } from "@berth/api";
 
 /** What there is to choose from when a machine is to be powered on. */
 export interface StartSituation {
@@ -9,6 +9,11 @@ export interface StartSituation {
   readonly untouched: boolean;
   /** The template of its shape; undefined when there is none. */
   readonly template: Pick<Template, "id" | "state" | "reason"> | undefined;
+}
+
+/** Whether a new instance may take a machine from a pool: one that is to run, and that a pool's machine can still become. */
+export function mayClaim({ warm, power, ports }: InstanceSpec, canPublish: boolean): boolean {
+  return warm !== "never" && power === "running" && (ports.length === 0 || canPublish);
 }
 
 export type StartChoice =

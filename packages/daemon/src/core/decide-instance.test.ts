@@ -6,6 +6,7 @@ const healthy: ObservedInstance = {
   image: { state: "ready" },
   template: { state: "unneeded" },
   artifact: true,
+  claimed: false,
   disks: true,
   folder: true,
   portsReserved: true,
@@ -82,6 +83,17 @@ describe("what is next for an instance", () => {
     ["lost disks are never made anew", "disk_missing", () => next(run, { disks: false }, off)],
     ["then the machine", "create-machine", () => next(run, { made: false }, off)],
     ["then the power", "start-machine", () => next(run, {}, off)],
+    [
+      "what a pool had for it is taken over",
+      "take-over",
+      () => next(make, { claimed: true, power: "paused" }, healthy),
+    ],
+    [
+      "gets its ports",
+      "reserve-ports",
+      () => next(make, { claimed: true, power: "paused", portsReserved: false }, healthy, "take-over"),
+    ],
+    ["and goes on", "start-machine", () => next(make, { claimed: true, power: "paused" }, healthy, "take-over")],
     ["a template it must begin from is asked for", "request-template", () => next(run, { template: missing }, off)],
     ["one that failed for another is tried again", "request-template", () => next(run, { template: failed }, off)],
     [
@@ -195,6 +207,7 @@ describe("what is next for an instance", () => {
 
 /** What each step does to a world in which everything works. */
 const effects: Record<InstanceStepName, (world: ObservedInstance, wish: InstanceWish) => Partial<ObservedInstance>> = {
+  "take-over": () => ({}),
   "realise-image": () => ({ artifact: true }),
   "create-disks": () => ({ disks: true, folder: true }),
   "reserve-ports": () => ({ portsReserved: true }),

@@ -30,6 +30,8 @@ export interface ObservedInstance {
     | { readonly state: "failed"; readonly error: BerthError };
   /** Whether the bootable artifact is on this node; it is always rebuildable. */
   readonly artifact: boolean;
+  /** Whether its machine stood in a pool when it was asked for: that is taken over before anything else. */
+  readonly claimed: boolean;
   /** Whether all its disks are there. */
   readonly disks: boolean;
   /** Whether there is anything of it on the node's disk. */
@@ -63,6 +65,7 @@ export interface ObservedInstance {
 
 /** The steps an instance's operations are told in. */
 export type InstanceStepName =
+  | "take-over"
   | "realise-image"
   | "create-disks"
   | "reserve-ports"
@@ -106,6 +109,7 @@ function decideState(
   finished: ReadonlySet<InstanceStepName>,
 ): InstanceDecision {
   if (!wish.present) return decideAbsent(wish, seen);
+  if (wish.isNew && seen.claimed && !finished.has("take-over")) return { run: "take-over" };
   if (wish.replaceDisks && !finished.has("replace-disks")) return decideReplacement(wish, seen, finished);
   if (wish.power === "running") return decideRunning(wish, seen, finished);
   if (seen.power !== "stopped") return decidePowerOff(wish, seen, finished);
@@ -155,7 +159,7 @@ function decideRunning(
   }
   const outdated = seen.runGeneration !== null && seen.runGeneration < wish.restartGeneration;
   if (outdated) return decidePowerOff(wish, seen, finished);
-  if (seen.power === "paused") return { run: "start-machine" };
+  if (seen.power === "paused") return decidePreparation(wish, seen) ?? { run: "start-machine" };
   // The guest has said how it ended and is powering off.
   if (seen.exit !== null || seen.failure !== null) return decideEnded(seen);
   if (!seen.guestVisible || seen.ready) return { done: true };

@@ -6,10 +6,10 @@ import type { Bench } from "./contract.ts";
 export function proveChanges({ harness, memory, signal, make, seen }: Bench): void {
   const driver = () => {
     const made = harness().driver();
-    const { switchDisks, activeDisks, growDisk, publish, openConnections } = made;
-    if (!switchDisks || !activeDisks || !growDisk || !publish || !openConnections)
+    const { switchDisks, activeDisks, growDisk, publish, openConnections, pause, memoryUsed } = made;
+    if (!switchDisks || !activeDisks || !growDisk || !publish || !openConnections || !pause || !memoryUsed)
       throw new Error("The driver cannot change machines that run");
-    return { ...made, switchDisks, activeDisks, growDisk, publish, openConnections };
+    return { ...made, switchDisks, activeDisks, growDisk, publish, openConnections, pause, memoryUsed };
   };
   const local = (hostPort: number) => ({ hostAddress: "127.0.0.1", hostPort, guestPort: 80, protocol: "tcp" as const });
 
@@ -27,6 +27,20 @@ export function proveChanges({ harness, memory, signal, make, seen }: Bench): vo
     await driver().start(handle, signal(), { paused: true });
     await driver().powerOff(handle);
     await seen(handle, { power: "stopped" });
+  });
+
+  test("lets one stand still as often as it is asked, and go on, and tells what it takes of memory", async () => {
+    const { handle } = await make();
+    await expect(driver().pause(handle)).rejects.toMatchObject({ code: "instance_not_running" });
+    expect(await driver().memoryUsed(handle)).toBeUndefined();
+    await driver().start(handle, signal());
+    const bootId = await memory().bootId(handle);
+    for (const _ of [1, 2]) await driver().pause(handle);
+    await seen(handle, { power: "paused" });
+    expect(await driver().memoryUsed(handle)).toBeGreaterThan(2 ** 20);
+    await driver().start(handle, signal());
+    await seen(handle, { power: "running" });
+    expect(await memory().bootId(handle)).toBe(bootId);
   });
 
   test("switches disks as often as it is asked, and knows a disk that was renamed since", async () => {

@@ -168,6 +168,10 @@ export interface Driver {
   publish?(handle: Handle, forwards: readonly PortForward[]): Promise<void>;
   /** How many connections to published ports are open in a running machine; of one that does not run, none. */
   openConnections?(handle: Handle): Promise<number>;
+  /** Lets a running machine stand still until `start` is called; one that does already stays so. Rejects with `instance_not_running`. */
+  pause?(handle: Handle): Promise<void>;
+  /** What a machine takes of the host's memory, in bytes: of what several machines share, its part. Undefined when it does not run, or that cannot be told. */
+  memoryUsed?(handle: Handle): Promise<number | undefined>;
   /** Opens a stream into the running guest. Each port takes one client at a time. */
   openPort?(handle: Handle, port: GuestPort, signal: AbortSignal): Promise<Duplex>;
   /** What was written to the console, kept on disk within bounds without the daemon's help. */

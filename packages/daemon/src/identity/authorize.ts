@@ -23,6 +23,7 @@ const allowed: Readonly<Record<Role, Readonly<Record<Resource, readonly Action[]
     template: everything,
     archive: everything,
     snapshot: everything,
+    pool: everything,
     operation: everything,
     event: everything,
     node: everything,

@@ -3,12 +3,14 @@ import {
   type Archive,
   BerthError,
   type CreateInstance,
+  type CreatePool,
   type Event,
   type Image,
   type Instance,
   isFinal,
   type Node,
   type Operation,
+  type Pool,
   type Template,
 } from "@berth/api";
 import { beginChange, effectsOf, wishesOf, withWishes } from "../core/change-instance.ts";
@@ -37,6 +39,7 @@ export class FakeServices implements Services {
     images: new Map<string, Image>(),
     templates: new Map<string, Template>(),
     archives: new Map<string, Archive>(),
+    pools: new Map<string, Pool>(),
     operations: new Map<string, Operation>(),
     events: [] as Event[],
     nodes: [makeNode()],
@@ -56,6 +59,7 @@ export class FakeServices implements Services {
   readonly #nextImage = idMaker("img");
   readonly #nextTemplate = idMaker("tpl");
   readonly #nextArchive = idMaker("arc");
+  readonly #nextPool = idMaker("pool");
   readonly #nextOperation = idMaker("op");
   #changed = Promise.withResolvers<void>();
 
@@ -221,6 +225,28 @@ export class FakeServices implements Services {
     instance: (scope, ref) => this.#instance(scope, ref),
     pageOf,
   });
+  readonly pools: Services["pools"] = {
+    list: async (scope, query) =>
+      pageOf(
+        [...this.all.pools.values()].filter(({ project }) => project === scope.project),
+        query,
+      ),
+    get: async (scope, ref) => this.#pool(scope, ref),
+    create: async (scope, input, options) => this.#once(scope, options, () => this.addPool(input, scope.project)),
+    change: async (scope, ref, { size }, options) =>
+      this.#once(scope, options, () => {
+        const pool = { ...this.#pool(scope, ref), size };
+        this.all.pools.set(pool.id, pool);
+        return pool;
+      }),
+    remove: async (scope, ref, options) =>
+      this.#once(scope, options, () => {
+        const pool = this.#pool(scope, ref);
+        this.all.pools.delete(pool.id);
+        const target = { kind: "pool", id: pool.id, name: pool.name };
+        return { pool, operation: this.begin("pool.delete", target, scope.project) };
+      }),
+  };
 
   readonly operations: Services["operations"] = {
     list: async (scope, query) =>
@@ -386,6 +412,33 @@ export class FakeServices implements Services {
     return archive;
   }
 
+  addPool(input: CreatePool, project = "default"): Pool {
+    const { name, image, size, cpus, memoryMib } = input;
+    if ([...this.all.pools.values()].some((other) => other.name === name && other.project === project))
+      throw new BerthError("name_taken", `${name} is in use.`);
+    const pool: Pool = {
+      id: this.#nextPool(),
+      name,
+      project,
+      image,
+      location: "node1/fake",
+      nodeId: "n-00000000000000001",
+      cpus,
+      memoryMib,
+      size,
+      state: "active",
+      ready: size,
+      filling: 0,
+      machines: [{ id: "i-00000000000000009", state: "ready" }],
+      uses: 0,
+      reason: "",
+      memoryBytes: 1234,
+      createdAt: at,
+    };
+    this.all.pools.set(pool.id, pool);
+    return pool;
+  }
+
   begin(type: string, target: Operation["target"], project = "default"): Operation {
     const operation: Operation = {
       id: this.#nextOperation(),
@@ -490,6 +543,14 @@ export class FakeServices implements Services {
   #archive(scope: Scope, id: string): Archive {
     const found = this.all.archives.get(id);
     if (found?.project !== scope.project) throw new BerthError("not_found", `There is no archive ${id}.`);
+    return found;
+  }
+
+  #pool(scope: Scope, ref: string): Pool {
+    const found = [...this.all.pools.values()].find(
+      ({ project, id, name }) => project === scope.project && (id === ref || name === ref),
+    );
+    if (!found) throw new BerthError("not_found", `There is no pool ${ref}.`);
     return found;
   }
 

@@ -25,7 +25,7 @@ const escapePointer = (text: string) => encodeURIComponent(text.replaceAll("~", 
 
 const server = testServer();
 afterAll(() => server.app.close());
-const { instance, image, archive, operation, template } = server;
+const { instance, image, archive, operation, template, pool } = server;
 
 /** One request of each route that succeeds. */
 const requests: Record<RouteName, InjectOptions> = {
@@ -70,6 +70,11 @@ const requests: Record<RouteName, InjectOptions> = {
   restoreSnapshot: { url: "/api/v1/snapshots/point/restore?wait=1", payload: { force: true } },
   launchSnapshot: { url: "/api/v1/snapshots/point/launch?wait=1", payload: { name: "web2" } },
   deleteSnapshot: { url: "/api/v1/snapshots/point" },
+  listPools: { url: "/api/v1/pools" },
+  createPool: { url: "/api/v1/pools", payload: { name: "more", image: "nginx", size: 3 } },
+  getPool: { url: `/api/v1/pools/${pool.id}` },
+  changePool: { url: "/api/v1/pools/spare", payload: { size: 1 } },
+  deletePool: { url: "/api/v1/pools/spare" },
   listOperations: { url: "/api/v1/operations?unfinished=false" },
   getOperation: { url: `/api/v1/operations/${operation.id}` },
   waitOperation: { url: `/api/v1/operations/${operation.id}/wait?timeout=1` },

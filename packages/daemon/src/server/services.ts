@@ -4,7 +4,9 @@ import type {
   ArchiveChange,
   BuildImage,
   ChangeInstance,
+  ChangePool,
   CreateInstance,
+  CreatePool,
   CreateSnapshot,
   Event,
   ExecRequest,
@@ -19,6 +21,8 @@ import type {
   Node,
   Operation,
   OperationStatus,
+  Pool,
+  PoolChange,
   PrunedTemplates,
   PruneTemplates,
   PullImage,
@@ -174,6 +178,13 @@ export interface Services {
     verify(scope: Scope, ref: string, options: ChangeOptions): Promise<SnapshotChange>;
     restore(scope: Scope, ref: string, input: RestoreSnapshot, options: ChangeOptions): Promise<RestoreChange>;
     launch(scope: Scope, ref: string, input: LaunchSnapshot, options: ChangeOptions): Promise<InstanceChange>;
+  };
+  readonly pools: {
+    list(scope: Scope, query: PageRequest): Promise<Page<Pool>>;
+    get(scope: Scope, ref: string): Promise<Pool>;
+    create(scope: Scope, input: CreatePool, options: ChangeOptions): Promise<Pool>;
+    change(scope: Scope, ref: string, input: ChangePool, options: ChangeOptions): Promise<Pool>;
+    remove(scope: Scope, ref: string, options: ChangeOptions): Promise<PoolChange>;
   };
   /** An operation is found by its id in any project; the server authorises by the project it belongs to. */
   readonly operations: {

@@ -28,6 +28,7 @@ export function testServer(tuning: Partial<Tuning> = {}) {
   );
   const template = services.addTemplate();
   const archive = services.addArchive(instance);
+  const pool = services.addPool({ name: "spare", image: "nginx", size: 2, cpus: 1, memoryMib: 512 });
   const operation = services.begin("instance.create", { kind: "instance", id: instance.id, name: instance.name });
   services.emit("instance.created", { phase: "pending", nested: { list: [1, "two", null] } });
   const app = createServer({ services, checkResponses: true, tuning });
@@ -40,6 +41,7 @@ export function testServer(tuning: Partial<Tuning> = {}) {
     instance,
     template,
     archive,
+    pool,
     operation,
     /** Sends a request with the token. */
     send: (options: InjectOptions): Promise<LightMyRequestResponse> =>

@@ -7,6 +7,7 @@ import { imageServices } from "./images.ts";
 import { type InstanceRequestContext, instanceServices } from "./instances.ts";
 import { nodeServices } from "./nodes.ts";
 import { operationServices } from "./operations.ts";
+import { poolServices } from "./pools.ts";
 import { snapshotServices } from "./snapshots.ts";
 import { templateServices } from "./templates.ts";
 import { tokenServices } from "./tokens.ts";
@@ -21,6 +22,7 @@ export function serverServices(services: Services, context: InstanceRequestConte
     templates: templateServices(services, context.nodeId),
     archives: archiveServices(services),
     snapshots: snapshotServices(context),
+    pools: poolServices(services, context),
     operations: operationServices(store),
     events: eventServices(store),
     nodes: nodeServices(store),

@@ -8,10 +8,12 @@ import {
   type InstanceSpec,
   isId,
 } from "@berth/api";
+import { mayClaim } from "../core/choose-start.ts";
 import { newId } from "../core/ids.ts";
 import { checkCapacity, checkPorts, type NodeCapacity, specOf } from "../core/new-instance.ts";
 import { randomName } from "../core/random-name.ts";
 import { noRestarts } from "../core/restart-policy.ts";
+import { shapeOf } from "../core/template-shape.ts";
 import type { Driver } from "../drivers/driver.ts";
 import { startOperation } from "../operations/start.ts";
 import type { ChangeOptions, Scope, Services } from "../server/services.ts";
@@ -27,6 +29,7 @@ import {
 } from "../store/instances.ts";
 import { lockResources } from "../store/operation-claims.ts";
 import { readOperation, resourceOf } from "../store/operations.ts";
+import { claimPoolMember } from "../store/pools.ts";
 import { listSnapshotsOf } from "../store/snapshots.ts";
 import type { Transaction } from "../store/store.ts";
 import type { InstanceInput, NewInstanceInput } from "../workflows/instance-input.ts";
@@ -40,6 +43,8 @@ export interface InstanceRequestContext extends ImageRequestContext {
   readonly capacity: NodeCapacity;
   readonly drivers: ReadonlyMap<string, Driver>;
   readonly defaultLocation: string;
+  /** What machines of a location that go on from saved memory have in common today; undefined where none do. */
+  memoryBuild(location: string): Promise<string | undefined>;
 }
 
 type Changes = Pick<
@@ -59,6 +64,8 @@ export interface NewInstanceRequest {
   readonly origin: InstanceOrigin | null;
   /** The folder of frozen files that its disks are made from; null when they are made from the image. */
   readonly layers: string | null;
+  /** What a machine of a pool must be built with for the instance to take it; none is taken when not given. */
+  readonly build?: string | undefined;
 }
 
 /** Reading and changing instances, as the server asks for it; what leads into guests is in guests.ts. */
@@ -107,7 +114,8 @@ export function instanceServices(context: InstanceRequestContext): Changes {
     },
     get,
     async create(scope, input, options) {
-      return refresh(await changeOnce(store, scope, options, (tx) => requestCreate(tx, context, scope, input)));
+      const build = await buildOf(context, input.location ?? context.defaultLocation);
+      return refresh(await changeOnce(store, scope, options, (tx) => requestCreate(tx, context, scope, input, build)));
     },
     change: (scope, ref, input, options) =>
       changeOne(scope, ref, options, (tx, instance) => requestUpdate(tx, context, scope, instance, input, options)),
@@ -124,6 +132,7 @@ async function requestCreate(
   context: InstanceRequestContext,
   scope: Scope,
   input: CreateInstance,
+  build: string | undefined,
 ): Promise<InstanceChange> {
   const location = input.location ?? context.defaultLocation;
   requireLocation(context, location);
@@ -137,6 +146,7 @@ async function requestCreate(
     reference: isId(input.image) ? (image.references[0] ?? image.id) : input.image,
     origin: null,
     layers: null,
+    build,
   });
 }
 
@@ -153,7 +163,7 @@ export async function requestInstance(
   scope: Scope,
   request: NewInstanceRequest,
 ): Promise<InstanceChange> {
-  const { labels, location, spec, image, reference, origin, layers } = request;
+  const { labels, location, spec, image, reference, origin, layers, build } = request;
   const driver = requireLocation(context, location);
   checkCapacity(spec, context.capacity);
   checkPorts(spec.ports);
@@ -163,7 +173,15 @@ export async function requestInstance(
   if (spec.warm === "require" && !driver.abilities.templates)
     throw new BerthError("unsupported_by_driver", `${location} keeps no templates to begin from.`);
   const name = request.name ?? (await freeName(tx, scope.project));
-  const id = newId("instance");
+  const claimed =
+    build !== undefined && image.contentDigest !== null && mayClaim(spec, driver.publish !== undefined)
+      ? await claimPoolMember(tx, {
+          project: scope.project,
+          location,
+          shape: shapeOf(spec, image.contentDigest, build),
+        })
+      : undefined;
+  const id = claimed?.id ?? newId("instance");
   const operation = await startOperation(tx, {
     type: "instance.create",
     project: scope.project,
@@ -193,7 +211,7 @@ export async function requestInstance(
       observedAt: new Date().toISOString(),
       exitCode: null,
       startedAt: null,
-      start: null,
+      start: claimed ? { mode: "pool", reason: `from the pool ${claimed.pool.name}` } : null,
       restartGeneration: null,
       ports: [],
       restarts: noRestarts,
@@ -202,6 +220,11 @@ export async function requestInstance(
   });
   appendEvent(tx, instanceEvent(instance, "instance.created", operation.id, { image: instance.image }));
   return { instance: { ...instance, operationId: operation.id }, operation };
+}
+
+/** Only a location that is there is asked; the request itself says what is wrong with another. */
+function buildOf({ drivers, memoryBuild }: InstanceRequestContext, location: string): Promise<string | undefined> {
+  return drivers.has(location) ? memoryBuild(location) : Promise.resolve(undefined);
 }
 
 /** An image by its id, or by a reference, which is pulled when it is not here. */

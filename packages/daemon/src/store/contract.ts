@@ -43,6 +43,20 @@ import {
 } from "./instances.ts";
 import { findNode, listNodes, saveNode } from "./nodes.ts";
 import { wakeAfter } from "./pending.ts";
+import {
+  claimPoolMember,
+  deletePool,
+  findPool,
+  findPoolWith,
+  insertPool,
+  insertPoolMember,
+  listNodePools,
+  listPoolMembers,
+  listPools,
+  movePoolMember,
+  readPool,
+  updatePool,
+} from "./pools.ts";
 import { readSetting, writeSetting } from "./settings.ts";
 import type { Store, Transaction } from "./store.ts";
 import {
@@ -225,6 +239,57 @@ export function describeStore(name: string, open: () => Promise<Store>): void {
       expect((await listTemplates(store.queries, { project: "other", limit: 5 })).rows).toEqual([]);
       await store.transaction((tx) => deleteTemplate(tx, made.id));
       expect(await readTemplate(store.queries, made.id)).toBeUndefined();
+    });
+
+    test("a pool has a name of its own; each of its machines is claimed once, the oldest first", async () => {
+      const shape = {
+        contentDigest: `sha256:${newId("image")}`,
+        cpus: 1,
+        memoryMib: 512,
+        disks: 1,
+        interfaces: 1,
+        build: "b",
+      };
+      const place = { project: "default", location: "n/fake", shape };
+      const nodeId = newId("node");
+      const wanted = {
+        ...place,
+        nodeId,
+        id: newId("pool"),
+        name: `web-${nodeId.slice(2, 8)}`,
+        image: "nginx",
+        cpus: 1,
+        memoryMib: 512,
+        size: 3,
+      };
+      const pool = await store.transaction((tx) => insertPool(tx, wanted));
+      const again = store.transaction((tx) => insertPool(tx, { ...wanted, id: newId("pool") }));
+      await expect(again).rejects.toMatchObject({ code: "name_taken" });
+      expect(await findPool(store.queries, "default", pool.name)).toEqual(pool);
+      expect(await findPool(store.queries, "other", pool.id)).toBeUndefined();
+      expect(await listNodePools(store.queries, nodeId)).toEqual([pool]);
+      const ids = [1, 2, 3].map(() => newId("instance"));
+      for (const id of ids) {
+        await store.transaction((tx) => insertPoolMember(tx, { ...place, id, poolId: pool.id, nodeId }));
+        await delay(2);
+      }
+      const claim = () => store.transaction((tx) => claimPoolMember(tx, place));
+      expect(await claim()).toBeUndefined();
+      for (const id of ids) await store.transaction((tx) => movePoolMember(tx, id, "making", "ready"));
+      expect(await findPoolWith(store.queries, place)).toBe(pool.name);
+      const elsewhere = { ...place, shape: { ...shape, cpus: 2 } };
+      expect(await store.transaction((tx) => claimPoolMember(tx, elsewhere))).toBeUndefined();
+      expect(await claim()).toMatchObject({ id: ids[0], pool: { name: pool.name, uses: 1 } });
+      const claimed = await Promise.all([claim(), claim(), claim()]);
+      expect(claimed.map((one) => one?.id).sort()).toEqual([ids[1], ids[2], undefined].sort());
+      expect(await store.transaction((tx) => movePoolMember(tx, ids[1] ?? "", "ready", "leaving"))).toBe(false);
+      expect(await listPoolMembers(store.queries, pool.id)).toEqual([]);
+      const changed = await store.transaction((tx) => updatePool(tx, pool.id, { size: 1, failures: 1, reason: "no" }));
+      expect(changed).toMatchObject({ size: 1, uses: 3, failures: 1, failedAt: expect.any(Number), reason: "no" });
+      expect((await store.transaction((tx) => updatePool(tx, pool.id, { failures: 0 }))).failedAt).toBeNull();
+      expect((await listPools(store.queries, { project: "default", limit: 5 })).rows[0]?.id).toBe(pool.id);
+      await store.transaction((tx) => deletePool(tx, pool.id));
+      expect(await readPool(store.queries, pool.id)).toBeUndefined();
     });
 
     test("an image is found by its references, and stays while an instance is made from it", async () => {

@@ -15,6 +15,8 @@ export interface Database {
   template: TemplateTable;
   archive: ArchiveTable;
   snapshot: SnapshotTable;
+  pool: PoolTable;
+  pool_member: PoolMemberTable;
   operation: OperationTable;
   operation_step: OperationStepTable;
   operation_claim: OperationClaimTable;
@@ -173,6 +175,40 @@ export interface SnapshotTable {
   verdict: string;
   verdict_reason: string;
   verified_at: number | null;
+  created_at: number;
+}
+
+export interface PoolTable {
+  id: string;
+  project: string;
+  name: string;
+  image: string;
+  location: string;
+  node_id: string;
+  cpus: number;
+  memory_mib: number;
+  size: number;
+  uses: number;
+  state: string;
+  reason: string;
+  /** How often in a row a machine could not be made for it, and when last. */
+  failures: number;
+  failed_at: number | null;
+  created_at: number;
+  updated_at: number;
+}
+
+export interface PoolMemberTable {
+  /** The id of the instance that claims it. */
+  id: string;
+  pool_id: string;
+  project: string;
+  location: string;
+  node_id: string;
+  shape_key: string;
+  /** JSON of TemplateShape. */
+  shape: string;
+  state: string;
   created_at: number;
 }
 

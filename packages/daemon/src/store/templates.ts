@@ -46,7 +46,7 @@ function toTemplate(row: TemplateRow): Template {
     state: Template.shape.state.parse(row.state),
     reason: row.reason,
     image: row.image,
-    ...readJson(StoredShape, row.shape, "template.shape"),
+    ...readShape(row.shape, "template.shape"),
     location: row.location,
     nodeId: row.node_id,
     sizeBytes: row.size_bytes,
@@ -55,6 +55,11 @@ function toTemplate(row: TemplateRow): Template {
     operationId: row.operation_id,
     createdAt: toTimestamp(row.created_at),
   };
+}
+
+/** A shape as it is stored. */
+export function readShape(text: string, column: string): TemplateShape {
+  return readJson(StoredShape, text, column);
 }
 
 /** The name of a shape among those of its project and location, and of who makes it. */

@@ -3,9 +3,10 @@ import { chooseStart } from "../core/choose-start.ts";
 import type { MemorySource } from "../drivers/driver.ts";
 import { isUntouched } from "../storage/qcow2.ts";
 import { readImage } from "../store/images.ts";
+import { findPoolWith } from "../store/pools.ts";
 import type { Transaction } from "../store/store.ts";
-import { countTemplateUse, findTemplate, readTemplate } from "../store/templates.ts";
-import { deleteTemplateBy } from "./delete-template.ts";
+import { countTemplateUse, findTemplate, type TemplatePlace } from "../store/templates.ts";
+import { dropTemplate } from "./delete-template.ts";
 import { diskFile, diskPath } from "./instance-paths.ts";
 import type { Services } from "./services.ts";
 import { templatePlace } from "./template-place.ts";
@@ -36,7 +37,8 @@ export async function chooseBeginning(services: Services, instance: Instance): P
   });
   if ("refuse" in choice) throw choice.refuse;
   if (choice.from === "boot") return booted(choice.reason);
-  const { from: id, reason } = choice;
+  const { from: id } = choice;
+  const reason = `${choice.reason}${await whyNoPool(services, instance, place)}`;
   return {
     memory: { folder: templates.memoryPath(id), use: "shared" },
     start: { mode: "warm", reason },
@@ -53,6 +55,17 @@ function booted(reason: string): Beginning {
   return { start: { mode: "cold", reason } };
 }
 
+/** Says when a pool had a machine that the instance could not take for its ports. */
+async function whyNoPool(
+  { driver, store }: Services,
+  { location, spec, status }: Instance,
+  place: TemplatePlace | undefined,
+): Promise<string> {
+  const couldNot = spec.ports.length > 0 && !driver(location).publish && status.restartGeneration === null;
+  const pool = couldNot && place && (await findPoolWith(store.queries, place));
+  return pool ? `; not from the pool ${pool}, whose machines cannot publish ports here` : "";
+}
+
 /** Whether all disks of an instance still show exactly what is in its image. */
 async function areUntouched({ folders, snapshotFolders, host }: Services, { id, spec }: Instance): Promise<boolean> {
   const folder = await folders.find(id);
@@ -63,12 +76,4 @@ async function areUntouched({ folders, snapshotFolders, host }: Services, { id, 
     return isUntouched(host, folder.vmPath, diskFile(name));
   });
   return (await Promise.all(untouched)).every(Boolean);
-}
-
-/** Has a template deleted that nothing can be cloned from, unless somebody did already. */
-async function dropTemplate({ store }: Services, id: string, instanceId: string): Promise<void> {
-  await store.transaction(async (tx) => {
-    const template = await readTemplate(tx, id);
-    if (template?.state === "ready") await deleteTemplateBy(tx, template, instanceId, true);
-  });
 }

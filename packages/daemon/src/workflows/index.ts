@@ -2,6 +2,7 @@ import type { Workflow } from "../operations/workflow.ts";
 import { archiveWorkflows } from "./archive.ts";
 import { imageWorkflows } from "./image.ts";
 import { instanceWorkflows } from "./instance.ts";
+import { poolWorkflows } from "./pool.ts";
 import type { Services } from "./services.ts";
 import { snapshotWorkflows } from "./snapshot.ts";
 import { templateWorkflows } from "./template.ts";
@@ -11,6 +12,7 @@ export function allWorkflows(services: Services): readonly Workflow[] {
   return [
     ...imageWorkflows(services),
     ...templateWorkflows(services),
+    ...poolWorkflows(services),
     ...instanceWorkflows(services),
     ...archiveWorkflows(services),
     ...snapshotWorkflows(services),

@@ -32,6 +32,7 @@ import { askForTemplate } from "./steps/request-template.ts";
 import { reservePorts } from "./steps/reserve-ports.ts";
 import { startMachine } from "./steps/start-machine.ts";
 import { stopGuest } from "./steps/stop-guest.ts";
+import { takeOver } from "./steps/take-over.ts";
 
 type Verb = "create" | "start" | "stop" | "restart" | "delete" | "restore";
 type NamedStep = Step & { readonly name: InstanceStepName };
@@ -54,7 +55,13 @@ export function instanceWorkflows(services: Services): readonly Workflow[] {
   const start = [...prepare.map(withoutUndo), ...on];
   return [
     // What was reserved goes with the row.
-    workflow(services, "create", [createDisks(services), withoutUndo(reservePorts(services)), ...prepare, ...on]),
+    workflow(services, "create", [
+      takeOver(services),
+      createDisks(services),
+      withoutUndo(reservePorts(services)),
+      ...prepare,
+      ...on,
+    ]),
     workflow(services, "start", start),
     workflow(services, "stop", off),
     workflow(services, "restart", [...off, ...start]),

@@ -6,8 +6,8 @@ import { stateFromLog } from "../guest/facts.ts";
 import { readImage } from "../store/images.ts";
 import { readHandle } from "../store/instances.ts";
 import { readOperation } from "../store/operations.ts";
-import { findTemplate } from "../store/templates.ts";
 import { diskPath } from "./instance-paths.ts";
+import { observeTemplateOf } from "./observe-template.ts";
 import type { Services } from "./services.ts";
 import { templatePlace } from "./template-place.ts";
 
@@ -34,6 +34,7 @@ export async function observeInstance(services: Services, instance: Instance): P
       template: template.state,
       ...prepared,
       ...run,
+      claimed: instance.status.start?.mode === "pool",
       runGeneration: instance.status.restartGeneration,
       publishes: instance.spec.ports.some((port) => port.protocol === "tcp"),
     },
@@ -82,10 +83,7 @@ async function observeTemplate(
   const digest = isNeeded ? (await readImage(queries, instance.imageId))?.contentDigest : undefined;
   if (!digest) return { state: { state: "unneeded" }, operationId: null };
   const place = await templatePlace(services, instance, digest);
-  const template = place && (await findTemplate(queries, place))?.template;
-  if (!template) return { state: { state: "missing" }, operationId: null };
-  if (template.state !== "failed") return { state: { state: template.state }, operationId: template.operationId };
-  return { state: { state: "failed", error: new BerthError("template_failed", template.reason) }, operationId: null };
+  return observeTemplateOf(services, place);
 }
 
 async function observePreparation(

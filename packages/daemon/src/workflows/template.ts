@@ -5,21 +5,22 @@ import {
   inOrder,
   type Journal,
   type Outcome,
+  type Step,
   type Workflow,
 } from "../operations/workflow.ts";
 import { appendEvent } from "../store/events.ts";
 import type { Transaction } from "../store/store.ts";
 import { deleteTemplate, failTemplate, readTemplate, updateTemplate } from "../store/templates.ts";
-import { observeTemplate } from "./observe-template.ts";
+import { finishedSteps, observeMachine } from "./blank-machine.ts";
 import type { Services } from "./services.ts";
 import { awaitPrepared } from "./steps/await-prepared.ts";
 import { bootTemplate } from "./steps/boot-template.ts";
 import { checkTemplateDisks } from "./steps/check-template-disks.ts";
-import { createTemplateDisks } from "./steps/create-template-disks.ts";
-import { createTemplateMachine } from "./steps/create-template-machine.ts";
-import { deleteTemplateDisks } from "./steps/delete-template-disks.ts";
-import { destroyTemplateMachine } from "./steps/destroy-template-machine.ts";
-import { powerOffTemplate } from "./steps/power-off-template.ts";
+import { createBlankDisks } from "./steps/create-blank-disks.ts";
+import { createBlankMachine } from "./steps/create-blank-machine.ts";
+import { deleteBlankDisks } from "./steps/delete-blank-disks.ts";
+import { destroyBlankMachine } from "./steps/destroy-blank-machine.ts";
+import { powerOffBlank } from "./steps/power-off-blank.ts";
 import { removeTemplate } from "./steps/remove-template.ts";
 import { saveTemplate } from "./steps/save-template.ts";
 import { templateEvent } from "./template-event.ts";
@@ -31,24 +32,28 @@ interface Seen {
 
 /** The operations of a template: it is made from a machine that boots, is saved and is thrown away, and it is deleted. */
 export function templateWorkflows(services: Services): readonly Workflow<Seen | undefined>[] {
+  const create: readonly (Step & { readonly name: TemplateStepName })[] = [
+    createBlankDisks(services),
+    createBlankMachine(services),
+    bootTemplate(services),
+    awaitPrepared(services),
+    saveTemplate(services),
+    powerOffBlank(services),
+    checkTemplateDisks(services),
+    destroyBlankMachine(services),
+    deleteBlankDisks(services),
+  ];
   const remove = [removeTemplate(services)];
   return [
     {
       type: "template.create",
-      steps: [
-        createTemplateDisks(services),
-        createTemplateMachine(services),
-        bootTemplate(services),
-        awaitPrepared(services),
-        saveTemplate(services),
-        powerOffTemplate(services),
-        checkTemplateDisks(services),
-        destroyTemplateMachine(services),
-        deleteTemplateDisks(services),
-      ],
+      steps: create,
       inspect: async (operation) => {
         const template = await readTemplate(services.store.queries, operation.target.id);
-        return template && observeTemplate(services, template);
+        if (!template) return undefined;
+        const { heard, ...machine } = await observeMachine(services, template);
+        const saved = await services.host.files.exists(services.templates.memoryPath(template.id));
+        return { heard, observed: { ...machine, saved } };
       },
       decide: ({ observed, journal }) => decide(observed, journal),
       settle: settleCreate,
@@ -64,12 +69,7 @@ export function templateWorkflows(services: Services): readonly Workflow<Seen | 
 }
 
 function decide(seen: Seen | undefined, journal: Journal): Decision {
-  if (!seen) return { done: true };
-  const finished = new Set<TemplateStepName>();
-  for (const [name, entry] of journal) if (entry.status === "succeeded") finished.add(name as TemplateStepName);
-  // What an earlier daemon heard of the guest died with it: it is listened to anew, unless its time has passed.
-  if (!seen.heard && journal.get("await-prepared")?.result !== "in vain") finished.delete("await-prepared");
-  return decideTemplate(seen.observed, finished);
+  return seen ? decideTemplate(seen.observed, finishedSteps(seen.heard, journal)) : { done: true };
 }
 
 /** A template that was made is there for all; one that could not be made says why and is tried again later; one that was given up is forgotten. */

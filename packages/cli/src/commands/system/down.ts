@@ -6,7 +6,8 @@ import { listAll } from "../../pages.ts";
 const off = ["stopped", "failed", "deleting"];
 
 export default command<{ all?: boolean; yes?: boolean }>({
-  description: "Stops every instance; their disks stay, and berth start brings them back. berthd goes on.",
+  description:
+    "Stops every instance; their disks stay, and berth start brings them back. Empties every pool too: berth pool set NAME --size N fills it again. berthd goes on.",
   parameters: {
     flags: { all: yes("Yes, all of them; required"), yes: yes("Do not ask") },
     aliases: { y: "yes" },
@@ -17,9 +18,13 @@ export default command<{ all?: boolean; yes?: boolean }>({
     const client = await context.client();
     const instances = await listAll((page) => client.listInstances({ query: page }));
     const running = instances.filter(({ status }) => !off.includes(status.phase));
-    if (running.length === 0) return context.print([], () => "");
+    const pools = (await listAll((page) => client.listPools({ query: page }))).filter(({ size }) => size > 0);
+    if (running.length === 0 && pools.length === 0) return context.print([], () => "");
     const names = running.map(({ name }) => name);
-    await context.out.confirm(`This stops ${names.length} instances: ${names.join(", ")}.`, "yes", flags.yes);
+    const stops = names.length > 0 ? [`stops ${names.length} instances: ${names.join(", ")}`] : [];
+    const empties = pools.length > 0 ? [`empties the pools: ${pools.map(({ name }) => name).join(", ")}`] : [];
+    await context.out.confirm(`This ${[...stops, ...empties].join("; ")}.`, "yes", flags.yes);
+    for (const { id } of pools) await client.changePool({ params: { pool: id }, body: { size: 0 } });
     await changeInstances(context, names, (client, instance, options) =>
       client.stopInstance({ params: { instance } }, options),
     );

@@ -22,10 +22,21 @@ export interface FakeParts {
   build(kitBuildId: string | null): string;
 }
 
+/** What every fake machine takes of nobody's memory. */
+const fakeMemoryBytes = 40 * 2 ** 20;
+
 type Changes = Required<
   Pick<
     Driver,
-    "memoryBuild" | "saveMemory" | "switchDisks" | "activeDisks" | "growDisk" | "publish" | "openConnections"
+    | "memoryBuild"
+    | "saveMemory"
+    | "switchDisks"
+    | "activeDisks"
+    | "growDisk"
+    | "publish"
+    | "openConnections"
+    | "pause"
+    | "memoryUsed"
   >
 >;
 
@@ -167,6 +178,16 @@ export function runningChanges(parts: FakeParts): Changes {
         return { ...current, run: { ...current.run, forwards } };
       });
       await parts.settle();
+    },
+
+    async pause(handle) {
+      const { record } = await requireRunning(handle);
+      await changeRun(record, (run) => ({ ...run, paused: true, stoodSince: run.stoodSince ?? Date.now() }));
+    },
+
+    async memoryUsed(handle) {
+      const found = await parts.enterById(handle);
+      return found && isPoweredOn(found.record) ? fakeMemoryBytes : undefined;
     },
 
     async openConnections(handle) {

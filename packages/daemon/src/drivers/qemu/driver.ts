@@ -115,6 +115,17 @@ export function qemuDriver(options: QemuDriverOptions): Driver {
       return [...owners.values()].map((owner) => ({ owner, handle: makeHandle(owner) }));
     },
 
+    pause: (handle) =>
+      withMachine(handle, async (machine) => {
+        if (!(await machine.hypervisor())) throw new BerthError("instance_not_running", "Its machine is off.");
+        await machine.command("stop");
+      }),
+
+    async memoryUsed(handle) {
+      const hypervisor = await machineOf(readHandle(handle)).hypervisor();
+      return hypervisor && readProportionalMemory(host, hypervisor.pid);
+    },
+
     openPort(handle, port, signal): Promise<Duplex> {
       const { paths } = machineOf(readHandle(handle));
       return host.connect(paths.sockets[port satisfies GuestPort], signal).catch((cause) => {
@@ -157,6 +168,13 @@ async function inspectMachine(host: Host, machine: Machine): Promise<Observed> {
   const { bootId } = await host.facts();
   const reason = run.bootId === bootId ? await machine.lastWords(run.startedAt) : "the node was restarted";
   return { exists, power: "stopped", reason, startedAt: null };
+}
+
+/** What a process takes of memory, shared pages in part (proc(5), smaps_rollup); undefined when it may not be read. */
+async function readProportionalMemory(host: Host, pid: number): Promise<number | undefined> {
+  const text = await host.files.readText(`/proc/${pid}/smaps_rollup`).catch(() => undefined);
+  const [, kibibytes] = /^Pss:\s+(\d+) kB$/m.exec(text ?? "") ?? [];
+  return kibibytes === undefined ? undefined : Number(kibibytes) * 1024;
 }
 
 /** Runs what concerns the same thing one after the other. */

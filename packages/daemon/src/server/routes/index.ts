@@ -6,6 +6,7 @@ import { imageHandlers } from "./images.ts";
 import { instanceHandlers } from "./instances.ts";
 import { nodeHandlers } from "./nodes.ts";
 import { operationHandlers } from "./operations.ts";
+import { poolHandlers } from "./pools.ts";
 import { snapshotHandlers } from "./snapshots.ts";
 import { templateHandlers } from "./templates.ts";
 
@@ -15,6 +16,7 @@ const rooms = [
   templateHandlers,
   archiveHandlers,
   snapshotHandlers,
+  poolHandlers,
   operationHandlers,
   eventHandlers,
   nodeHandlers,

@@ -4,6 +4,7 @@ import { changedInstances } from "./0003-changed-instances.ts";
 import { templates } from "./0004-templates.ts";
 import { archives } from "./0005-archives.ts";
 import { snapshots } from "./0006-snapshots.ts";
+import { pools } from "./0007-pools.ts";
 
 /** What differs in the SQL of the two stores. */
 export interface SqlWords {
@@ -30,4 +31,5 @@ export const migrations: readonly MigrationFile[] = [
   templates,
   archives,
   snapshots,
+  pools,
 ];

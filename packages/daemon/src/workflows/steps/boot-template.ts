@@ -1,24 +1,24 @@
-import { findTemplateMachine } from "../observe-template.ts";
+import type { Step } from "../../operations/workflow.ts";
+import { findMachine, requireMachine, targetMachine } from "../blank-machine.ts";
 import type { Services } from "../services.ts";
-import { requireTemplateMachine, type TemplateStep, targetTemplate } from "./template-step.ts";
 
 /** Powers the machine of a template on. */
-export function bootTemplate(services: Services): TemplateStep {
+export function bootTemplate(services: Services): Step & { readonly name: "start-machine" } {
   const { guests, network } = services;
   return {
     name: "start-machine",
     async run(context) {
-      const template = await targetTemplate(services, context);
-      const handle = await requireTemplateMachine(services, template);
+      const machine = await targetMachine(services, context);
+      const handle = await requireMachine(services, machine);
       await network.prepare();
-      await services.driver(template.location).start(handle, context.signal);
+      await services.driver(machine.location).start(handle, context.signal);
       return undefined;
     },
     async undo(context) {
-      const template = await targetTemplate(services, context);
-      guests.detach(template.id);
-      const handle = await findTemplateMachine(services, template);
-      if (handle) await services.driver(template.location).powerOff(handle);
+      const machine = await targetMachine(services, context);
+      guests.detach(machine.id);
+      const handle = await findMachine(services, machine);
+      if (handle) await services.driver(machine.location).powerOff(handle);
     },
   };
 }

@@ -1,20 +1,21 @@
 import { BerthError } from "@berth/api";
+import type { Step } from "../../operations/workflow.ts";
+import { requireMachine, targetMachine } from "../blank-machine.ts";
 import type { Services } from "../services.ts";
-import { requireTemplateMachine, type TemplateStep, targetTemplate } from "./template-step.ts";
 
 /** Saves the memory of a template's machine and powers that off. No program of the image runs yet, so there is nothing to hold. */
-export function saveTemplate(services: Services): TemplateStep {
+export function saveTemplate(services: Services): Step & { readonly name: "save-memory" } {
   const { templates } = services;
   return {
     name: "save-memory",
     async run(context) {
-      const template = await targetTemplate(services, context);
-      const driver = services.driver(template.location);
+      const machine = await targetMachine(services, context);
+      const driver = services.driver(machine.location);
       if (!driver.saveMemory) throw new BerthError("unsupported_by_driver", `${driver.location} saves no memory.`);
-      const handle = await requireTemplateMachine(services, template);
-      await templates.create(template.id);
+      const handle = await requireMachine(services, machine);
+      await templates.create(machine.id);
       const request = {
-        folder: templates.memoryPath(template.id),
+        folder: templates.memoryPath(machine.id),
         use: "shared",
         switches: [],
         afterwards: "off",

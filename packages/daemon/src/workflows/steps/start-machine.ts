@@ -1,6 +1,7 @@
 import { BerthError, type Instance } from "@berth/api";
 import { runOf } from "../../core/instance-run.ts";
 import type { Driver, Handle } from "../../drivers/driver.ts";
+import { readImage } from "../../store/images.ts";
 import { lockInstance, updateInstance } from "../../store/instances.ts";
 import { type Beginning, chooseBeginning } from "../choose-beginning.ts";
 import { attachGuest } from "../guest-access.ts";
@@ -21,11 +22,10 @@ export function startMachine(services: Services): InstanceStep {
       const handle = await requireHandle(services, instance);
       await network.prepare();
       const isOff = (await driver.inspect(handle)).power === "stopped";
-      // One that is only paused goes on as it was started.
       const begun = isOff ? await begin(services, instance, driver, handle, context.signal) : undefined;
-      if (!isOff) await driver.start(handle, context.signal);
+      if (!isOff) await goOn(services, instance, driver, handle, context.signal);
       // A machine that went on from memory knows its disks as they were in that; one that is on may have, and berthd was killed since.
-      if (!isOff || begun?.memory) await showDisks(driver, handle, instance);
+      if (!isOff || begun?.memory) await showDisks(services, instance, driver, handle);
       // What was heard of an earlier run is of no use for this one.
       guests.detach(instance.id);
       await attachGuest(services, instance, driver, handle);
@@ -49,6 +49,26 @@ export function startMachine(services: Services): InstanceStep {
       if (handle) await services.driver(instance.location).powerOff(handle);
     },
   };
+}
+
+/** Lets a paused machine go on as it was started; one from a pool becomes what the instance wishes for. */
+async function goOn(
+  services: Services,
+  instance: Instance,
+  driver: Driver,
+  handle: Handle,
+  signal: AbortSignal,
+): Promise<void> {
+  const { start, restartGeneration } = instance.status;
+  if (start?.mode === "pool" && restartGeneration === null) {
+    const run = runOf(instance);
+    await writeDown(services, instance.id, { run, beginning: { start } });
+    await driver.configure(handle, await instanceMachine(services, instance, run));
+    await driver.start(handle, signal);
+    if (run.ports.length > 0) await driver.publish?.(handle, run.ports);
+    return;
+  }
+  await driver.start(handle, signal);
 }
 
 /** Powers the machine on from what fits it best, or from what is to be had instead when that is unusable; answers with what it was. */
@@ -88,6 +108,14 @@ async function writeDown(
   });
 }
 
-async function showDisks(driver: Driver, handle: Handle, { spec }: Instance): Promise<void> {
-  for (const { name, sizeMib } of spec.disks) await driver.growDisk?.(handle, name, sizeMib);
+/** Has a guest see its disks as large as they are to be; none is smaller than its image. */
+async function showDisks(
+  { images, store }: Services,
+  { imageId, spec }: Instance,
+  driver: Driver,
+  handle: Handle,
+): Promise<void> {
+  const digest = (await readImage(store.queries, imageId))?.contentDigest;
+  const least = (digest && (await images.findArtifact(digest))?.minDiskMib) || 0;
+  for (const { name, sizeMib } of spec.disks) await driver.growDisk?.(handle, name, Math.max(sizeMib, least));
 }

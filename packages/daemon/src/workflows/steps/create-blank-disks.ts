@@ -1,21 +1,21 @@
 import { BerthError } from "@berth/api";
+import type { Step } from "../../operations/workflow.ts";
 import { createOverlay } from "../../storage/qcow2.ts";
+import { blankDisks, targetMachine } from "../blank-machine.ts";
 import { diskPath } from "../instance-paths.ts";
-import { templateDisks } from "../observe-template.ts";
 import type { Services } from "../services.ts";
-import { type TemplateStep, targetTemplate } from "./template-step.ts";
 
-/** Makes a folder and disks for the machine whose memory becomes the template: as small as its image, since no clone's disk may be smaller. */
-export function createTemplateDisks(services: Services): TemplateStep {
+/** Makes a folder and disks for a machine that is nobody's yet: as small as its image, since no instance's disk may be smaller. */
+export function createBlankDisks(services: Services): Step & { readonly name: "create-disks" } {
   const { folders, host, images } = services;
   return {
     name: "create-disks",
     async run(context) {
-      const template = await targetTemplate(services, context);
-      const artifact = await images.findArtifact(template.contentDigest);
+      const machine = await targetMachine(services, context);
+      const artifact = await images.findArtifact(machine.contentDigest);
       if (!artifact) throw new BerthError("not_found", "The artifact of its image is gone.");
-      const { vmPath, user } = await folders.create(template.id);
-      for (const name of templateDisks(template)) {
+      const { vmPath, user } = await folders.create(machine.id);
+      for (const name of blankDisks(machine)) {
         const size = { sizeMib: artifact.minDiskMib, backingPath: artifact.path };
         await createOverlay(host, { name, path: diskPath(vmPath, name), ...size, user }, context.signal);
       }
