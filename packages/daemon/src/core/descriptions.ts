@@ -31,6 +31,8 @@ export interface KitDescription {
   readonly kernelPath: string;
   readonly initrdPath: string;
   readonly buildId: string;
+  /** The program that reads and seals guests' memory; older kits have none. */
+  readonly memoryToolPath?: string | undefined;
 }
 
 /** Who a process on the host runs as; absent when the daemon is not root. */

@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { type BigIntStats, constants, createReadStream, createWriteStream } from "node:fs";
+import { type BigIntStats, closeSync, constants, createReadStream, createWriteStream, openSync } from "node:fs";
 import {
   chmod,
   type FileHandle,
@@ -118,6 +118,24 @@ export const localFiles: HostFiles = {
   async freeBytes(path) {
     const { bavail, bsize } = await statfs(path);
     return bavail * bsize;
+  },
+
+  // Opened in the same breath: a path through /proc may stand for another file a moment later.
+  async openDescriptor(path, mode = "read") {
+    return openSync(path, mode === "read" ? constants.O_RDONLY : constants.O_RDWR);
+  },
+  async closeDescriptor(fd) {
+    closeSync(fd);
+  },
+  async makeSparse(path, bytes, { mode, uid, gid }) {
+    const file = await open(path, "wx", mode);
+    try {
+      await file.truncate(bytes);
+      if (uid !== undefined || gid !== undefined) await file.chown(uid ?? -1, gid ?? -1);
+      await file.chmod(mode);
+    } finally {
+      await file.close();
+    }
   },
 
   async openUntrusted(folder, name) {

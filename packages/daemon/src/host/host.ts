@@ -86,10 +86,19 @@ export interface Host {
   tryPort(protocol: "tcp" | "udp", address: string, port: number): Promise<number | undefined>;
   /** Connects to a unix socket. */
   connect(path: string, signal?: AbortSignal): Promise<Duplex>;
+  /** Listens on a unix socket that only this user may connect to, and takes one connection. */
+  listen(path: string, user: { readonly uid: number; readonly gid: number } | null): Promise<UnixListener>;
   /** Where a program is, searching PATH and the sbin folders; undefined when it is not installed. */
   find(program: string): Promise<string | undefined>;
   readonly files: HostFiles;
   facts(): Promise<HostFacts>;
+}
+
+/** A unix socket that waits for one connection; closing it removes it. */
+export interface UnixListener {
+  /** The first connection. */
+  accept(signal: AbortSignal): Promise<Duplex>;
+  close(): Promise<void>;
 }
 
 export interface HostFacts {
@@ -164,6 +173,11 @@ export interface HostFiles {
   readStream(path: string, options?: { start?: number; end?: number }): Readable;
   writeStream(path: string, options?: { mode?: number }): Writable;
   freeBytes(path: string): Promise<number>;
+  /** Opens a file for reading, or for both: a descriptor for `detach`, which closes it, or for `closeDescriptor`. */
+  openDescriptor(path: string, mode?: "read" | "read-write"): Promise<number>;
+  closeDescriptor(fd: number): Promise<void>;
+  /** Makes an empty file of that length, all of it a hole. Rejects when there is one. */
+  makeSparse(path: string, bytes: number, options: { mode: number; uid?: number; gid?: number }): Promise<void>;
   /**
    * Opens a plain file below a folder that another user may write to: nothing below the folder may be a link, so a guest that took over its
    * hypervisor cannot make the daemon read something else. Undefined when it is not there; rejects when it is something else.

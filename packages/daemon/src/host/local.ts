@@ -1,6 +1,7 @@
 import { localFacts } from "./facts.ts";
 import { localFiles } from "./files.ts";
 import type { Host } from "./host.ts";
+import { listenUnix } from "./listen-unix.ts";
 import { tryPort } from "./ports.ts";
 import {
   connectUnix,
@@ -29,6 +30,7 @@ export function localHost(): Host {
     signal: async (identity, signal) => signalProcess(identity, signal),
     waitForExit,
     connect: connectUnix,
+    listen: listenUnix,
     find: findProgram,
     files: localFiles,
     facts: localFacts,

@@ -1,11 +1,18 @@
 import type { Duplex } from "node:stream";
 import { BerthError } from "@berth/api";
+import type { KitDescription } from "../../core/descriptions.ts";
 import type { Host } from "../../host/host.ts";
-import type { Driver, GuestPort, Handle, Observed, OwnerMark } from "../driver.ts";
+import type { CreateInputs, Driver, GuestPort, Handle, Observed, OwnerMark } from "../driver.ts";
 import { acceleratorOf, type Verdict } from "./accelerator.ts";
+import { activeFiles, commitSwitches, dropOverlays, growDisk, prepareSwitches } from "./disks.ts";
 import { machinePaths, makeHandle, readHandle } from "./handle.ts";
 import { readLines, readLog } from "./log.ts";
 import { findMarked, Machine } from "./machine.ts";
+import { buildNames, openMemory } from "./open-memory.ts";
+import { countConnections, publish } from "./publish.ts";
+import type { Qmp } from "./qmp.ts";
+import { saveMemory } from "./save-memory.ts";
+import { SealedCache } from "./sealed-cache.ts";
 
 export interface QemuDriverOptions {
   readonly host: Host;
@@ -20,15 +27,24 @@ export interface QemuDriverOptions {
   readonly accelerator: () => Promise<Verdict>;
   /** The hypervisor; found by its name when not given. */
   readonly qemu?: string;
+  /** How many bytes of guests' memory are kept sealed for the next who begin from it. */
+  readonly sealedBytes?: number;
 }
 
 const defaultQemu = "qemu-system-x86_64";
+/** A few templates' worth; sparse memory takes far less. */
+const defaultSealedBytes = 4 * 1024 ** 3;
 
-/** Real machines by QEMU on the node itself. It keeps nothing in memory: a new object, or a new daemon, sees what the one before saw. */
+/** Real machines by QEMU on the node itself. It remembers nothing that it could not find again: a new object, or a new daemon, sees what the one before saw. */
 export function qemuDriver(options: QemuDriverOptions): Driver {
   const { host } = options;
   const qemu = options.qemu ?? defaultQemu;
   const queue = new Queue();
+  /** Saves take long and have a monitor of their own: nobody else waits for them, but the next save. */
+  const saves = new Queue();
+  const saving = new Set<string>();
+  const sealed = new SealedCache(host, options.sealedBytes ?? defaultSealedBytes);
+  const buildName = buildNames(host, qemu);
 
   const { isOurs } = options;
   const machineOf = (owner: OwnerMark) =>
@@ -39,6 +55,18 @@ export function qemuDriver(options: QemuDriverOptions): Driver {
     if (owner.installationId !== options.installationId) throw new Error("The handle is another installation's");
     return queue.run(owner.instanceId, () => act(machineOf(owner)));
   };
+  const withRunning = <T>(handle: Handle, act: (qmp: Qmp, inputs: CreateInputs) => Promise<T>): Promise<T> =>
+    withMachine(handle, async (machine) => {
+      const record = await machine.record();
+      if (!record || !(await machine.hypervisor())) throw notRunning();
+      return machine.converse((qmp) => act(qmp, record.inputs), changeTimeoutMs);
+    });
+  const usableAccelerator = async () => {
+    const verdict = await options.accelerator();
+    if (verdict.kind === "none") throw new BerthError("host_program_failed", verdict.reason);
+    return acceleratorOf(verdict.kind);
+  };
+  const build = async (kit: KitDescription | null) => buildName((await usableAccelerator()).kind, kit);
 
   return {
     name: "qemu",
@@ -48,12 +76,13 @@ export function qemuDriver(options: QemuDriverOptions): Driver {
       console: true,
       channel: true,
       snapshots: true,
-      templates: false,
+      templates: true,
       hotplug: false,
       networks: ["user"],
     },
 
     async probe() {
+      await sealed.sweep();
       for (const program of [qemu, "s6-log", "mkfifo"]) {
         if (!(await host.find(program))) return { healthy: false, reason: `${program} is not installed` };
       }
@@ -69,17 +98,21 @@ export function qemuDriver(options: QemuDriverOptions): Driver {
       return handle;
     },
 
-    start: (handle, signal) =>
+    start: (handle, signal, request = {}) =>
       withMachine(handle, async (machine) => {
-        if (await machine.hypervisor()) {
-          const { power } = await machine.state();
-          if (power === "paused") await machine.command("cont");
+        const { memory: source, paused = false } = request;
+        // One whose daemon was killed while it read its memory still waits for that: it begins anew.
+        if ((await machine.hypervisor()) && (await machine.status()) !== "inmigrate") {
+          if (!paused && !saving.has(machine.owner.instanceId)) await machine.goOn();
           return;
         }
-        const verdict = await options.accelerator();
-        if (verdict.kind === "none") throw new BerthError("host_program_failed", verdict.reason);
+        const accelerator = await usableAccelerator();
         await machine.powerOff(); // what an earlier run may have left
-        await machine.start({ qemu, accelerator: await acceleratorOf(verdict.kind), signal });
+        const memory =
+          source &&
+          (async (inputs: CreateInputs) =>
+            openMemory({ host, sealed, signal, build: await build(inputs.kit) }, inputs, source));
+        await machine.start({ qemu, accelerator, signal, paused, ...(memory ? { memory } : {}) });
       }),
 
     configure: (handle, inputs) => withMachine(handle, (machine) => machine.create(inputs)),
@@ -92,7 +125,48 @@ export function qemuDriver(options: QemuDriverOptions): Driver {
       }),
 
     destroy: (handle) => withMachine(handle, (machine) => machine.destroy()),
-    inspect: (handle) => withMachine(handle, (machine) => inspectMachine(host, machine)),
+    inspect: (handle) =>
+      withMachine(handle, (machine) => inspectMachine(host, machine, saving.has(machine.owner.instanceId))),
+
+    memoryBuild: ({ kit }) => build(kit),
+
+    saveMemory(handle, request, signal) {
+      const owner = readHandle(handle);
+      return saves.run(owner.instanceId, async () => {
+        const machine = await withMachine(handle, async (found) => found);
+        saving.add(owner.instanceId);
+        try {
+          const accelerator = await usableAccelerator();
+          return await saveMemory({ host, machine, qemu, accelerator, build }, request, signal);
+        } finally {
+          saving.delete(owner.instanceId);
+        }
+      });
+    },
+
+    switchDisks: (handle, switches) =>
+      withRunning(handle, async (qmp, { disks }) => {
+        const { todo } = await prepareSwitches(host, qmp, disks, switches);
+        try {
+          await commitSwitches(qmp, todo);
+        } catch (error) {
+          await dropOverlays(
+            qmp,
+            todo.map(({ to }) => to),
+          );
+          throw error;
+        }
+      }),
+
+    activeDisks: (handle) => withRunning(handle, (qmp, { disks }) => activeFiles(host, qmp, disks)),
+    growDisk: (handle, disk, sizeMib) =>
+      withRunning(handle, (qmp, { disks }) => growDisk(qmp, disks, { disk, sizeMib })),
+    publish: (handle, forwards) => withRunning(handle, (qmp, inputs) => publish(qmp, inputs, forwards)),
+
+    openConnections: (handle) =>
+      withMachine(handle, async (machine) =>
+        (await machine.hypervisor()) ? machine.converse((qmp) => countConnections(qmp)) : 0,
+      ),
 
     async find(owner) {
       if (owner.installationId !== options.installationId) return undefined;
@@ -157,10 +231,17 @@ export function qemuDriver(options: QemuDriverOptions): Driver {
   };
 }
 
-async function inspectMachine(host: Host, machine: Machine): Promise<Observed> {
+/** Opening and switching disks waits for what is being written. */
+const changeTimeoutMs = 60_000;
+
+function notRunning(): BerthError {
+  return new BerthError("instance_not_running", "The machine is off.");
+}
+
+async function inspectMachine(host: Host, machine: Machine, isSaving: boolean): Promise<Observed> {
   const [record, run, hypervisor] = [await machine.record(), await machine.run(), await machine.hypervisor()];
   if (hypervisor) {
-    const { power, reason } = await machine.state();
+    const { power, reason } = await machine.state(isSaving);
     return { exists: true, power, reason, startedAt: run?.startedAt ?? null };
   }
   const exists = record !== undefined;

@@ -32,7 +32,14 @@ const Inputs = z.object({
       netdev: z.string(),
     }),
   ),
-  kit: z.object({ kernelPath: z.string(), initrdPath: z.string(), buildId: z.string() }).nullable(),
+  kit: z
+    .object({
+      kernelPath: z.string(),
+      initrdPath: z.string(),
+      buildId: z.string(),
+      memoryToolPath: z.string().optional(),
+    })
+    .nullable(),
   user: HostUserRecord.nullable(),
   launcher: z.array(z.string()),
 }) satisfies z.ZodType<CreateInputs>;
@@ -74,6 +81,12 @@ export interface MachinePaths {
   readonly machineRecord: string;
   readonly runRecord: string;
   readonly sockets: MachineSockets;
+  /** Those of a sibling: its monitor, and where the machine hands its memory over. */
+  readonly siblingSockets: { readonly qmp: string; readonly hop: string };
+  /** What a sibling says; while it is there, one may run. */
+  readonly siblingLog: string;
+  /** Where a sibling writes the devices' state to. */
+  readonly stateSocket: string;
   /** Below `vm`: a folder per stream. */
   readonly logs: { readonly console: string; readonly control: string; readonly machine: string };
 }
@@ -88,10 +101,14 @@ export function machinePaths(instancesDir: string, instanceId: string): MachineP
     runRecord: join(folder, "run.json"),
     sockets: {
       qmp: join(vm, "qmp.sock"),
+      work: join(vm, "work.sock"),
       console: join(vm, "console.sock"),
       control: join(vm, "control.sock"),
       channel: join(vm, "channel.sock"),
     },
+    siblingSockets: { qmp: join(vm, "sib.sock"), hop: join(vm, "hop.sock") },
+    siblingLog: join(folder, "sibling.log"),
+    stateSocket: join(folder, "state.sock"),
     logs: { console: "log/console", control: "log/control", machine: "log/machine" },
   };
 }

@@ -1,11 +1,18 @@
+import { randomBytes } from "node:crypto";
+import { setTimeout as delay } from "node:timers/promises";
 import { BerthError } from "@berth/api";
+import { z } from "zod";
 import type { HostUser, PortForward } from "../../core/descriptions.ts";
 import type { Host, ProcessIdentity } from "../../host/host.ts";
 import type { CreateInputs, OwnerMark } from "../driver.ts";
-import { type AcceleratorKind, commandLine, type Marked, markOf, readMark } from "./command-line.ts";
+import { memoryUnusable } from "../memory-image.ts";
+import type { Accelerator } from "./accelerator.ts";
+import { commandLine, diskNode, type Marked, markOf, readMark, stateUri } from "./command-line.ts";
+import { tellSizes } from "./disks.ts";
 import { type MachinePaths, MachineRecord, RunRecord } from "./handle.ts";
 import { keepLog, type LogBounds, readLines } from "./log.ts";
-import { Qmp } from "./qmp.ts";
+import { Qmp, QmpError } from "./qmp.ts";
+import { answering, untilMigration } from "./sibling.ts";
 
 /** How much is kept of what a guest writes, per stream; 10 MiB of console in all. */
 const logBounds: Readonly<Record<"console" | "control" | "machine", LogBounds>> = {
@@ -19,6 +26,9 @@ const startTimeoutMs = 30_000;
 const quitTimeoutMs = 10_000;
 const killTimeoutMs = 30_000;
 const answerTimeoutMs = 3_000;
+/** How long one whose memory was being saved may take to run on. */
+const goOnTimeoutMs = 30_000;
+const lookEveryMs = 5;
 
 /** A process that carries a mark of Berth's. */
 export interface FoundProcess extends Marked {
@@ -38,8 +48,23 @@ export async function findMarked(host: Host, isOurs: (uid: number) => boolean): 
 /** How a machine is started. */
 export interface StartOptions {
   readonly qemu: string;
-  readonly accelerator: { readonly kind: AcceleratorKind; readonly gid: number | null };
+  readonly accelerator: Accelerator;
+  readonly paused?: boolean;
+  /** Opens the memory it goes on from: its descriptors are closed when they were handed over. */
+  readonly memory?: (inputs: CreateInputs) => Promise<OpenMemory>;
   readonly signal: AbortSignal;
+}
+
+/** What writes a log to disk, and the descriptor of what it reads. */
+interface OpenLog {
+  readonly keeper: ProcessIdentity;
+  readonly writeFd: number;
+}
+
+/** A checked memory image, as descriptors. */
+export interface OpenMemory {
+  readonly ramFd: number;
+  readonly stateFd: number;
 }
 
 /** What one run of QEMU says of itself. */
@@ -99,7 +124,7 @@ export class Machine {
     if (run?.hypervisor && (await this.#host.isAlive(run.hypervisor))) return run.hypervisor;
     const facts = await this.#host.facts();
     if (run && (run.hypervisor || run.bootId !== facts.bootId)) return undefined;
-    return (await this.marked()).find(({ isHypervisor }) => isHypervisor)?.process;
+    return (await this.marked()).find(({ isHypervisor, isSibling }) => isHypervisor && !isSibling)?.process;
   }
 
   /** Resolves when it is off and all it had to say is written down; at once when it does not run. */
@@ -116,8 +141,8 @@ export class Machine {
     return found.filter(({ owner }) => markOf(owner) === markOf(this.owner));
   }
 
-  /** Starts QEMU; resolves when it answers, rejects with its own words, and then nothing of it is left. */
-  async start({ qemu, accelerator, signal }: StartOptions): Promise<void> {
+  /** Starts QEMU; resolves when it answers and what it goes on from is in place, rejects with its own words, and then nothing of it is left. */
+  async start(options: StartOptions): Promise<void> {
     const record = await this.record();
     if (!record) throw new BerthError("not_found", `The machine of ${this.owner.instanceId} does not exist.`);
     const { inputs } = record;
@@ -125,39 +150,89 @@ export class Machine {
     await this.#removeSockets();
     for (const nic of inputs.nics) for (const forward of nic.forwards) await this.#requirePort(forward);
     try {
-      const limit = AbortSignal.any([signal, AbortSignal.timeout(startTimeoutMs)]);
-      await this.#launch(inputs, { qemu, accelerator, signal: limit });
+      const signal = AbortSignal.any([options.signal, AbortSignal.timeout(startTimeoutMs)]);
+      await this.#launch(inputs, { ...options, signal });
+      if (options.memory) await this.#load(startedAt, signal);
+      if (options.memory && !options.paused) await this.goOn();
     } catch (error) {
       await this.powerOff();
-      signal.throwIfAborted();
+      options.signal.throwIfAborted();
       throw await this.#startError(inputs, error, startedAt);
     }
   }
 
-  /** What its QEMU says; only for one that runs. */
-  async state(): Promise<MachineState> {
+  /** What its QEMU says; only for one that runs. `isSaving`: that it stands still for a moment is no news. */
+  async state(isSaving: boolean): Promise<MachineState> {
     try {
-      const status = (await this.command("query-status")) as { readonly status: string };
-      if (status.status === "running") return { power: "running", reason: "" };
-      return { power: "paused", reason: `QEMU says it is ${status.status}` };
+      const status = await this.status();
+      const isStill = !(isSaving && (status === "finish-migrate" || status === "postmigrate"));
+      if (status === "running" || !isStill) return { power: "running", reason: "" };
+      return { power: "paused", reason: `QEMU says it is ${status}` };
     } catch (error) {
       return { power: "running", reason: `QEMU does not answer: ${(error as Error).message}` };
     }
   }
 
-  /** Runs one command of QEMU's machine protocol. */
-  async command(name: string, args?: Readonly<Record<string, unknown>>): Promise<unknown> {
-    const signal = AbortSignal.timeout(answerTimeoutMs);
-    const qmp = await Qmp.connect(this.#host, this.paths.sockets.qmp, signal);
+  /** QEMU's own word for what it is doing (qapi/run-state.json, RunState). */
+  async status(): Promise<string> {
+    return this.converse(async (qmp) => statusOf(qmp));
+  }
+
+  /** Has one that stands still run: paused since its start or since its memory was read, or left so by a daemon that was killed while it saved. Resolves when it runs. */
+  async goOn(): Promise<void> {
+    const disks = (await this.record())?.inputs.disks ?? [];
+    const deadline = Date.now() + goOnTimeoutMs;
+    await this.converse(async (qmp) => {
+      for (;;) {
+        const status = await statusOf(qmp);
+        if (status === "running") return;
+        if (Date.now() > deadline) throw new Error(`QEMU does not go on: it is ${status}`);
+        if (status === "finish-migrate") await qmp.execute("migrate_cancel");
+        else {
+          if (status === "paused") await tellSizes(qmp, disks);
+          await qmp.execute("cont").catch(ignoreNotYet);
+        }
+        await delay(lookEveryMs);
+      }
+    }, goOnTimeoutMs);
+  }
+
+  /** A conversation with one of its QEMU's monitors; whoever opens it closes it. */
+  connect(monitor: "qmp" | "work", signal: AbortSignal): Promise<Qmp> {
+    return Qmp.connect(this.#host, this.paths.sockets[monitor], signal);
+  }
+
+  /** A short conversation with its QEMU. */
+  async converse<T>(talk: (qmp: Qmp) => Promise<T>, timeoutMs = answerTimeoutMs): Promise<T> {
+    const signal = AbortSignal.timeout(timeoutMs);
+    const qmp = await this.connect("qmp", signal);
+    const onAbort = () => qmp.close();
+    signal.addEventListener("abort", onAbort, { once: true });
     try {
-      return await qmp.execute(name, args);
+      return await talk(qmp);
     } finally {
+      signal.removeEventListener("abort", onAbort);
       qmp.close();
     }
   }
 
+  /** Runs one command of QEMU's machine protocol. */
+  command(name: string, args?: Readonly<Record<string, unknown>>): Promise<unknown> {
+    return this.converse((qmp) => qmp.execute(name, args));
+  }
+
+  /** Ends the sibling that a save left, and removes what it had. */
+  async endSibling(): Promise<void> {
+    const { files } = this.#host;
+    const { siblingLog, siblingSockets, stateSocket } = this.paths;
+    if (!(await files.exists(siblingLog))) return;
+    for (const { isSibling, process } of await this.marked()) if (isSibling) await this.#kill(process);
+    for (const path of [...Object.values(siblingSockets), stateSocket, siblingLog]) await files.remove(path);
+  }
+
   /** Ends its QEMU and everything that belongs to the run; resolves when all of it is gone. */
   async powerOff(): Promise<void> {
+    await this.endSibling();
     const run = await this.run();
     const hypervisor = await this.hypervisor();
     if (hypervisor) {
@@ -197,7 +272,8 @@ export class Machine {
       .join(" | ");
   }
 
-  async #launch(inputs: CreateInputs, { qemu, accelerator, signal }: StartOptions): Promise<void> {
+  async #launch(inputs: CreateInputs, options: StartOptions): Promise<void> {
+    const { qemu, accelerator, signal } = options;
     const { bootId } = await this.#host.facts();
     let run: RunRecord = { version: 1, startedAt: Date.now(), bootId, hypervisor: null, helpers: [] };
     const note = (change: Partial<RunRecord>) => {
@@ -206,25 +282,62 @@ export class Machine {
     };
     await note({});
     await this.#forgetControl(inputs);
-    const console = await this.#log("console", inputs);
-    const control = await this.#log("control", inputs);
-    const machine = await this.#log("machine", inputs);
-    await note({ helpers: [console.keeper, control.keeper, machine.keeper] });
+    const nodes = await this.#nodes(inputs);
+    const memory = await options.memory?.(inputs);
+    const logs = await this.#openLogs(inputs).catch(async (error: unknown) => {
+      for (const fd of Object.values(memory ?? {})) await this.#host.files.closeDescriptor(fd);
+      throw error;
+    });
+    const [console, control, machine] = logs;
+    await note({ helpers: logs.map(({ keeper }) => keeper) });
 
-    const own = commandLine(inputs, this.paths.sockets, accelerator.kind);
+    const own = commandLine(inputs, {
+      sockets: this.paths.sockets,
+      accelerator: accelerator.kind,
+      generation: randomBytes(10).toString("hex"),
+      nodes,
+      fromMemory: memory !== undefined,
+      paused: options.paused ?? false,
+    });
     const user = inputs.user && { uid: inputs.user.uid, gid: accelerator.gid ?? inputs.user.gid };
     const becomesUser = user && publishesLowPort(inputs) ? asUserWithLowPorts(user) : undefined;
     const [program = qemu, ...args] = [...(becomesUser ?? inputs.launcher), qemu, ...own];
     const started = await this.#host.detach(program, args, {
       cwd: this.paths.vm,
       outputFd: machine.writeFd,
-      fds: [console.writeFd, control.writeFd, machine.writeFd],
+      fds: [console.writeFd, control.writeFd, machine.writeFd, ...(memory ? [memory.ramFd, memory.stateFd] : [])],
       ...(becomesUser ? {} : user),
     });
     if (inputs.launcher.length === 0) await note({ hypervisor: started });
     else await note({ helpers: [started, ...run.helpers] });
-    await this.#untilAnswers(started, signal);
+    (await answering(this.#host, { path: this.paths.sockets.qmp, process: started, signal })).close();
     if (!run.hypervisor) await note({ hypervisor: (await this.hypervisor()) ?? null });
+  }
+
+  /** Reads the devices' state into a QEMU that waits for it; it stays paused, as it was when that was saved. */
+  async #load(startedAt: number, signal: AbortSignal): Promise<void> {
+    try {
+      const qmp = await this.connect("work", signal);
+      try {
+        const capabilities = ["events", "x-ignore-shared"].map((capability) => ({ capability, state: true }));
+        await qmp.execute("migrate-set-capabilities", { capabilities });
+        await qmp.execute("migrate-incoming", { uri: stateUri });
+        await untilMigration(qmp, "completed", signal);
+      } finally {
+        qmp.close();
+      }
+    } catch (error) {
+      signal.throwIfAborted();
+      // It ends when it cannot read it; its words are there once its log is.
+      await this.powerOff();
+      throw memoryUnusable(`QEMU says ${(await this.lastWords(startedAt)) || (error as Error).message}`);
+    }
+  }
+
+  /** What the disks' nodes are called in this run. */
+  async #nodes({ disks }: CreateInputs): Promise<readonly string[]> {
+    const identities = await Promise.all(disks.map(({ path }) => this.#host.files.identity(path)));
+    return identities.map((identity, index) => diskNode(index, identity ?? "missing"));
   }
 
   /** What an earlier run's guest said of itself, its exit code above all, is not true of this one. Its console is kept: people read on in it. */
@@ -234,40 +347,15 @@ export class Machine {
     await this.#host.files.makeDirectory(folder, { mode: 0o700, ...user });
   }
 
-  async #log(name: keyof typeof logBounds, inputs: CreateInputs) {
+  #openLogs(inputs: CreateInputs): Promise<readonly [OpenLog, OpenLog, OpenLog]> {
+    return Promise.all([this.#log("console", inputs), this.#log("control", inputs), this.#log("machine", inputs)]);
+  }
+
+  async #log(name: keyof typeof logBounds, inputs: CreateInputs): Promise<OpenLog> {
     const { readFd, writeFd } = await this.#host.pipe();
     const folder = `${this.paths.vm}/${this.paths.logs[name]}`;
     const keeper = await keepLog(this.#host, folder, { readFd, bounds: logBounds[name], user: inputs.user });
     return { keeper, writeFd };
-  }
-
-  /** Its socket appears a moment after the process: tried until it answers, or the process has ended. */
-  async #untilAnswers(started: ProcessIdentity, signal: AbortSignal): Promise<void> {
-    const stopWaiting = new AbortController();
-    const ended = this.#host.waitForExit(started, AbortSignal.any([signal, stopWaiting.signal])).then(
-      () => true,
-      () => true,
-    );
-    try {
-      for (;;) {
-        try {
-          const qmp = await Qmp.connect(this.#host, this.paths.sockets.qmp, signal);
-          qmp.close();
-          return;
-        } catch (error) {
-          signal.throwIfAborted();
-          if (!isNotYet(error)) throw error;
-        }
-        const pause = Promise.withResolvers<boolean>();
-        const timer = setTimeout(() => pause.resolve(false), 5);
-        const over = await Promise.race([ended, pause.promise]);
-        clearTimeout(timer);
-        signal.throwIfAborted();
-        if (over) throw new Error("it ended at once");
-      }
-    } finally {
-      stopWaiting.abort();
-    }
   }
 
   /** Waits for the end of a process that is about to end, and kills one that does not. */
@@ -321,9 +409,16 @@ function portTaken(address: string, port: number): BerthError {
   return new BerthError("port_taken", `Port ${port} on ${address} is in use on this node.`);
 }
 
-function isNotYet(error: unknown): boolean {
-  const { code } = error as NodeJS.ErrnoException;
-  return code === "ENOENT" || code === "ECONNREFUSED";
+async function statusOf(qmp: Qmp): Promise<string> {
+  return RunState.parse(await qmp.execute("query-status")).status;
+}
+
+/** The part of `query-status` that is used. */
+const RunState = z.looseObject({ status: z.string() });
+
+/** A migration that has just ended is not quite over for a moment; whatever else is wrong shows in the status. */
+function ignoreNotYet(error: unknown): void {
+  if (!(error instanceof QmpError)) throw error;
 }
 
 /** Without control characters: QEMU may repeat what the guest told it. */

@@ -25,20 +25,21 @@ const signal = () => AbortSignal.timeout(2_000);
 
 describe("QEMU's machine protocol", () => {
   test("answers find their commands in whatever order and pieces they come, events between them", async () => {
-    const events: string[] = [];
     let first = 0;
     const { host, far, commands } = fakeQemu(({ id }) => {
       if (first === 0) {
         first = id;
         return "";
       }
-      return `{"event":"STOP","data":{}}\n{"return":{"n":2},"id":${id}}\n{"return":{"n":1},"id":${first}}\n`;
+      return `{"event":"STOP","data":{"a":1},"timestamp":{"seconds":5,"microseconds":1500}}\n{"return":{"n":2},"id":${id}}\n{"return":{"n":1},"id":${first}}\n`;
     });
     far.write(greeting.slice(0, 10));
     far.write(greeting.slice(10));
-    const qmp = await Qmp.connect(host, "/s", signal(), (event) => events.push(event));
+    const qmp = await Qmp.connect(host, "/s", signal());
     expect(await Promise.all([qmp.execute("a"), qmp.execute("b")])).toEqual([{ n: 1 }, { n: 2 }]);
-    expect([commands, events]).toEqual([["qmp_capabilities", "a", "b"], ["STOP"]]);
+    expect(commands).toEqual(["qmp_capabilities", "a", "b"]);
+    expect(qmp.events("STOP")).toEqual([{ name: "STOP", data: { a: 1 }, atMs: 5001.5 }]);
+    expect(qmp.events("RESUME")).toEqual([]);
     qmp.close();
   });
 
@@ -52,6 +53,25 @@ describe("QEMU's machine protocol", () => {
       message: "no such disk",
     });
     qmp.close();
+  });
+
+  test("an event is waited for, until the conversation ends or nobody waits any more", async () => {
+    const { host, far } = fakeQemu(() => "");
+    far.write(greeting);
+    const qmp = await Qmp.connect(host, "/s", signal());
+    const resumed = () => qmp.events("RESUME").at(-1);
+    const waiting = qmp.until(resumed, signal());
+    const given = new Error("no longer");
+    const nobody = new AbortController();
+    const aborted = qmp.until(resumed, nobody.signal);
+    nobody.abort(given);
+    await expect(aborted).rejects.toBe(given);
+    far.write('{"event":"STOP"}\n');
+    far.write('{"event":"RESUME"}\n');
+    expect(await waiting).toMatchObject({ name: "RESUME" });
+    const stopped = qmp.until(() => qmp.events("SHUTDOWN").at(-1), signal());
+    far.end();
+    await expect(stopped).rejects.toThrow("closed");
   });
 
   test.each([

@@ -4,7 +4,7 @@ import { z } from "zod";
 import type { Host } from "../../host/host.ts";
 
 /** What QEMU answers when it refuses a command. */
-class QmpError extends Error {
+export class QmpError extends Error {
   readonly kind: string;
 
   constructor(kind: string, description: string) {
@@ -22,26 +22,36 @@ const Message = z.looseObject({
   error: z.object({ class: z.string(), desc: z.string() }).optional(),
   event: z.string().optional(),
   data: z.record(z.string(), z.unknown()).optional(),
+  timestamp: z.object({ seconds: z.number(), microseconds: z.number() }).optional(),
 });
+
+/** Something QEMU told of by itself. */
+export interface QmpEvent {
+  readonly name: string;
+  readonly data: Readonly<Record<string, unknown>>;
+  /** When it came to pass by QEMU's own clock: milliseconds since the epoch, with fractions. */
+  readonly atMs: number;
+}
 
 const maxLineLength = 1024 * 1024;
 
-type OnEvent = (event: string, data: Readonly<Record<string, unknown>>) => void;
+/** How many events of a conversation are kept for who asks later. */
+const maxEvents = 256;
 
 /** A conversation with one QEMU over its control socket, which takes one client at a time: close it soon. */
 export class Qmp {
   readonly #stream: Duplex;
   readonly #waiting = new Map<number, PromiseWithResolvers<unknown>>();
   readonly #greeted = Promise.withResolvers<void>();
-  readonly #onEvent: OnEvent;
+  readonly #watching = new Set<() => void>();
+  readonly #events: QmpEvent[] = [];
   readonly #decoder = new StringDecoder("utf8");
   #rest = "";
   #lastId = 0;
   #closed: Error | undefined;
 
-  private constructor(stream: Duplex, onEvent: OnEvent) {
+  private constructor(stream: Duplex) {
     this.#stream = stream;
-    this.#onEvent = onEvent;
     this.#greeted.promise.catch(() => {});
     stream.on("data", (chunk: Buffer) => this.#take(chunk));
     stream.on("error", (error) => this.#end(error));
@@ -50,8 +60,8 @@ export class Qmp {
   }
 
   /** Connects, waits for the greeting and leaves negotiation mode. */
-  static async connect(host: Host, path: string, signal: AbortSignal, onEvent: OnEvent = () => {}): Promise<Qmp> {
-    const qmp = new Qmp(await host.connect(path, signal), onEvent);
+  static async connect(host: Host, path: string, signal: AbortSignal): Promise<Qmp> {
+    const qmp = new Qmp(await host.connect(path, signal));
     const onAbort = () => qmp.#end(signal.reason);
     signal.addEventListener("abort", onAbort, { once: true });
     try {
@@ -78,6 +88,26 @@ export class Qmp {
     return answer.promise;
   }
 
+  /** Events of that name since the conversation began, the last ones. */
+  events(name: string): readonly QmpEvent[] {
+    return this.#events.filter((event) => event.name === name);
+  }
+
+  /** Resolves with what `look` finds, now or after any further event; rejects when the conversation ends first, or is aborted. */
+  async until<T>(look: () => T | undefined, signal: AbortSignal): Promise<T> {
+    for (;;) {
+      const found = look();
+      if (found !== undefined) return found;
+      signal.throwIfAborted();
+      if (this.#closed) throw this.#closed;
+      const news = Promise.withResolvers<void>();
+      this.#watching.add(news.resolve);
+      signal.addEventListener("abort", () => news.resolve(), { once: true });
+      await news.promise;
+      this.#watching.delete(news.resolve);
+    }
+  }
+
   close(): void {
     this.#end(new Error("The conversation with QEMU was ended"));
   }
@@ -98,8 +128,19 @@ export class Qmp {
       return;
     }
     if (message.QMP !== undefined) this.#greeted.resolve();
-    else if (message.event !== undefined) this.#onEvent(message.event, message.data ?? {});
+    else if (message.event !== undefined) this.#note(message.event, message);
     else this.#answer(message);
+  }
+
+  #note(name: string, { data = {}, timestamp }: z.infer<typeof Message>): void {
+    const atMs = timestamp ? timestamp.seconds * 1000 + timestamp.microseconds / 1000 : Number.NaN;
+    this.#events.push({ name, data, atMs });
+    if (this.#events.length > maxEvents) this.#events.shift();
+    this.#wake();
+  }
+
+  #wake(): void {
+    for (const wake of this.#watching) wake();
   }
 
   #answer(message: z.infer<typeof Message>): void {
@@ -115,6 +156,13 @@ export class Qmp {
     this.#greeted.reject(reason);
     for (const answer of this.#waiting.values()) answer.reject(reason);
     this.#waiting.clear();
+    this.#wake();
     this.#stream.destroy();
   }
+}
+
+/** Whether a socket could not be connected to only because nobody listens yet. */
+export function isNotYet(error: unknown): boolean {
+  const { code } = error as NodeJS.ErrnoException;
+  return code === "ENOENT" || code === "ECONNREFUSED";
 }

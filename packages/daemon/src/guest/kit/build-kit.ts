@@ -3,7 +3,7 @@ import { join } from "node:path";
 import type { KitDescription } from "../../core/descriptions.ts";
 import type { Host } from "../../host/host.ts";
 import { describeKit, readKit } from "./find-kit.ts";
-import { compileInit, packInitramfs } from "./initramfs.ts";
+import { compileInit, compileMemoryTool, packInitramfs } from "./initramfs.ts";
 import { fetchKernel } from "./kernel.ts";
 import { collectInputs, hashSources } from "./kit-inputs.ts";
 
@@ -33,6 +33,7 @@ export async function buildKit(host: Host, { kitRoot, signal, log }: BuildKitOpt
     const [kernel, compiled] = await Promise.all([
       fetchKernel(host, inputs.kernel, scratch, signal),
       compileInit(host, scratch, signal),
+      compileMemoryTool(host, join(made, "memory-file"), signal),
     ]);
     log("guest kit: packing the initramfs");
     await host.files.writeAtomic(join(made, "vmlinuz"), kernel.image, { mode: 0o644 });

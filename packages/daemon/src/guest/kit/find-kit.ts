@@ -38,5 +38,10 @@ export async function readKit(host: Host, folder: string): Promise<z.infer<typeo
 }
 
 export function describeKit(folder: string, buildId: string): KitDescription {
-  return { buildId, kernelPath: join(folder, "vmlinuz"), initrdPath: join(folder, "initrd.img") };
+  return {
+    buildId,
+    kernelPath: join(folder, "vmlinuz"),
+    initrdPath: join(folder, "initrd.img"),
+    memoryToolPath: join(folder, "memory-file"),
+  };
 }

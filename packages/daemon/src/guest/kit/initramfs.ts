@@ -2,9 +2,10 @@ import { dirname, join } from "node:path";
 import { buffer } from "node:stream/consumers";
 import type { Host } from "../../host/host.ts";
 import { type CpioEntry, writeCpio } from "./cpio.ts";
-import { initSourceFolder, type KitFile, readInitSources } from "./kit-inputs.ts";
+import { initSourceFolder, type KitFile, memoryToolSource, readInitSources } from "./kit-inputs.ts";
 
-const warnings = ["-std=gnu17", "-D_GNU_SOURCE", "-Os", "-Wall", "-Wextra", "-Werror"];
+const strict = ["-std=gnu17", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror"];
+const options = [...strict, "-Os"];
 
 /** Compiles the guest's init and the library that takes tar into the image's root. */
 export async function compileInit(host: Host, folder: string, signal: AbortSignal): Promise<readonly KitFile[]> {
@@ -12,16 +13,20 @@ export async function compileInit(host: Host, folder: string, signal: AbortSigna
   const inits = sources.filter((name) => name !== "enter-root.c").map((name) => join(initSourceFolder, name));
   const init = join(folder, "init");
   const library = join(folder, "enter-root.so");
-  await host.run("gcc", [...warnings, "-static", "-s", "-o", init, ...inits, "-ljansson"], { signal });
-  await host.run(
-    "gcc",
-    [...warnings, "-shared", "-fPIC", "-s", "-o", library, join(initSourceFolder, "enter-root.c")],
-    { signal },
-  );
+  await host.run("gcc", [...options, "-static", "-s", "-o", init, ...inits, "-ljansson"], { signal });
+  await host.run("gcc", [...options, "-shared", "-fPIC", "-s", "-o", library, join(initSourceFolder, "enter-root.c")], {
+    signal,
+  });
   return [
     { path: "init", content: await buffer(host.files.readStream(init)) },
     { path: "lib/enter-root.so", content: await buffer(host.files.readStream(library)) },
   ];
+}
+
+/** Compiles the program that reads and seals guests' memory on the host, and puts it there; the same text for all hosts of an architecture. */
+export async function compileMemoryTool(host: Host, path: string, signal: AbortSignal): Promise<void> {
+  await host.run("gcc", [...strict, "-O2", "-static", "-s", "-o", path, memoryToolSource], { signal });
+  await host.files.chmod(path, 0o755);
 }
 
 /** The initramfs: init, its modules in their order, the programs, and the one account that SSH logs in to. */

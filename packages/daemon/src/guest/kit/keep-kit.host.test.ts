@@ -18,7 +18,12 @@ test("a kit is copied once, whole, and readable by all", async () => {
   const scratch = await scratchDirectory("kit");
   const clone = join(scratch, "clone");
   await mkdir(clone);
-  for (const [name, text] of Object.entries({ vmlinuz: "k", "initrd.img": "i", "kit.json": JSON.stringify(record) }))
+  for (const [name, text] of Object.entries({
+    vmlinuz: "k",
+    "initrd.img": "i",
+    "memory-file": "m",
+    "kit.json": JSON.stringify(record),
+  }))
     await writeFile(join(clone, name), text, { mode: 0o600 });
   // What a crash left of an earlier attempt.
   await mkdir(join(scratch, "kept/.half"), { recursive: true });
@@ -27,6 +32,7 @@ test("a kit is copied once, whole, and readable by all", async () => {
   expect(await readdir(join(scratch, "kept"))).toEqual(["b1"]);
   expect(await readFile(kept.kernelPath, "utf8")).toBe("k");
   for (const path of [kept.kernelPath, kept.initrdPath]) expect((await stat(path)).mode & 0o777).toBe(0o644);
+  expect((await stat(kept.memoryToolPath ?? "")).mode & 0o777).toBe(0o755);
   // The clone may go.
   expect(await keepKit(host, describeKit(join(scratch, "gone"), "b1"), join(scratch, "kept"))).toEqual(kept);
 });

@@ -1,4 +1,4 @@
-import { basename, join } from "node:path";
+import { dirname, join } from "node:path";
 import type { KitDescription } from "../../core/descriptions.ts";
 import type { Host } from "../../host/host.ts";
 import { describeKit, readKit } from "./find-kit.ts";
@@ -15,9 +15,15 @@ export async function keepKit(host: Host, kit: KitDescription, folder: string): 
   await files.makeDirectory(folder, { mode: 0o755 });
   await files.remove(half);
   await files.makeDirectory(half, { mode: 0o755 });
-  for (const path of [kit.kernelPath, kit.initrdPath, join(kit.kernelPath, "../kit.json")]) {
-    await host.run("cp", ["--reflink=auto", path, half]);
-    await files.chmod(join(half, basename(path)), 0o644);
+  const from = dirname(kit.kernelPath);
+  for (const [name, mode] of [
+    ["vmlinuz", 0o644],
+    ["initrd.img", 0o644],
+    ["memory-file", 0o755],
+    ["kit.json", 0o644],
+  ] as const) {
+    await host.run("cp", ["--reflink=auto", join(from, name), half]);
+    await files.chmod(join(half, name), mode);
   }
   await files.rename(half, join(folder, kit.buildId));
   return kept;

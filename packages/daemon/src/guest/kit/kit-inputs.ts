@@ -25,6 +25,9 @@ export interface KitInputs {
 /** Where the sources of the guest's init are. */
 export const initSourceFolder = join(import.meta.dirname, "..", "init");
 
+/** The source of the kit's program for the host. */
+export const memoryToolSource = join(import.meta.dirname, "memory-file.c");
+
 /** The programs that the guest needs beside init, and where it expects them. */
 const programs = [
   { name: "dropbear", package: "dropbear-bin", path: "usr/sbin/dropbear" },
@@ -47,6 +50,7 @@ export async function readInitSources(): Promise<ReadonlyMap<string, string>> {
 export async function hashSources(): Promise<string> {
   const hash = createHash("sha256").update(`${formatVersion}\0`);
   for (const [name, text] of await readInitSources()) hash.update(`${name}\0${text}\0`);
+  hash.update(await readFile(memoryToolSource));
   return hash.digest("hex").slice(0, 16);
 }
 
