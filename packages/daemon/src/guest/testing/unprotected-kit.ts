@@ -1,9 +1,9 @@
-import { writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { buffer } from "node:stream/consumers";
 import type { KitDescription } from "../../core/descriptions.ts";
 import type { Host } from "../../host/host.ts";
 import { writeCpio } from "../kit/cpio.ts";
+import { describeKit } from "../kit/find-kit.ts";
 import { initSourceFolder, readInitSources } from "../kit/kit-inputs.ts";
 
 /** What a test may take away, as functions put in the place of others when init is linked (ld's --wrap): init itself has no switch for it. */
@@ -33,31 +33,42 @@ bool __wrap_cgroups_frozen(void) { return true; }`,
   },
 };
 
-/** The kit with an init that lacks a protection, for tests that show what it protects from; its parts are put into the folder. */
+/**
+ * The kit with an init that lacks a protection, for tests that show what it protects from: a build of its own in the folder, which berthd takes for its kit when
+ * BERTH_KIT_DIR names that.
+ */
 export async function unprotectedKit(
   host: Host,
   kit: KitDescription,
   folder: string,
   without: keyof typeof absences,
 ): Promise<KitDescription> {
+  const made = describeKit(join(folder, `without-${without}`), `${kit.buildId}-without-${without}`);
+  await host.files.makeDirectory(dirname(made.kernelPath), { mode: 0o755 });
+  await host.run("cp", [kit.kernelPath, made.kernelPath]);
+  const record = JSON.parse((await host.files.readText(join(dirname(kit.kernelPath), "kit.json"))) ?? "");
+  const content = await compileWithout(host, folder, without);
+  // The kernel unpacks several archives one after the other, each from a multiple of four bytes; the later one's files win.
+  const base = await buffer(host.files.readStream(kit.initrdPath));
+  const gap = Buffer.alloc((4 - (base.length % 4)) % 4);
+  const init = writeCpio([{ type: "file", path: "init", mode: 0o755, content }]);
+  await host.files.writeAtomic(made.initrdPath, Buffer.concat([base, gap, init]), { mode: 0o644 });
+  const changed = JSON.stringify({ ...record, buildId: made.buildId });
+  await host.files.writeAtomic(join(dirname(made.kernelPath), "kit.json"), changed, { mode: 0o644 });
+  return made;
+}
+
+/** Compiles init from its sources with the functions of an absence in the place of its own. */
+async function compileWithout(host: Host, folder: string, without: keyof typeof absences): Promise<Buffer> {
   const { wraps, code } = absences[without];
   const source = join(folder, `${without}.c`);
   const init = join(folder, `${without}-init`);
-  await writeFile(source, code);
+  await host.files.writeAtomic(source, code);
   const names = [...(await readInitSources()).keys()].filter((name) => name.endsWith(".c") && name !== "enter-root.c");
   await host.run("gcc", [
     ...["-std=gnu17", "-D_GNU_SOURCE", "-Os", "-static", "-s", "-o", init],
     ...wraps.map((name) => `-Wl,--wrap=${name}`),
     ...[source, ...names.map((name) => join(initSourceFolder, name)), "-ljansson"],
   ]);
-  // The kernel unpacks several archives one after the other, each from a multiple of four bytes; the later one's files win.
-  const base = await buffer(host.files.readStream(kit.initrdPath));
-  const gap = Buffer.alloc((4 - (base.length % 4)) % 4);
-  const content = await buffer(host.files.readStream(init));
-  const initrdPath = join(folder, `${without}.img`);
-  await writeFile(
-    initrdPath,
-    Buffer.concat([base, gap, writeCpio([{ type: "file", path: "init", mode: 0o755, content }])]),
-  );
-  return { ...kit, initrdPath };
+  return buffer(host.files.readStream(init));
 }
