@@ -5,8 +5,10 @@ import { PassThrough } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { BerthError, type ExecRequest } from "@berth/api";
 import ssh2, { type PseudoTtyOptions } from "ssh2";
+import { abortable } from "./abortable.ts";
 import { ExecSession } from "./exec-session.ts";
 import type { InstanceKeys } from "./keys.ts";
+import { SessionGate } from "./session-gate.ts";
 
 /** How long the guest may take to answer the call and to finish the key exchange, in milliseconds: emulated guests are slow. */
 const connectLimitMs = 30_000;
@@ -19,19 +21,32 @@ const notFound = 44;
 const wordsLimit = 4096;
 /** How long the guest may take to confirm a request, in milliseconds. */
 const requestLimitMs = 30_000;
-/** How often a request is made that the guest closes unconfirmed. */
-const requestAttempts = 50;
+/** After so many openings in a row those who are about to end have their turn. */
+const openingsInARow = 16;
 
 /** SSH into one guest over its channel port; one connection serves many sessions. It owns the stream. */
 export class GuestChannel {
   readonly #client: ssh2.Client;
   /** Resolves when the connection is gone, for whatever reason. */
   readonly closed: Promise<void>;
+  /** Aborted when the connection is gone. */
+  readonly #lost: AbortSignal;
+  #gate: SessionGate | undefined;
   #lastOpening: Promise<unknown> = Promise.resolve();
+  #openings = 0;
+  #inARow = 0;
+  #sessions = 0;
 
   private constructor(client: ssh2.Client) {
     this.#client = client;
-    this.closed = new Promise((resolve) => client.once("close", () => resolve()));
+    const gone = new AbortController();
+    this.#lost = gone.signal;
+    this.closed = new Promise((resolve) =>
+      client.once("close", () => {
+        gone.abort(new Error("the connection closed"));
+        resolve();
+      }),
+    );
   }
 
   /** Connects; the guest must have the pinned host key. Throws BerthError `guest_unreachable`; the stream is destroyed then. */
@@ -39,7 +54,10 @@ export class GuestChannel {
     const limit = AbortSignal.any([signal, AbortSignal.timeout(connectLimitMs)]);
     try {
       await callGuest(stream, limit);
-      return new GuestChannel(await openSsh(stream, keys, limit));
+      const channel = new GuestChannel(await openSsh(stream, keys, limit));
+      channel.#gate = new SessionGate(await abortable(channel.#request(JSON.stringify({ action: "gate" })), limit));
+      channel.#settleGate();
+      return channel;
     } catch (error) {
       stream.destroy();
       if (signal.aborted) throw signal.reason;
@@ -135,41 +153,69 @@ export class GuestChannel {
   }
 
   /**
-   * Opens one session at a time, so that others' ends come between as little as can be: dropbear closes a session whose request it has not
-   * looked at yet when any other session's program ends. Such a request was never confirmed and never ran, so it is made again.
+   * Opens one session at a time, and none ends meanwhile. One whose caller has left is opened all the same and then ended: the next must not begin before the guest
+   * has looked at its request.
    */
-  #open(command: string, signal: AbortSignal, terminal?: PseudoTtyOptions): Promise<ExecSession> {
+  async #open(command: string, signal: AbortSignal, terminal?: PseudoTtyOptions): Promise<ExecSession> {
+    this.#openings += 1;
     const opened = this.#lastOpening.then(async () => {
-      for (let attempt = 1; ; attempt++) {
-        signal.throwIfAborted();
-        const session = await this.#request(command, signal, terminal);
-        if (session) return session;
-        if (attempt === requestAttempts) throw lost(new Error("the guest closed every session before it ran"));
-      }
+      signal.throwIfAborted();
+      await this.#inTime(this.#gate?.close() ?? Promise.resolve());
+      const session = await this.#request(command, terminal);
+      this.#sessions += 1;
+      void session.closed.then(() => {
+        this.#sessions -= 1;
+        this.#settleGate();
+      });
+      return session;
     });
-    this.#lastOpening = opened.catch(() => {});
-    return opened;
+    const done = () => this.#afterOpening();
+    this.#lastOpening = opened.then(done, done);
+    try {
+      return await abortable(opened, signal);
+    } catch (error) {
+      opened.then((session) => session.close()).catch(() => {});
+      throw error;
+    }
   }
 
-  /** One session's request; undefined when the guest closed it unconfirmed. */
-  #request(command: string, signal: AbortSignal, terminal?: PseudoTtyOptions): Promise<ExecSession | undefined> {
-    return new Promise((resolve, reject) => {
-      const limit = AbortSignal.any([signal, AbortSignal.timeout(requestLimitMs)]);
-      const fail = (cause?: unknown) => reject(signal.aborted ? signal.reason : lost(cause));
-      limit.addEventListener("abort", () => fail(new Error("no answer to the request")), { once: true });
-      void this.closed.then(fail);
-      try {
+  #afterOpening(): void {
+    this.#openings -= 1;
+    this.#inARow = this.#openings > 0 ? (this.#inARow + 1) % openingsInARow : 0;
+    if (this.#openings > 0 && this.#inARow === 0) this.#gate?.open();
+    this.#settleGate();
+  }
+
+  /** Sessions may end while none is being opened. When there are none, the gate is closed already for the next. */
+  #settleGate(): void {
+    if (this.#openings > 0) return;
+    if (this.#sessions > 0) this.#gate?.open();
+    else void this.#gate?.close();
+  }
+
+  /** One session's request. */
+  #request(command: string, terminal?: PseudoTtyOptions): Promise<ExecSession> {
+    const tty = terminal !== undefined;
+    return this.#inTime(
+      new Promise((resolve, reject) => {
         this.#client.exec(command, terminal ? { pty: terminal } : {}, (error, channel) => {
-          // ssh2's words for a request that was refused or whose session was closed without an answer.
-          if (error?.message === "Unable to exec") resolve(undefined);
-          else if (error) fail(error);
-          else if (limit.aborted) channel.close();
-          else resolve(new ExecSession(channel, { tty: terminal !== undefined, lost: this.closed }));
+          if (error) reject(error);
+          else resolve(new ExecSession(channel, { tty, lost: this.#lost }));
         });
-      } catch (error) {
-        fail(error);
-      }
-    });
+      }),
+    );
+  }
+
+  /** What the guest does not do in time it will not do any more: the connection is given up, and the next request opens another. */
+  async #inTime<T>(work: Promise<T>): Promise<T> {
+    const timer = setTimeout(() => this.close(), requestLimitMs);
+    try {
+      return await abortable(work, this.#lost);
+    } catch (error) {
+      throw error instanceof BerthError ? error : lost(error);
+    } finally {
+      clearTimeout(timer);
+    }
   }
 }
 

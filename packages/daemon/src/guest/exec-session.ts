@@ -17,12 +17,14 @@ export class ExecSession {
   readonly stderr: Readable | null;
   /** How it ended: 128 and the signal's number when a signal ended it. Rejects with BerthError `guest_unreachable` when the guest was lost first. */
   readonly exit: Promise<{ readonly code: number }>;
+  /** Resolves when nothing of it is left in the guest. */
+  readonly closed: Promise<void>;
   readonly #channel: ClientChannel;
   #ended = false;
   #closed = false;
 
-  /** To be made as soon as ssh2 hands over the channel: its exit may come in the same breath. `lost` resolves when the connection is gone. */
-  constructor(channel: ClientChannel, options: { tty: boolean; lost: Promise<void> }) {
+  /** To be made as soon as ssh2 hands over the channel: its exit may come in the same breath. `lost` is aborted when the connection is gone. */
+  constructor(channel: ClientChannel, options: { tty: boolean; lost: AbortSignal }) {
     this.#channel = channel;
     this.stdin = channel;
     this.stdout = channel;
@@ -35,6 +37,7 @@ export class ExecSession {
       if (!channel.readableEnded) this.close();
       return channel;
     };
+    this.closed = new Promise((resolve) => channel.once("close", () => resolve()));
     this.exit = new Promise((resolve, reject) => {
       const lose = () =>
         reject(new BerthError("guest_unreachable", "The connection to the guest broke before the program ended."));
@@ -42,8 +45,12 @@ export class ExecSession {
         this.#ended = true;
         resolve({ code: code ?? 128 + (signalNumbers[`SIG${name}`] ?? 0) });
       });
-      channel.once("close", lose);
-      void options.lost.then(lose);
+      const { lost } = options;
+      lost.addEventListener("abort", lose, { once: true });
+      channel.once("close", () => {
+        lost.removeEventListener("abort", lose);
+        lose();
+      });
     });
     this.exit.catch(() => {});
   }

@@ -120,10 +120,19 @@ describe("a running guest", () => {
     expect(await session.exit).toEqual({ code: 4 });
   });
 
-  it("runs many programs at once", async () => {
-    const words = Array.from({ length: 30 }, (_, index) => `${index}`);
-    const outputs = await Promise.all(words.map(async (word) => (await run({ command: ["echo", word] })).stdout));
-    expect(outputs).toEqual(words.map((word) => `${word}\n`));
+  it("runs many programs at once, again and again, beside one that goes on all the while", async () => {
+    const lasting = await (await machine.hub.channel(machine.id, soon())).exec(
+      ExecRequest.parse({ command: ["cat"], stdin: true }),
+      soon(),
+    );
+    for (let round = 0; round < 3; round++) {
+      const words = Array.from({ length: 30 }, (_, index) => `${round} ${index}`);
+      const outputs = await Promise.all(words.map(async (word) => (await run({ command: ["echo", word] })).stdout));
+      expect(outputs).toEqual(words.map((word) => `${word}\n`));
+    }
+    lasting.stdin.end("still here");
+    expect(await text(lasting.stdout)).toBe("still here");
+    expect(await lasting.exit).toEqual({ code: 0 });
   });
 
   it("does not hold what nobody reads, and ends a program with its session", async () => {

@@ -2,6 +2,7 @@ import { EventEmitter } from "node:events";
 import type { Duplex } from "node:stream";
 import { setTimeout as delay } from "node:timers/promises";
 import { BerthError } from "@berth/api";
+import { abortable } from "./abortable.ts";
 import { GuestChannel } from "./channel.ts";
 import type { GuestConfig } from "./config.ts";
 import { GuestControl } from "./control.ts";
@@ -288,13 +289,4 @@ class Guest {
 
 function isWaiting({ bootId, phase }: GuestState): boolean {
   return bootId !== "" && (phase === "booting" || phase === "prepared");
-}
-
-function abortable<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  if (signal.aborted) return Promise.reject(signal.reason);
-  return new Promise((resolve, reject) => {
-    const abort = () => reject(signal.reason);
-    signal.addEventListener("abort", abort, { once: true });
-    work.then(resolve, reject).finally(() => signal.removeEventListener("abort", abort));
-  });
 }

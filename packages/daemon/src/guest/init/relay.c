@@ -123,6 +123,14 @@ static bool empty(struct buffer *buffer, int to) {
   return true;
 }
 
+// A port cannot be closed under a host, but what is no SSH ends its conversation: it learns at once that nobody answers any more.
+static void hang_up(void) {
+  static const char words[] = "\nBERTH-CHANNEL: the server has ended\n";
+  memcpy(outward.bytes, words, sizeof words - 1);
+  outward.start = 0;
+  outward.end = sizeof words - 1;
+}
+
 // Both ends are watched edge-triggered and served until nothing moves: a port without a host would report a hang-up without end.
 static void on_ready(uint32_t events) {
   (void)events;
@@ -132,7 +140,11 @@ static void on_ready(uint32_t events) {
     moved |= empty(&outward, port.fd);
     moved |= fill(&inward, port.fd, &in);
     moved |= fill(&outward, server.fd, &out);
-    if (server.fd >= 0 && (out == 0 || (out < 0 && errno != EAGAIN && errno != EINTR))) end_server();
+    if (server.fd >= 0 && (out == 0 || (out < 0 && errno != EAGAIN && errno != EINTR))) {
+      end_server();
+      hang_up();
+      moved = true;
+    }
     if (!moved) return;
   }
   // Others have their turn first; setting the same events again makes the loop look once more.

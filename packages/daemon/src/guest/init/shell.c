@@ -14,10 +14,13 @@
 
 #include "cgroups.h"
 #include "config.h"
+#include "gate.h"
 #include "inside.h"
 #include "launch.h"
 #include "state.h"
 #include "text.h"
+
+static const char cannot_start[] = "the guest cannot start another process";
 
 enum { REQUEST_LIMIT = 256 << 10, NOT_FOUND = 44, HANGUP_LIMIT_S = 2 };
 
@@ -81,6 +84,27 @@ static void pass_signals_on(void) {
   signal(SIGPIPE, SIG_IGN);
 }
 
+// Until we know what to do with a signal it waits: one that ended us would not ask the gate.
+static void hold_signals(int how) {
+  sigset_t all;
+  sigfillset(&all);
+  sigprocmask(how, &all, NULL);
+}
+
+// The exit code of the child, as a shell has it.
+static int await_child(void) {
+  prctl(PR_SET_PDEATHSIG, SIGHUP);
+  pass_signals_on();
+  hold_signals(SIG_UNBLOCK);
+  // Our own copies must not keep the child's streams open.
+  for (int fd = 0; fd <= 2; fd++) close(fd);
+  int status;
+  while (waitpid(child_pid, &status, 0) < 0 && errno == EINTR) {
+  }
+  child_pid = 0;
+  return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
 static void become(const struct program *program, bool input) {
   setsid();
   if (!input) dup2(open("/dev/null", O_RDONLY | O_CLOEXEC), 0);
@@ -111,42 +135,38 @@ static int run_in_guest(json_t *request, int group, int other) {
   const char *problem = merge(request, &program);
   if (problem) return complain(126, problem);
   if (inside_enter() < 0) return complain(126, "the instance's process does not run");
-  prctl(PR_SET_PDEATHSIG, SIGHUP);
   if (program.tty) leave_terminal();
-  sigset_t all, before;
-  sigfillset(&all);
-  sigprocmask(SIG_BLOCK, &all, &before);
   child_pid = fork();
   if (child_pid == 0) {
     if (cgroup_join(group) < 0 && cgroup_join(other) < 0)
       _exit(complain(126, "the image's control group takes no more programs"));
     become(&program, json_is_true(json_object_get(request, "input")));
   }
-  if (child_pid < 0) return complain(126, "the guest cannot start another process");
-  pass_signals_on();
-  sigprocmask(SIG_UNBLOCK, &all, NULL);
-  // Our own copies must not keep the program's streams open.
-  for (int fd = 0; fd <= 2; fd++) close(fd);
-  int status;
-  while (waitpid(child_pid, &status, 0) < 0 && errno == EINTR) {
-  }
-  return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+  return child_pid < 0 ? complain(126, cannot_start) : await_child();
 }
 
 // The kit's tar, with the image's disk as its root: enter-root.so takes it there before it does anything.
-static int become_tar(int root, char **argv) {
-  if (fcntl(root, F_SETFD, 0) < 0) return complain(126, strerror(errno));
+static void become_tar(int root, char **argv) {
+  setsid();
+  reset_signals();
+  if (cgroup_join(cgroup_open(TOOLS_GROUP)) < 0 || fcntl(root, F_SETFD, 0) < 0) _exit(complain(126, strerror(errno)));
   char *descriptor = text_format("%d", root);
   setenv("BERTH_ROOT", descriptor, 1);
   setenv("LD_PRELOAD", "/lib/enter-root.so", 1);
   setenv("LC_ALL", "C", 1);
   execv("/bin/tar", argv);
-  return complain(126, strerror(errno));
+  _exit(complain(126, strerror(errno)));
+}
+
+static int run_tar(int root, char **argv) {
+  child_pid = fork();
+  if (child_pid == 0) become_tar(root, argv);
+  return child_pid < 0 ? complain(126, cannot_start) : await_child();
 }
 
 static int move_files(json_t *request, bool outward) {
   int root = inside_open("root", O_PATH | O_DIRECTORY);
-  if (root < 0 || cgroup_join(cgroup_open(TOOLS_GROUP)) < 0) return complain(126, "the instance's process does not run");
+  if (root < 0) return complain(126, "the instance's process does not run");
   char *path = text_format("%s", member(request, "path"));
   for (size_t length = strlen(path); length > 1 && path[length - 1] == '/'; length--) path[length - 1] = '\0';
   int found = *path == '/' ? inside_find(root, path, outward ? O_NOFOLLOW : O_DIRECTORY) : -1;
@@ -158,13 +178,13 @@ static int move_files(json_t *request, bool outward) {
   if (!outward) {
     char *argv[] = {"tar", "-x", "-p", "-f", "-", "-C", path, "--numeric-owner", "--same-owner", "--xattrs",
                     "--xattrs-include=*", "--keep-directory-symlink", "--warning=no-timestamp", NULL};
-    return become_tar(root, argv);
+    return run_tar(root, argv);
   }
   char *slash = strrchr(path, '/'), *name = slash[1] ? slash + 1 : ".";
   char *folder = text_format("%.*s", slash == path ? 1 : (int)(slash - path), path);
   char *argv[] = {"tar", "-c", "-f", "-", "-C", folder, "--numeric-owner", "--xattrs", "--xattrs-include=*", "--format=posix",
                   "--warning=no-file-changed", "--", name, NULL};
-  return become_tar(root, argv);
+  return run_tar(root, argv);
 }
 
 // A file for a request that is longer than an SSH command may be. Its name is a number the host made up: 32 hex digits.
@@ -192,12 +212,10 @@ static json_t *unstage(json_t *request) {
   return parse(text);
 }
 
-int shell_main(int argc, char **argv) {
-  // Only init itself asks so: an SSH server asks with -c.
-  if (argc == 3 && strcmp(argv[1], "-hook") == 0) return run_in_guest(parse(argv[2]), cgroup_open(HOOK_GROUP), -1);
-  json_t *request = argc == 3 && strcmp(argv[1], "-c") == 0 ? parse(argv[2]) : NULL;
+static int carry_out(json_t *request) {
   if (!request) return complain(126, "not a request");
   const char *action = member(request, "action");
+  if (strcmp(action, "gate") == 0) return gate_keep();
   if (strcmp(action, "stage") == 0) return stage(request);
   if (strcmp(action, "staged") == 0) {
     request = unstage(request);
@@ -208,4 +226,15 @@ int shell_main(int argc, char **argv) {
   if (strcmp(action, "readTar") == 0) return move_files(request, true);
   if (strcmp(action, "writeTar") == 0) return move_files(request, false);
   return complain(126, "not a request");
+}
+
+int shell_main(int argc, char **argv) {
+  hold_signals(SIG_BLOCK);
+  // Only init itself asks so: an SSH server asks with -c.
+  if (argc == 3 && strcmp(argv[1], "-hook") == 0) return run_in_guest(parse(argv[2]), cgroup_open(HOOK_GROUP), -1);
+  // Found while its path is ours: an exec takes us into the image's files.
+  int gate = gate_find();
+  int code = carry_out(argc == 3 && strcmp(argv[1], "-c") == 0 ? parse(argv[2]) : NULL);
+  gate_pass(gate);
+  return code;
 }
