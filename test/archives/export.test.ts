@@ -1,7 +1,6 @@
 import { execFileSync } from "node:child_process";
 import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import type { Archive } from "@berth/api";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Berthd } from "../support/berthd.ts";
 import { whoRunsBerthd } from "../support/ordinary-user.ts";
@@ -28,7 +27,7 @@ describe.each(whoRunsBerthd)("berthd as $who", ({ ordinaryUser }) => {
   });
   afterAll(() => berthd?.stop());
 
-  const archives = () => cli.json<Archive[]>("archive", "ls");
+  const archives = async () => (await berthd.client.listArchives({ query: {} })).items;
   const unpack = (file: string) => {
     const folder = `${file}.d`;
     execFileSync("mkdir", [folder]);

@@ -12,6 +12,7 @@ import { listFaultPoints } from "../../packages/daemon/src/operations/fault.ts";
 import { allWorkflows } from "../../packages/daemon/src/workflows/index.ts";
 import type { Services } from "../../packages/daemon/src/workflows/services.ts";
 import { audit } from "../faults/audit.ts";
+import { sendAgain } from "../faults/scenarios.ts";
 import { startBerthd } from "../support/berthd.ts";
 import { expectProblem } from "../support/refusals.ts";
 import { scratchDirectory } from "../support/scratch.ts";
@@ -19,7 +20,7 @@ import { settled } from "../support/settled.ts";
 
 /** Steps are only named here, never run: what they would work with is not needed. */
 const nobody = new Proxy({}, { get: () => undefined }) as Services;
-const types = ["instance.create", "instance.start", "instance.export", "image.pull", "image.build"];
+const types = ["instance.create", "instance.start", "instance.export", "instance.import", "image.pull", "image.build"];
 const points = listFaultPoints(allWorkflows(nobody)).filter(
   (point) => types.includes(point.split("/")[0] ?? "") && !/\/(undo|settle)\//.test(point),
 );
@@ -76,6 +77,11 @@ async function begin(client: Client, point: string): Promise<Operation> {
     return (await client.createInstance({ body })).operation;
   }
   const { instance } = await client.createInstance({ query: long, body: { ...body, start: false } });
+  if (type === "instance.import") {
+    const archive = await sendAgain(client);
+    await client.deleteInstance({ params, query: long });
+    return (await client.importInstance({ params: { archive }, body: {} })).operation;
+  }
   if (type === "instance.export") return (await client.exportInstance({ params })).operation;
   if (step === "realise-image") rmSync(join(dataDir, "artifacts"), { recursive: true, force: true });
   const world = new World(localFiles, join(dataDir, "fake"), 0);
@@ -90,7 +96,8 @@ async function check(client: Client, point: string): Promise<void> {
   const seen = items.map(({ status }) => ({ phase: status.phase, ready: status.ready }));
   const stays = /^instance\.(start|export)/.test(point);
   expect(seen).toEqual(stays ? [{ phase: "stopped", ready: false }] : []);
-  expect((await client.listArchives({ query: {} })).items).toEqual([]);
+  const archives = (await client.listArchives({ query: {} })).items;
+  expect(archives.map(({ state }) => state)).toEqual(point.startsWith("instance.import") ? ["ready"] : []);
   for (const reference of [fresh(), built])
     expect((await client.listImages({ query: { reference } })).items).toEqual([]);
   expect((await client.listImages({ query: { reference: `${registry.host}/known` } })).items).toHaveLength(1);
@@ -110,6 +117,8 @@ describe.each(points)("cancelled at %s", (point) => {
     await settled(client);
     await vi.waitFor(() => check(client, point), 5_000);
     if (!point.startsWith("instance.start/create-machine")) await audit(client, dataDir);
+    for (const { id: archive } of (await client.listArchives({ query: {} })).items)
+      await client.deleteArchive({ params: { archive }, query: long });
     for (const instance of (await client.listInstances({ query: {} })).items)
       await client.deleteInstance({ params: { instance: instance.id }, query: { ...long, force: true } });
     await audit(client, dataDir);

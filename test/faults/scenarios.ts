@@ -54,6 +54,7 @@ export function scenarioOf(point: string, surroundings: Surroundings): Scenario 
       isOfStop(step) ? restarting(surroundings, step) : starting(surroundings, "restart", step, undo),
     "instance.delete": () => deleting(surroundings, step, undo),
     "instance.export": () => exporting(surroundings, undo),
+    "instance.import": () => importing(surroundings, undo),
     "archive.delete": () => deletingArchive(surroundings),
     "instance.restore": () => restoring(surroundings, step, undo),
     "snapshot.create": () => (undo ? notSnapshotted(surroundings) : snapshotting(surroundings)),
@@ -376,6 +377,47 @@ function exporting(surroundings: Surroundings, undo: boolean): Scenario {
       await remove(client);
     },
   };
+}
+
+/** An instance comes back from an archive that is all there is of it. */
+function importing(surroundings: Surroundings, undo: boolean): Scenario {
+  const labels: Record<string, string> = undo ? { "berth.fake/start-error": "internal" } : {};
+  return {
+    arrange: async (client) => {
+      await create(client, surroundings, { start: false, ports: [{ guestPort: 80 }] });
+      await sendAgain(client);
+      await remove(client);
+    },
+    act: async (client) => {
+      const [archive] = await archivesOf(client);
+      await client.importInstance({ params: { archive: archive?.id ?? "" }, query: long, body: { labels } });
+    },
+    check: async (client) => {
+      expect(await archivesOf(client)).toMatchObject([{ state: "ready", operationId: null }]);
+      const { items: images } = await client.listImages({ query: {} });
+      expect(images.filter(({ source }) => source.type === "import")).toHaveLength(undo ? 0 : 1);
+      if (undo) return expectGone(client);
+      const { status } = await client.getInstance({ params: instance });
+      expect(status).toMatchObject({ phase: "running", ready: true });
+    },
+    cleanUp: async (client) => {
+      await removeArchives(client);
+      await remove(client);
+    },
+  };
+}
+
+/** Exports the instance and sends what comes of it back, as one that was fetched and is sent elsewhere. */
+export async function sendAgain(client: Client): Promise<string> {
+  const { archive } = await client.exportInstance({ params: instance, query: long });
+  const content = await client.readArchive({ params: { archive: archive.id } });
+  const bytes = new Uint8Array(await new Response(content).arrayBuffer());
+  await client.deleteArchive({ params: { archive: archive.id }, query: long });
+  const { name: file, beginning } = archive;
+  const body = { name: file, sizeBytes: bytes.length, beginning: beginning ?? "" };
+  const { id } = await client.createArchive({ body });
+  await client.writeArchive({ params: { archive: id }, body: bytes });
+  return id;
 }
 
 function deletingArchive(surroundings: Surroundings): Scenario {

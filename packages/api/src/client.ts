@@ -23,12 +23,12 @@ export interface CallOptions {
   readonly idempotencyKey?: string | undefined;
   /** The ETag the object must still have: its generation. */
   readonly ifMatch?: number | undefined;
-  /** Of a file: only what follows this many bytes. */
+  /** Of a file: only what follows this many bytes; of an upload: what is sent follows this many. */
   readonly fromByte?: number | undefined;
 }
 
 type Routes = typeof routes;
-type PlainKind = "json" | "text" | "tar" | "file";
+type PlainKind = "json" | "text" | "tar" | "file" | "upload";
 type NamesOf<Kind extends Route["kind"]> = { [N in RouteName]: Routes[N]["kind"] extends Kind ? N : never }[RouteName];
 
 /** The keys a query takes, with the types they have once read: `{follow: true}`, although the URL says `follow=true`. */
@@ -45,13 +45,13 @@ type Part<R, Key extends "params" | "query" | "body"> = R extends { readonly [K 
 type Wrap<Key extends string, T> =
   Record<never, never> extends T ? { readonly [K in Key]?: T } : { readonly [K in Key]: T };
 
-/** What a tar archive may be sent from. */
+/** What a tar archive or an upload may be sent from. */
 export type ArchiveBody = ReadableStream<Uint8Array> | AsyncIterable<Uint8Array> | Uint8Array | Blob;
 
 export type InputOf<N extends RouteName> = Part<Routes[N], "params"> &
   Part<Routes[N], "query"> &
   Part<Routes[N], "body"> &
-  (N extends "writeFiles" ? { readonly body: ArchiveBody } : unknown);
+  (N extends "writeFiles" | "writeArchive" ? { readonly body: ArchiveBody } : unknown);
 
 export type OutputOf<N extends RouteName> = Routes[N] extends {
   readonly kind: "json";
@@ -114,11 +114,12 @@ export function createClient(options: ClientOptions): Client {
     const headers: Record<string, string> = { authorization, ...call.headers };
     if (call.idempotencyKey !== undefined) headers["idempotency-key"] = call.idempotencyKey;
     if (call.ifMatch !== undefined) headers["if-match"] = `"${call.ifMatch}"`;
-    if (call.fromByte) headers.range = `bytes=${call.fromByte}-`;
+    if (call.fromByte && definition.kind === "file") headers.range = `bytes=${call.fromByte}-`;
     const init: RequestInit & { duplex?: "half" } = { method: definition.method, headers };
     if (call.signal) init.signal = call.signal;
-    if (definition.kind === "tar" && input.body !== undefined) {
-      headers["content-type"] = "application/x-tar";
+    if (definition.kind === "upload") headers["upload-offset"] = String(call.fromByte ?? 0);
+    if (isStreamed(definition) && input.body !== undefined) {
+      headers["content-type"] = definition.kind === "tar" ? "application/x-tar" : "application/offset+octet-stream";
       init.body = input.body as NonNullable<RequestInit["body"]>;
       init.duplex = "half";
     } else if (input.body !== undefined) {
@@ -133,7 +134,7 @@ export function createClient(options: ClientOptions): Client {
       throw new UnreachableError(base, reasonOf(error), { cause: error });
     }
     if (!response.ok) throw await errorOf(response, base);
-    if (call.fromByte && response.status !== 206) {
+    if (call.fromByte && definition.kind === "file" && response.status !== 206) {
       await response.body?.cancel();
       throw new UnreachableError(base, "it sends files from their beginning only; a proxy on the way may hinder it");
     }
@@ -215,7 +216,7 @@ export function createClient(options: ClientOptions): Client {
 
   const calls = Object.fromEntries(
     Object.entries<Route>(routes)
-      .filter(([, definition]) => ["json", "text", "tar", "file"].includes(definition.kind))
+      .filter(([, definition]) => ["json", "text", "tar", "file", "upload"].includes(definition.kind))
       .map(([name]) => [
         name,
         (input?: AnyInput, callOptions?: CallOptions) => call(name as RouteName, input, callOptions),
@@ -242,6 +243,11 @@ export function createClient(options: ClientOptions): Client {
     exec: (instance, request, sessionOptions = {}) => session("execInstance", instance, request, sessionOptions),
     console: (instance, sessionOptions = {}) => session("consoleInstance", instance, null, sessionOptions),
   };
+}
+
+/** Whether a request's body is a stream of bytes. */
+function isStreamed({ kind }: Route): boolean {
+  return kind === "tar" || kind === "upload";
 }
 
 interface AnyInput {

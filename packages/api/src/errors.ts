@@ -154,6 +154,16 @@ export const errorCatalogue = {
     title: "The archive cannot be imported",
     hint: "Nothing was made of it. It is damaged, cut short, or not what berth export writes; fetch it again, or export it again.",
   },
+  archive_incomplete: {
+    status: 409,
+    title: "The archive has not arrived wholly",
+    hint: "Send the rest of it: berth import with the same file goes on where it broke off.",
+  },
+  upload_offset: {
+    status: 409,
+    title: "The upload goes on elsewhere",
+    hint: "Ask how much has arrived, and send what follows that.",
+  },
   build_failed: {
     status: 422,
     title: "The build failed",

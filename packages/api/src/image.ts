@@ -19,7 +19,10 @@ export type StartConfig = z.infer<typeof StartConfig>;
 
 export const imageKinds = ["rootfs", "disk", "iso", "reference"] as const;
 
-/** Where an image came from. Secrets in URLs are never kept. */
+/**
+ * Where an image came from. Secrets in URLs are never kept. One that came with an imported instance has no content of its own: it says how that instance's process is started, and
+ * goes with it.
+ */
 export const ImageSource = z.discriminatedUnion("type", [
   z.object({ type: z.literal("registry"), reference: z.string() }),
   z.object({ type: z.literal("directory"), path: z.string(), dockerfile: z.string() }),
@@ -30,6 +33,11 @@ export const ImageSource = z.discriminatedUnion("type", [
     commit: z.string().nullable(),
     dockerfile: z.string(),
     subdirectory: z.string(),
+  }),
+  z.object({
+    type: z.literal("import"),
+    reference: z.string().describe("The reference that the image had where the instance was made."),
+    contentDigest: z.string().nullable(),
   }),
 ]);
 export type ImageSource = z.infer<typeof ImageSource>;

@@ -14,12 +14,12 @@ export type Resource =
   | "node"
   | "system";
 
-/** How a route answers: JSON of `response`, a stream of bytes or events, a file that can be asked for in parts, or a WebSocket. */
-export type RouteKind = "json" | "text" | "tar" | "file" | "events" | "websocket";
+/** How a route answers: JSON of `response`, a stream of bytes or events, a file that can be asked for in parts, nothing but where an upload goes on, or a WebSocket. */
+export type RouteKind = "json" | "text" | "tar" | "file" | "upload" | "events" | "websocket";
 
 /** One request the API answers; server, client, OpenAPI document and reference page are all made from it. */
 export interface Route {
-  readonly method: "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
+  readonly method: "GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE";
   readonly path: string;
   readonly summary: string;
   readonly resource: Resource;

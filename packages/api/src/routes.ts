@@ -1,5 +1,12 @@
 import { z } from "zod";
-import { Archive, ArchiveParams, ExportInstanceQuery, ListArchivesQuery } from "./archive.ts";
+import {
+  Archive,
+  ArchiveParams,
+  CreateArchive,
+  ExportInstanceQuery,
+  ImportInstance,
+  ListArchivesQuery,
+} from "./archive.ts";
 import { ChangeQuery, PageQuery, pageOf } from "./common.ts";
 import { Event, EventList, ListEventsQuery, StreamEventsQuery } from "./event.ts";
 import { BuildImage, Image, ImageParams, ListImagesQuery, PullImage } from "./image.ts";
@@ -391,6 +398,62 @@ export const routes = {
     params: ArchiveParams,
     query: projectQuery,
     status: 200,
+  }),
+  createArchive: route({
+    method: "POST",
+    path: archives,
+    summary: "Announce an archive that is about to be sent",
+    description: "Its content is sent to `/archives/ID/content`, in one piece or several.",
+    resource: "archive",
+    action: "create",
+    kind: "json",
+    query: projectQuery,
+    body: CreateArchive,
+    status: 201,
+    response: Archive,
+    idempotent: true,
+  }),
+  askArchive: route({
+    method: "HEAD",
+    path: `${archive}/content`,
+    summary: "Ask how much of an archive has arrived",
+    description:
+      "The core protocol of tus 1.0.0: the answer's Upload-Offset says where to go on, Upload-Length how long it shall be.",
+    resource: "archive",
+    action: "read",
+    kind: "upload",
+    params: ArchiveParams,
+    query: projectQuery,
+    status: 204,
+  }),
+  writeArchive: route({
+    method: "PATCH",
+    path: `${archive}/content`,
+    summary: "Send an archive, or the next part of it",
+    description:
+      "The core protocol of tus 1.0.0: the body is what follows the first Upload-Offset bytes, which must be as many as have arrived. What came before a connection broke is kept.",
+    resource: "archive",
+    action: "update",
+    kind: "upload",
+    params: ArchiveParams,
+    query: projectQuery,
+    status: 204,
+  }),
+  importInstance: route({
+    method: "POST",
+    path: `${archive}/import`,
+    summary: "Make an instance of an archive",
+    description:
+      "The operation's target is the instance. Everything in the archive is verified before anything is made; host ports that are taken here become free ones, with a word in the operation's log.",
+    resource: "instance",
+    action: "create",
+    kind: "json",
+    params: ArchiveParams,
+    query: ChangeQuery,
+    body: ImportInstance,
+    status: 202,
+    response: ArchiveChange,
+    idempotent: true,
   }),
   deleteArchive: route({
     method: "DELETE",

@@ -11,7 +11,7 @@ test.each(Object.keys(completionScripts))("berth completion %s", async (shell) =
 });
 
 test.each([
-  [["im"], ["image"]],
+  [["im"], ["import", "image"]],
   [["image", "p"], ["pull"]],
   [["launch", "--det"], ["--detach"]],
   [["completion", "z"], ["zsh"]],

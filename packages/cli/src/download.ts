@@ -1,7 +1,4 @@
-import { createWriteStream } from "node:fs";
-import { rename, rm, truncate } from "node:fs/promises";
-import { Readable } from "node:stream";
-import { pipeline } from "node:stream/promises";
+import { open, rename, rm, truncate } from "node:fs/promises";
 import { type Archive, beginningBytes, type Client, type Instance } from "@berth/api";
 import { beginningOf, checkArchive, sizeOf } from "./archive-file.ts";
 import type { Context } from "./command.ts";
@@ -51,17 +48,18 @@ export async function download(context: Context, archive: Archive, file: string,
     position: async () => (await sizeOf(part)) ?? 0,
     async go(from, signal, told) {
       const body = await client.readArchive({ params: { archive: archive.id } }, { fromByte: from, signal });
-      let position = from;
-      const counted = async function* (chunks: AsyncIterable<Buffer>) {
-        for await (const chunk of chunks) {
+      // Written chunk by chunk, so that all that came before it broke off is kept.
+      const target = await open(part, "a", 0o600);
+      try {
+        let position = from;
+        for await (const chunk of body) {
+          await target.writeFile(chunk);
           position += chunk.length;
           told(position);
-          yield chunk;
         }
-      };
-      await pipeline(Readable.fromWeb(body as never), counted, createWriteStream(part, { flags: "a", mode: 0o600 }), {
-        signal,
-      });
+      } finally {
+        await target.close();
+      }
     },
   });
   try {

@@ -43,8 +43,9 @@ export const tree: Readonly<Record<string, Leaf | Branch>> = {
   cp: { brief: "Copy files into a guest or out of it", load: () => import("./commands/instance/cp.ts") },
   console: { brief: "Attach to the serial console", load: () => import("./commands/instance/console.ts") },
   export: { brief: "Write an instance into one file", load: () => import("./commands/instance/export.ts") },
+  import: { brief: "Make an instance of such a file", load: () => import("./commands/instance/import.ts") },
   archive: {
-    brief: "Instances in files, on their way out of berthd",
+    brief: "Instances in files, on their way out of berthd or into it",
     routes: {
       ls: { brief: "List archives", load: () => import("./commands/archive/ls.ts") },
       rm: { brief: "Delete archives from their node", load: () => import("./commands/archive/rm.ts") },

@@ -60,6 +60,7 @@ export async function startDaemon(config: Config, log: Logger, version: string):
       nodeId: identity.nodeId,
       architecture: facts.architecture,
       capacity: facts,
+      dataDir,
       drivers: new Map([[node.driver.location, node.driver]]),
       defaultLocation: node.driver.location,
       memoryBuild: (location) => templateBuild(node.services, location),

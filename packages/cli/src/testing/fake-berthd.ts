@@ -143,6 +143,7 @@ export const archive: Archive = {
   source: { type: "export", instance: { id: ids.instance, name: "web" }, environment: true },
   state: "ready",
   sizeBytes: 1024,
+  receivedBytes: 1024,
   beginning: "0".repeat(64),
   operationId: null,
   createdAt: at,
@@ -245,15 +246,15 @@ export class Refusal extends Error {
   }
 }
 
-/** Answers bytes with another status than the route's, and cuts the connection behind them when told to. */
+/** Answers bytes with another status than the route's, and cuts the connection behind them once `arrived` resolves. */
 export class Bytes {
   readonly body: Uint8Array;
   readonly status: number;
-  readonly cut: boolean;
-  constructor(body: Uint8Array, status: number, cut = false) {
+  readonly arrived: (() => Promise<unknown>) | undefined;
+  constructor(body: Uint8Array, status: number, arrived?: () => Promise<unknown>) {
     this.body = body;
     this.status = status;
-    this.cut = cut;
+    this.arrived = arrived;
   }
 }
 
@@ -375,8 +376,10 @@ export class FakeBerthd {
       }
       if (answer instanceof Bytes) {
         response.writeHead(answer.status, { "content-type": "application/octet-stream" });
-        if (!answer.cut) return void response.end(answer.body);
-        return void response.write(answer.body, () => response.destroy());
+        if (!answer.arrived) return void response.end(answer.body);
+        response.write(answer.body);
+        await answer.arrived();
+        return void response.destroy();
       }
       const status = (routes[found.route] as Route).status;
       if (answer === undefined) response.writeHead(status).end();

@@ -1,4 +1,5 @@
-import { BerthError, type CreateInstance, type InstanceSpec } from "@berth/api";
+import { BerthError, type CreateInstance, type InstanceSpec, type InstanceStatus } from "@berth/api";
+import { noRestarts } from "./restart-policy.ts";
 
 /** The smallest root disk given when none is asked for, in MiB. */
 const defaultDiskMib = 1024;
@@ -26,6 +27,24 @@ export function specOf(request: CreateInstance): InstanceSpec {
     restart: request.restart,
     power: request.start ? "running" : "stopped",
     restartGeneration: 0,
+  };
+}
+
+/** The status of an instance that is being made. */
+export function firstStatus(now: string): InstanceStatus {
+  return {
+    phase: "provisioning",
+    ready: false,
+    health: "unknown",
+    reason: "",
+    observedAt: now,
+    exitCode: null,
+    startedAt: null,
+    start: null,
+    restartGeneration: null,
+    ports: [],
+    restarts: noRestarts,
+    pending: [],
   };
 }
 

@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 import type { PortForward } from "../core/descriptions.ts";
 import type { Host } from "../host/host.ts";
 import { userNetdev } from "./netdev.ts";
-import { choosePorts, clash } from "./ports.ts";
+import { adaptPorts, choosePorts, clash } from "./ports.ts";
 
 function forward(hostPort: number, more: Partial<PortForward> = {}): PortForward {
   return { hostAddress: "127.0.0.1", hostPort, guestPort: 80, protocol: "tcp", ...more };
@@ -32,6 +32,41 @@ describe("host ports", () => {
   test("on IPv6 are refused at once", async () => {
     const ipv6 = choosePorts(hostGiving(), [forward(8080, { hostAddress: "::1" })], []);
     await expect(ipv6).rejects.toMatchObject({ code: "unsupported_by_driver" });
+  });
+
+  test("of another node become free ones where they are taken, and loopback's where the address is not this node's", async () => {
+    const notHere = Object.assign(new Error("not this machine's"), { code: "EADDRNOTAVAIL" });
+    const tryPort = async (_protocol: string, address: string, port: number) => {
+      if (address === "192.0.2.1") throw notHere;
+      return port === 22 ? undefined : port || 40_000;
+    };
+    const host = { tryPort } as unknown as Host;
+    const wanted = [
+      forward(8080),
+      forward(8081),
+      forward(22),
+      forward(0),
+      forward(8082, { hostAddress: "192.0.2.1" }),
+      forward(8083, { hostAddress: "::1" }),
+      forward(8080, { guestPort: 81 }),
+    ];
+    const { ports, words } = await adaptPorts(host, wanted, [forward(8081)]);
+    expect(ports.map(({ hostAddress, hostPort }) => `${hostAddress}:${hostPort}`)).toEqual([
+      "127.0.0.1:8080",
+      "127.0.0.1:0",
+      "127.0.0.1:0",
+      "127.0.0.1:0",
+      "127.0.0.1:8082",
+      "127.0.0.1:8083",
+      "127.0.0.1:0",
+    ]);
+    expect(words).toEqual([
+      "port 8081 of 127.0.0.1 is taken here: a free one is published instead",
+      "port 22 of 127.0.0.1 is taken here: a free one is published instead",
+      "192.0.2.1 is not an address to publish on here: 127.0.0.1 is used instead",
+      "::1 is not an address to publish on here: 127.0.0.1 is used instead",
+      "port 8080 of 127.0.0.1 is taken here: a free one is published instead",
+    ]);
   });
 
   test.each([

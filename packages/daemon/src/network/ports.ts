@@ -32,6 +32,47 @@ export async function choosePorts(
   return chosen;
 }
 
+/** Ports that may be somebody else's wish, made publishable here. */
+export interface AdaptedPorts {
+  readonly ports: readonly PortForward[];
+  /** What was changed about them, in words. */
+  readonly words: readonly string[];
+}
+
+/** Ports that were published on another node: one that is held or taken here becomes any free one, and an address that is not this node's becomes loopback. */
+export async function adaptPorts(
+  host: Host,
+  wanted: readonly PortForward[],
+  held: readonly PortForward[],
+): Promise<AdaptedPorts> {
+  const ports: PortForward[] = [];
+  const words: string[] = [];
+  for (const forward of wanted) {
+    const here = (await isPublishable(host, forward)) ? forward : { ...forward, hostAddress: "127.0.0.1" };
+    if (here !== forward)
+      words.push(`${forward.hostAddress} is not an address to publish on here: 127.0.0.1 is used instead`);
+    const isTaken =
+      here.hostPort !== 0 &&
+      ([...held, ...ports].some((other) => clash(other, here)) ||
+        (await host.tryPort(here.protocol, here.hostAddress, here.hostPort)) === undefined);
+    if (isTaken)
+      words.push(`port ${here.hostPort} of ${here.hostAddress} is taken here: a free one is published instead`);
+    ports.push(isTaken ? { ...here, hostPort: 0 } : here);
+  }
+  return { ports, words };
+}
+
+async function isPublishable(host: Host, forward: PortForward): Promise<boolean> {
+  try {
+    requirePublishable([forward]);
+    await bindable(host, forward);
+    return true;
+  } catch (error) {
+    if (error instanceof BerthError) return false;
+    throw error;
+  }
+}
+
 async function freePort(host: Host, forward: PortForward, held: readonly PortForward[]): Promise<PortForward> {
   for (let attempt = 0; attempt < tries; attempt += 1) {
     const hostPort = await bindable(host, forward);

@@ -21,7 +21,7 @@ export interface Call<N extends RouteName = RouteName> {
   readonly scope: Scope;
   readonly params: PartOf<N, "params">;
   readonly query: PartOf<N, "query">;
-  readonly body: N extends "writeFiles" ? Readable : PartOf<N, "body">;
+  readonly body: N extends "writeFiles" | "writeArchive" ? Readable : PartOf<N, "body">;
   readonly headers: IncomingHttpHeaders;
   /** Aborted when the client leaves, and with `shutting_down` when the server closes. */
   readonly signal: AbortSignal;

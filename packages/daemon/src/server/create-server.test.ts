@@ -6,6 +6,7 @@ import { createServer } from "./create-server.ts";
 import { FakeServices } from "./fake-services.ts";
 import { joinHandlers } from "./routes/index.ts";
 import { listen, testServer } from "./testing.ts";
+import { streamTypeOf } from "./validate.ts";
 
 const servers: ReturnType<typeof testServer>[] = [];
 afterEach(() => Promise.all(servers.splice(0).map(({ app }) => app.close())));
@@ -30,6 +31,10 @@ const withoutAuthentication = { without: ["authentication"] } as const;
 const isHeld = (answer: { statusCode: number; json(): { code: string } }, code: string) =>
   answer.statusCode >= 400 && answer.json().code === code;
 
+/** What an answer was refused with; the answer to HEAD has no body, only its length. */
+const codeOf = (answer: { statusCode: number; body: string; json(): { code: string } }) =>
+  answer.body === "" ? { 401: "unauthenticated", 403: "forbidden" }[answer.statusCode] : answer.json().code;
+
 test("every route refuses who has no token, a wrong one, or one of another form", async () => {
   const refusals = async (tuning: Parameters<typeof testServer>[0]) => {
     const { app } = serve(tuning);
@@ -44,7 +49,7 @@ test("every route refuses who has no token, a wrong one, or one of another form"
   };
   for (const answer of await refusals({})) {
     expect(answer.statusCode).toBe(401);
-    expect(answer.json().code).toBe("unauthenticated");
+    expect(codeOf(answer)).toBe("unauthenticated");
     expect(answer.headers["www-authenticate"]).toBe('Bearer realm="berth"');
   }
   // Negative control.
@@ -78,19 +83,19 @@ test("a token for one project opens no other; authorize() is asked on every rout
       // Each body's schema has an example that it accepts.
       const [example] = (route.body?.meta()?.examples ?? []) as unknown[];
       const payload = route.body && JSON.stringify(example);
-      const type = route.kind === "tar" && route.method === "PUT" ? "application/x-tar" : "application/json";
+      const type = streamTypeOf(route) ?? (payload ? "application/json" : undefined);
       answers.push(
         await app.inject({
           method: route.method,
           url: `${pathOf(route)}?project=default${path}`,
-          headers: payload || type === "application/x-tar" ? { ...headers, "content-type": type } : headers,
+          headers: type ? { ...headers, "content-type": type } : headers,
           ...(payload ? { payload } : {}),
         }),
       );
     }
     return answers;
   };
-  for (const answer of await tries({})) expect([answer.statusCode, answer.json().code]).toEqual([403, "forbidden"]);
+  for (const answer of await tries({})) expect([answer.statusCode, codeOf(answer)]).toEqual([403, "forbidden"]);
   expect((await tries({ without: ["authorization"] })).some(({ statusCode }) => statusCode === 403)).toBe(false);
 });
 
@@ -363,6 +368,31 @@ test("closing ends streams and waits at once, and cuts what does not end in time
   await closed;
   expect(await never).toBe("cut");
   expect(performance.now() - before).toBeLessThan(3000);
+});
+
+test("an upload goes on where it is, as tus has it, and nowhere else", async () => {
+  const { send } = serve();
+  const body = { name: "big.berth", sizeBytes: 3_000_000, beginning: "0".repeat(64) };
+  const made = await send({ method: "POST", url: "/api/v1/archives", payload: body });
+  expect([made.statusCode, made.json().state]).toEqual([201, "receiving"]);
+  const url = `${made.headers.location}/content`;
+  const ask = async () => (await send({ method: "HEAD", url })).headers;
+  expect(await ask()).toMatchObject({ "upload-offset": "0", "upload-length": "3000000", "tus-resumable": "1.0.0" });
+  const patch = (offset: string | undefined, bytes: number, more: Record<string, string> = {}) => {
+    const type = { "content-type": "application/offset+octet-stream" };
+    const headers = { ...type, ...(offset === undefined ? {} : { "upload-offset": offset }), ...more };
+    return send({ method: "PATCH", url, payload: Buffer.alloc(bytes), headers });
+  };
+  // More than JSON may have.
+  const part = await patch("0", 2_000_000, { "tus-resumable": "1.0.0" });
+  expect([part.statusCode, part.headers["upload-offset"]]).toEqual([204, "2000000"]);
+  expect(await ask()).toMatchObject({ "upload-offset": "2000000" });
+  expect(isHeld(await patch("0", 10), "upload_offset")).toBe(true);
+  expect(isHeld(await patch(undefined, 10), "invalid_request")).toBe(true);
+  expect(isHeld(await patch("-1", 10), "invalid_request")).toBe(true);
+  expect(isHeld(await patch("2000000", 10, { "tus-resumable": "2.0.0" }), "precondition_failed")).toBe(true);
+  const json = { method: "PATCH", url, payload: "{}", headers: { "content-type": "application/json" } } as const;
+  expect(isHeld(await send(json), "unsupported_media_type")).toBe(true);
 });
 
 test("a file is sent whole or in the part that is asked for, and never under another name than its own", async () => {

@@ -22,7 +22,7 @@ import { joinHandlers } from "./routes/index.ts";
 import type { FileAnswer, Services } from "./services.ts";
 import { openFile, sendBytes, sendEvents } from "./streams.ts";
 import { acceptUpgrades, type Upgrades } from "./upgrade.ts";
-import { validator } from "./validate.ts";
+import { streamTypeOf, validator } from "./validate.ts";
 
 export interface ServerOptions {
   readonly services: Services;
@@ -301,6 +301,9 @@ function checkResponse(name: RouteName, schema: z.ZodType | undefined, answer: u
   if (!isDeepStrictEqual(result.data, sent)) throw new Error(`The answer of ${name} has more than its schema.`);
 }
 
+/** Bodies that their handlers read. */
+const streamTypes = ["application/x-tar", "application/offset+octet-stream"];
+
 /** JSON is read whole, within the limits; archives are streams and for their handler to bound. */
 function parseBodies(app: FastifyInstance, tuning: Tuning): void {
   app.removeAllContentTypeParsers();
@@ -314,13 +317,13 @@ function parseBodies(app: FastifyInstance, tuning: Tuning): void {
     }
     return parseJson(request, text, done);
   });
-  app.addContentTypeParser("application/x-tar", (_request, payload, done) => done(null, payload));
+  for (const type of streamTypes) app.addContentTypeParser(type, (_request, payload, done) => done(null, payload));
 }
 
 /** Why a body of this type is refused before any of it is read; undefined when the route reads it. */
 function wrongMediaType(route: Route, request: FastifyRequest): BerthError | undefined {
   const given = request.headers["content-type"]?.split(";")[0]?.trim().toLowerCase();
-  const wanted = route.kind === "tar" && route.method === "PUT" ? "application/x-tar" : "application/json";
+  const wanted = streamTypeOf(route) ?? "application/json";
   if (given === wanted || (given === undefined && wanted === "application/json")) return undefined;
   return new BerthError("unsupported_media_type", `The body must be ${wanted}, not ${given ?? "of no type"}.`);
 }

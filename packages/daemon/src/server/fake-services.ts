@@ -208,6 +208,32 @@ export class FakeServices implements Services {
       const read = (start: number, end: number) => Readable.from([bytes.subarray(start, end)]);
       return { name, tag: id, sizeBytes: bytes.length, read };
     },
+    create: async (scope, input, options) =>
+      this.#once(scope, options, () => {
+        const { name, sizeBytes, beginning } = input;
+        const upload = { name, sizeBytes, beginning, state: "receiving", receivedBytes: 0 } as const;
+        const archive = {
+          ...this.addArchive({ id: "", name }, scope.project),
+          ...upload,
+          source: { type: "upload" } as const,
+        };
+        this.all.archives.set(archive.id, archive);
+        return archive;
+      }),
+    write: async (scope, id, { offset, body }) => {
+      const archive = this.#archive(scope, id);
+      if (archive.receivedBytes !== offset) throw new BerthError("upload_offset", `${archive.receivedBytes} bytes.`);
+      let receivedBytes = offset;
+      for await (const chunk of body) receivedBytes += (chunk as Buffer).length;
+      this.all.archives.set(id, { ...archive, receivedBytes });
+      return receivedBytes;
+    },
+    import: async (scope, id, input, options) =>
+      this.#once(scope, options, () => {
+        this.calls.push({ name: "import", scope, options: input });
+        const target = { kind: "instance", id: this.#nextInstance(), name: input.name ?? "imported" };
+        return { archive: this.#archive(scope, id), operation: this.begin("instance.import", target, scope.project) };
+      }),
     remove: async (scope, id, options) =>
       this.#once(scope, options, () => {
         const archive = this.#archive(scope, id);
@@ -403,6 +429,7 @@ export class FakeServices implements Services {
       source: { type: "export", instance: { id, name }, environment: true },
       state: "ready",
       sizeBytes: 23,
+      receivedBytes: 23,
       beginning: "0".repeat(64),
       operationId: null,
       createdAt: at,

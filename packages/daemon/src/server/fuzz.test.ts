@@ -1,4 +1,4 @@
-import { BuildImage, CreateInstance, errorCatalogue, PullImage, type Route, routes } from "@berth/api";
+import { BuildImage, CreateArchive, CreateInstance, errorCatalogue, PullImage, type Route, routes } from "@berth/api";
 import { Ajv2020 } from "ajv/dist/2020.js";
 import formats from "ajv-formats";
 import fc from "fast-check";
@@ -7,6 +7,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import type { z } from "zod";
 import { openApiDocument } from "./openapi.ts";
 import { testServer } from "./testing.ts";
+import { streamTypeOf } from "./validate.ts";
 
 let server: ReturnType<typeof testServer>;
 beforeAll(() => {
@@ -24,7 +25,7 @@ async function sane(request: InjectOptions) {
   expect(answer.statusCode).toBeLessThan(500);
   if (answer.statusCode >= 400) {
     expect(answer.headers["content-type"]).toBe("application/problem+json; charset=utf-8");
-    expect(Object.keys(errorCatalogue)).toContain(answer.json().code);
+    if (request.method !== "HEAD") expect(Object.keys(errorCatalogue)).toContain(answer.json().code);
   }
   return answer;
 }
@@ -95,6 +96,15 @@ const bodies: [string, z.ZodType, fc.Arbitrary<unknown>][] = [
       start: fc.boolean(),
     }),
   ],
+  [
+    "/api/v1/archives",
+    CreateArchive,
+    near({
+      name: fc.oneof({ weight: 9, arbitrary: fc.stringMatching(/^[a-z.]{1,9}$/) }, { weight: 1, arbitrary: nastyText }),
+      sizeBytes: fc.integer({ min: 0, max: 20 }),
+      beginning: fc.stringMatching(/^[0-9a-f]{64}$/),
+    }),
+  ],
   ["/api/v1/images/pull", PullImage, near({ reference: nastyText, refresh: fc.boolean() })],
   [
     "/api/v1/images/build",
@@ -142,11 +152,11 @@ test("any name in any path", async () => {
     fc.asyncProperty(fc.constantFrom(...routesWithNames), nastyText, fc.boolean(), async (route, name, encode) => {
       const safe =
         encode || !/^[\x21-\x7e]*$/.test(name) ? encodeURIComponent(name.toWellFormed()) : name.replace(/[?#]/g, "");
-      const isUpload = route.kind === "tar" && route.method === "PUT";
+      const type = streamTypeOf(route);
       await sane({
         method: route.method,
         url: `${route.path.replace(/:\w+/, safe)}?path=/x`,
-        ...(isUpload ? { headers: { "content-type": "application/x-tar" }, payload: Buffer.alloc(512) } : {}),
+        ...(type ? { headers: { "content-type": type }, payload: Buffer.alloc(512) } : {}),
       });
     }),
     runs,

@@ -62,6 +62,17 @@ const requests: Record<RouteName, InjectOptions> = {
   listArchives: { url: "/api/v1/archives" },
   getArchive: { url: `/api/v1/archives/${archive.id}` },
   readArchive: { url: `/api/v1/archives/${archive.id}/content` },
+  createArchive: {
+    url: "/api/v1/archives",
+    payload: { name: "web.berth", sizeBytes: 3, beginning: "0".repeat(64) },
+  },
+  askArchive: { url: `/api/v1/archives/${archive.id}/content` },
+  writeArchive: {
+    url: `/api/v1/archives/${archive.id}/content`,
+    payload: Buffer.alloc(3),
+    headers: { "content-type": "application/offset+octet-stream", "upload-offset": "23" },
+  },
+  importInstance: { url: `/api/v1/archives/${archive.id}/import?wait=1`, payload: { name: "again" } },
   deleteArchive: { url: `/api/v1/archives/${archive.id}` },
   createSnapshot: { url: "/api/v1/snapshots?wait=1", payload: { instance: "web", name: "point" } },
   listSnapshots: { url: "/api/v1/snapshots?instance=web" },

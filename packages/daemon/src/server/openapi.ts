@@ -9,6 +9,7 @@ import {
   ServerControl,
 } from "@berth/api";
 import { z } from "zod";
+import { streamTypeOf } from "./validate.ts";
 
 type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
 export type JsonSchema = { [key: string]: Json };
@@ -164,7 +165,7 @@ function tagOf(route: Route): string {
 }
 
 function operationOf(name: string, route: Route, components: Components, problem: JsonSchema): OpenApiOperation {
-  const isUpload = route.kind === "tar" && route.method === "PUT";
+  const streamType = streamTypeOf(route);
   const body = route.body && {
     required: true,
     content: { "application/json": { schema: components.of(route.body, "input") } },
@@ -183,9 +184,9 @@ function operationOf(name: string, route: Route, components: Components, problem
       ...headersOf(route),
     ],
     ...(body ? { requestBody: body } : {}),
-    ...(isUpload ? { requestBody: { required: true, content: { "application/x-tar": { schema: {} } } } } : {}),
+    ...(streamType ? { requestBody: { required: true, content: { [streamType]: { schema: {} } } } } : {}),
     responses: {
-      [route.status]: successOf(route, isUpload, components),
+      [route.status]: successOf(route, components),
       default: {
         description: "What went wrong, and what to do next.",
         content: { "application/problem+json": { schema: problem } },
@@ -194,9 +195,15 @@ function operationOf(name: string, route: Route, components: Components, problem
   };
 }
 
-function successOf(route: Route, isUpload: boolean, components: Components): OpenApiOperation["responses"][string] {
+const uploadHeaders: JsonSchema = {
+  "Upload-Offset": { description: "How many bytes have arrived.", schema: { type: "integer" } },
+  "Upload-Length": { description: "How many there shall be; in the answer to HEAD.", schema: { type: "integer" } },
+};
+
+function successOf(route: Route, components: Components): OpenApiOperation["responses"][string] {
   if (route.kind === "websocket") return { description: "The connection becomes a WebSocket." };
-  if (isUpload) return { description: "Done." };
+  if (route.kind === "upload") return { description: "How much has arrived.", headers: uploadHeaders };
+  if (streamTypeOf(route)) return { description: "Done." };
   const schema =
     route.kind === "json" && route.response
       ? components.of(route.response, "output")
@@ -270,6 +277,11 @@ function headersOf(route: Route): Parameter[] {
         schema,
       },
     );
+  }
+  if (streamTypeOf(route) && route.kind === "upload") {
+    const schema = { type: "integer", minimum: 0 };
+    const description = "How many bytes have arrived; refused with `upload_offset` when it is another number.";
+    headers.push({ name: "Upload-Offset", in: "header", required: true, description, schema });
   }
   if (route.path.endsWith("/events/stream")) {
     headers.push({

@@ -155,7 +155,7 @@ function example(path: string, method: string, operation: OpenApiOperation, docu
   const query = [...required.map(({ name }) => `${name}=${name === "path" ? "/etc" : ""}`), ...wait].join("&");
   const isStream = Object.keys(operation.responses[answer ?? ""]?.content ?? {}).includes("text/event-stream");
   const lines = [
-    `curl ${isStream ? "-N " : ""}${method === "get" ? "" : `-X ${method.toUpperCase()} `}-H "Authorization: Bearer $BERTH_TOKEN" "$BERTH_URL${url}${query ? `?${query}` : ""}"`,
+    `curl ${isStream ? "-N " : ""}${method === "get" ? "" : method === "head" ? "-I " : `-X ${method.toUpperCase()} `}-H "Authorization: Bearer $BERTH_TOKEN" "$BERTH_URL${url}${query ? `?${query}` : ""}"`,
   ];
   const bodySchema = operation.requestBody?.content["application/json"]?.schema;
   if (bodySchema) {
@@ -165,6 +165,8 @@ function example(path: string, method: string, operation: OpenApiOperation, docu
   }
   if (operation.requestBody?.content["application/x-tar"])
     lines.push(`-H "Content-Type: application/x-tar"`, "--data-binary @files.tar");
+  if (operation.requestBody?.content["application/offset+octet-stream"])
+    lines.push(`-H "Content-Type: application/offset+octet-stream"`, `-H "Upload-Offset: 0"`, "-T web.berth");
   if (Object.keys(operation.responses[answer ?? ""]?.content ?? {}).includes("application/x-tar"))
     lines.push("-o files.tar");
   if (Object.keys(operation.responses[answer ?? ""]?.content ?? {}).includes("application/octet-stream"))

@@ -5,6 +5,7 @@ import type {
   BuildImage,
   ChangeInstance,
   ChangePool,
+  CreateArchive,
   CreateInstance,
   CreatePool,
   CreateSnapshot,
@@ -13,6 +14,7 @@ import type {
   ExecSignal,
   Image,
   ImageChange,
+  ImportInstance,
   Instance,
   InstanceChange,
   InstancePhase,
@@ -75,6 +77,14 @@ export interface Page<T> {
 export interface ExportOptions extends ChangeOptions {
   /** Whether the instance's own variables go with it. */
   readonly environment: boolean;
+}
+
+/** The next part of what is sent. */
+export interface UploadPart {
+  /** How much the sender believes has arrived. */
+  readonly offset: number;
+  readonly body: Readable;
+  readonly signal: AbortSignal;
 }
 
 /** A file whose bytes never change. */
@@ -166,7 +176,13 @@ export interface Services {
     get(scope: Scope, id: string): Promise<Archive>;
     /** Throws `instance_running` for one that is not off. */
     export(scope: Scope, ref: string, options: ExportOptions): Promise<ArchiveChange>;
-    /** Throws `busy` while it is written. */
+    /** Announces an archive that will be sent. */
+    create(scope: Scope, input: CreateArchive, options: ChangeOptions): Promise<Archive>;
+    /** Takes the next part of an announced archive; resolves with how much has arrived. Throws `upload_offset` when another part is expected. */
+    write(scope: Scope, id: string, part: UploadPart): Promise<number>;
+    /** Throws `archive_incomplete`, `invalid_archive`, and what a request for a new instance does. */
+    import(scope: Scope, id: string, input: ImportInstance, options: ChangeOptions): Promise<ArchiveChange>;
+    /** Throws `busy` while it is written, `archive_incomplete` while it arrives. */
     read(scope: Scope, id: string): Promise<FileAnswer>;
     remove(scope: Scope, id: string, options: ChangeOptions): Promise<ArchiveChange>;
   };

@@ -1,6 +1,12 @@
 import { BerthError, type Route } from "@berth/api";
 import { z } from "zod";
 
+/** The type of a route's body when that is a stream. */
+export function streamTypeOf({ kind, method }: Route): string | undefined {
+  if (kind === "tar" && method === "PUT") return "application/x-tar";
+  return kind === "upload" && method === "PATCH" ? "application/offset+octet-stream" : undefined;
+}
+
 export interface Validated {
   readonly params: unknown;
   readonly query: unknown;
@@ -35,12 +41,12 @@ export function validator(route: Route): (request: Record<Part, unknown>) => Val
       for (const issue of result.error.issues) errors.push(...describe(part, issue));
       return undefined;
     };
-    // An archive is the handler's to read.
-    const isArchive = route.kind === "tar";
+    // A stream is the handler's to read.
+    const isStream = streamTypeOf(route) !== undefined;
     const validated = {
       params: read("params"),
       query: read("query"),
-      body: isArchive ? request.body : read("body"),
+      body: isStream ? request.body : read("body"),
     };
     if (errors.length === 0) return validated;
     const [first] = errors;

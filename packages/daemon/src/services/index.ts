@@ -13,14 +13,17 @@ import { templateServices } from "./templates.ts";
 import { tokenServices } from "./tokens.ts";
 
 /** All that the server asks for, answered by the store, the workflows and the rooms. */
-export function serverServices(services: Services, context: InstanceRequestContext): ServerServices {
+export function serverServices(
+  services: Services,
+  context: InstanceRequestContext & { readonly dataDir: string },
+): ServerServices {
   const { store } = services;
   return {
     tokens: tokenServices(store),
     instances: { ...instanceServices(context), ...guestServices(services) },
     images: imageServices(context),
     templates: templateServices(services, context.nodeId),
-    archives: archiveServices(services),
+    archives: archiveServices({ ...context, host: services.host, archives: services.archives }),
     snapshots: snapshotServices(context),
     pools: poolServices(services, context),
     operations: operationServices(store),

@@ -10,7 +10,7 @@ import {
 } from "@berth/api";
 import { mayClaim } from "../core/choose-start.ts";
 import { newId } from "../core/ids.ts";
-import { checkCapacity, checkPorts, type NodeCapacity, specOf } from "../core/new-instance.ts";
+import { checkCapacity, checkPorts, firstStatus, type NodeCapacity, specOf } from "../core/new-instance.ts";
 import { randomName } from "../core/random-name.ts";
 import { noRestarts } from "../core/restart-policy.ts";
 import { shapeOf } from "../core/template-shape.ts";
@@ -204,18 +204,8 @@ export async function requestInstance(
     nodeId: context.nodeId,
     spec,
     status: {
-      phase: "provisioning",
-      ready: false,
-      health: "unknown",
-      reason: "",
-      observedAt: new Date().toISOString(),
-      exitCode: null,
-      startedAt: null,
+      ...firstStatus(new Date().toISOString()),
       start: claimed ? { mode: "pool", reason: `from the pool ${claimed.pool.name}` } : null,
-      restartGeneration: null,
-      ports: [],
-      restarts: noRestarts,
-      pending: [],
     },
   });
   appendEvent(tx, instanceEvent(instance, "instance.created", operation.id, { image: instance.image }));
@@ -240,6 +230,11 @@ async function findOrPull(
   }
   const image = await readImage(tx, wanted);
   if (image?.project !== scope.project) throw new BerthError("not_found", `There is no image ${wanted}.`);
+  if (image.source.type === "import")
+    throw new BerthError(
+      "unsupported_image",
+      `Image ${wanted} came with an imported instance and has no content of its own.`,
+    );
   if (image.state === "failed")
     throw new BerthError("unsupported_image", `Image ${wanted} could not be made: ${image.reason}`);
   return image;

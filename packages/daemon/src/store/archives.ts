@@ -6,7 +6,7 @@ import type { ArchiveTable } from "./schema.ts";
 import type { Queries, Transaction } from "./store.ts";
 
 /** An archive as the store knows it; its bytes are on the node. */
-export type StoredArchive = Omit<Archive, "state"> & { readonly nodeId: string };
+export type StoredArchive = Omit<Archive, "state" | "receivedBytes"> & { readonly nodeId: string };
 
 export type NewArchive = Pick<
   StoredArchive,

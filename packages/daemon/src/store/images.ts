@@ -225,6 +225,13 @@ export async function deleteImage(tx: Transaction, id: string): Promise<void> {
   }
 }
 
+/** Forgets an image that came with an imported instance, once no instance is made from it and no snapshot stands on it. */
+export async function deleteImportedImage(tx: Transaction, id: string): Promise<void> {
+  const image = await readImage(tx, id);
+  if (image?.source.type !== "import" || (await listImageUsers(tx, id, 1)).length > 0) return;
+  await deleteImage(tx, id);
+}
+
 /** The names of the instances made from an image, and then of the snapshots of such, at most `limit`. */
 export async function listImageUsers(queries: Queries, id: string, limit: number): Promise<string[]> {
   const instances = queries.selectFrom("instance").select("name").where("image_id", "=", id).limit(limit);

@@ -8,6 +8,7 @@ import {
 import { observedStatus, type SeenState, seenState } from "../core/instance-status.ts";
 import type { Claimed, Decision, Journal, Json, Outcome, Step, Workflow } from "../operations/workflow.ts";
 import { appendEvent } from "../store/events.ts";
+import { deleteImportedImage } from "../store/images.ts";
 import { deleteInstance, readInstance, updateInstance } from "../store/instances.ts";
 import { deleteSnapshot, readSnapshot } from "../store/snapshots.ts";
 import type { Transaction } from "../store/store.ts";
@@ -17,6 +18,7 @@ import { instanceEvent, writeStatus } from "./instance-record.ts";
 import { observeInstance } from "./observe-instance.ts";
 import type { Services } from "./services.ts";
 import { snapshotEvent } from "./snapshot-record.ts";
+import { admitInstance } from "./steps/admit-instance.ts";
 import { awaitReady } from "./steps/await-ready.ts";
 import { collectLayers } from "./steps/collect-layers.ts";
 import { createDisks } from "./steps/create-disks.ts";
@@ -33,8 +35,10 @@ import { reservePorts } from "./steps/reserve-ports.ts";
 import { startMachine } from "./steps/start-machine.ts";
 import { stopGuest } from "./steps/stop-guest.ts";
 import { takeOver } from "./steps/take-over.ts";
+import { unpackDisks } from "./steps/unpack-disks.ts";
+import { verifyArchiveStep } from "./steps/verify-archive.ts";
 
-type Verb = "create" | "start" | "stop" | "restart" | "delete" | "restore";
+type Verb = "create" | "import" | "start" | "stop" | "restart" | "delete" | "restore";
 type NamedStep = Step & { readonly name: InstanceStepName };
 
 /** What a workflow looks at: the instance's row, or its absence, and the world. */
@@ -51,16 +55,15 @@ export function instanceWorkflows(services: Services): readonly Workflow[] {
   const prepare = [realiseImage(services), createMachine(services)];
   const begin = [startMachine(services), awaitReady(services)];
   const on = [askForTemplate(services), ...begin];
-  // Only `create` takes back the machine it made; for the others it is older than the operation.
+  // Only what makes an instance takes back the machine it made; for the others it is older than the operation.
   const start = [...prepare.map(withoutUndo), ...on];
+  // What was reserved goes with the row.
+  const reserve = withoutUndo(reservePorts(services));
   return [
-    // What was reserved goes with the row.
-    workflow(services, "create", [
-      takeOver(services),
-      createDisks(services),
-      withoutUndo(reservePorts(services)),
-      ...prepare,
-      ...on,
+    workflow(services, "create", [takeOver(services), createDisks(services), reserve, ...prepare, ...on]),
+    workflow(services, "import", [
+      ...admission(services),
+      ...[unpackDisks(services), reserve, createMachine(services), ...begin],
     ]),
     workflow(services, "start", start),
     workflow(services, "stop", off),
@@ -83,7 +86,12 @@ function withoutUndo(step: NamedStep): NamedStep {
   return rest;
 }
 
-function workflow(services: Services, verb: Verb, steps: readonly NamedStep[]): Workflow<Seen> {
+/** What comes before there is an instance: only an archive that was verified becomes one. */
+function admission(services: Services): readonly Step[] {
+  return [verifyArchiveStep(services), admitInstance(services)];
+}
+
+function workflow(services: Services, verb: Verb, steps: readonly Step[]): Workflow<Seen> {
   return {
     type: `instance.${verb}`,
     steps,
@@ -104,7 +112,7 @@ function wishOf(verb: Verb, operation: Claimed): InstanceWish {
   return {
     present: verb !== "delete",
     power,
-    isNew: verb === "create",
+    isNew: verb === "create" || verb === "import",
     restartGeneration,
     force,
     replaceDisks: restore !== null,
@@ -119,7 +127,7 @@ function afterwards(verb: Verb, snapshots: boolean): readonly InstanceStepName[]
 
 function decide(verb: Verb, operation: Claimed, seen: Seen, journal: Journal, now: number): Decision {
   const { instance, observed } = seen;
-  if (!instance || !observed) return { done: true };
+  if (!instance || !observed) return verb === "import" ? decideAdmission(journal) : { done: true };
   const finished = new Set<InstanceStepName>();
   for (const [name, entry] of journal) if (entry.status === "succeeded") finished.add(name as InstanceStepName);
   // What an earlier daemon heard of the guest died with it: it is listened to anew, unless its time has passed.
@@ -134,13 +142,19 @@ function decide(verb: Verb, operation: Claimed, seen: Seen, journal: Journal, no
   return "fail" in decision ? { ...decision, result } : decision;
 }
 
+function decideAdmission(journal: Journal): Decision {
+  const next = ["verify-archive", "admit-instance"].find((name) => journal.get(name)?.status !== "succeeded");
+  return next ? { run: next } : { done: true };
+}
+
 /** Writes how it ended into the row, or removes the row when nothing of the instance is left. */
 async function settle(tx: Transaction, verb: Verb, operation: Claimed, outcome: Outcome): Promise<void> {
   const instance = await readInstance(tx, operation.target.id);
   if (!instance) return;
-  const gone = outcome.status === "succeeded" ? verb === "delete" : verb === "create" && !outcome.kept;
+  const gone = outcome.status === "succeeded" ? verb === "delete" : wishOf(verb, operation).isNew && !outcome.kept;
   if (gone) {
     await deleteInstance(tx, instance.id);
+    await deleteImportedImage(tx, instance.imageId);
     appendEvent(tx, instanceEvent(instance, "instance.deleted", operation.id));
     return;
   }

@@ -90,12 +90,14 @@ async function observePreparation(
   { store, images, folders, host }: Services,
   { id, imageId, spec, status }: Instance,
 ): Promise<Pick<ObservedInstance, "artifact" | "disks" | "folder" | "portsReserved">> {
-  const digest = (await readImage(store.queries, imageId))?.contentDigest;
+  const image = await readImage(store.queries, imageId);
+  const digest = image?.contentDigest;
   const folder = await folders.find(id);
   const hasDisk = async (name: string) => folder !== undefined && host.files.exists(diskPath(folder.vmPath, name));
   const disks = await Promise.all(spec.disks.map(({ name }) => hasDisk(name)));
   return {
-    artifact: digest ? (await images.findArtifact(digest)) !== undefined : false,
+    // The disks of an imported instance lie over nothing.
+    artifact: image?.source.type === "import" || (digest ? (await images.findArtifact(digest)) !== undefined : false),
     disks: disks.every(Boolean),
     folder: await host.files.exists(folders.path(id)),
     portsReserved: keepsPorts(spec.ports, status.ports),

@@ -19,6 +19,12 @@ export default command<{ quiet?: boolean }>({
   },
 });
 
-function row({ name, id, state, sizeBytes, createdAt }: Archive, now: number): string[] {
-  return [name, id, state, sizeBytes === null ? "-" : bytes(sizeBytes), age(createdAt, now)];
+/** One that is on its way shows how far it is. */
+function sizeText(sizeBytes: number | null, receivedBytes: number): string {
+  if (sizeBytes === null) return "-";
+  return receivedBytes < sizeBytes ? `${bytes(receivedBytes)} of ${bytes(sizeBytes)}` : bytes(sizeBytes);
+}
+
+function row({ name, id, state, sizeBytes, receivedBytes, createdAt }: Archive, now: number): string[] {
+  return [name, id, state, sizeText(sizeBytes, receivedBytes), age(createdAt, now)];
 }

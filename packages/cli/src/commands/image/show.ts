@@ -14,7 +14,7 @@ export default command<Record<never, never>, [string]>({
 });
 
 function describe({ startConfig, source, ...image }: Image): [string, string][] {
-  const from = source.type === "registry" ? source.reference : source.type === "git" ? source.url : source.path;
+  const from = "reference" in source ? source.reference : source.type === "git" ? source.url : source.path;
   const optional: [string, string | null | undefined][] = [
     ["Reason", image.reason],
     ["Digest", image.contentDigest],

@@ -1,5 +1,5 @@
 import { BerthError } from "@berth/api";
-import { createOverlay } from "../../storage/qcow2.ts";
+import { createOverlay, type OverlayRequest } from "../../storage/qcow2.ts";
 import { readImage } from "../../store/images.ts";
 import { readLayers } from "../../store/instances.ts";
 import { collectLayers } from "../collect-layers.ts";
@@ -10,23 +10,19 @@ import { type InstanceStep, targetInstance } from "./step.ts";
 
 /** Makes the instance's folder and its disks: each is a copy-on-write layer, over the image's artifact or over a snapshot's frozen file. */
 export function createDisks(services: Services): InstanceStep {
-  const { folders, host, images, store, snapshotFolders } = services;
+  const { folders, host, store } = services;
   return {
     name: "create-disks",
     async run(context) {
       const instance = await targetInstance(services, context);
-      const digest = (await readImage(store.queries, instance.imageId))?.contentDigest;
-      const artifact = digest ? await images.findArtifact(digest) : undefined;
-      if (!artifact) throw new BerthError("not_found", `The artifact of image ${instance.imageId} is gone.`);
       const layers = await readLayers(store.queries, instance.id);
       const names = instance.spec.disks.map(({ name }) => name);
       if (layers) await requireSound(services, layers, names, context.signal);
+      const below = layers ? overLayers(services, layers) : await overArtifact(services, instance.imageId);
       const { vmPath, user } = await folders.create(instance.id);
       for (const { name, sizeMib } of instance.spec.disks) {
-        const below = layers
-          ? { backingPath: snapshotFolders.layerPath({ folder: layers, disk: name }), backingFormat: "qcow2" as const }
-          : { backingPath: artifact.path };
-        await createOverlay(host, { name, path: diskPath(vmPath, name), ...below, sizeMib, user }, context.signal);
+        const request = { name, path: diskPath(vmPath, name), ...below(name), sizeMib, user };
+        await createOverlay(host, request, context.signal);
       }
       return undefined;
     },
@@ -36,4 +32,18 @@ export function createDisks(services: Services): InstanceStep {
       await collectLayers(services, id);
     },
   };
+}
+
+/** What a disk of this name lies over. */
+type Below = (disk: string) => Pick<OverlayRequest, "backingPath" | "backingFormat">;
+
+function overLayers({ snapshotFolders }: Services, folder: string): Below {
+  return (disk) => ({ backingPath: snapshotFolders.layerPath({ folder, disk }), backingFormat: "qcow2" });
+}
+
+async function overArtifact({ images, store }: Services, imageId: string): Promise<Below> {
+  const digest = (await readImage(store.queries, imageId))?.contentDigest;
+  const artifact = digest ? await images.findArtifact(digest) : undefined;
+  if (!artifact) throw new BerthError("not_found", `The artifact of image ${imageId} is gone.`);
+  return () => ({ backingPath: artifact.path });
 }
