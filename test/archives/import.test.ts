@@ -90,6 +90,25 @@ describe.each(whoRunsBerthd)("berthd as $who", ({ ordinaryUser }) => {
     expect(await imported()).toEqual([]);
   });
 
+  test("an imported instance can be snapshotted, restored, launched from and exported again", async () => {
+    const { client } = berthd;
+    await cli.berth("import", file, "--name", "again", "--no-start");
+    const { snapshot, operation } = await client.createSnapshot({
+      query: long,
+      body: { instance: "again", name: "one" },
+    });
+    expect(operation.error).toBeNull();
+    const params = { snapshot: snapshot.id };
+    expect((await client.restoreSnapshot({ params, query: long, body: {} })).operation.error).toBeNull();
+    const launched = await client.launchSnapshot({ params, query: long, body: { name: "child" } });
+    expect(launched.operation.error).toBeNull();
+    expect(launched.instance.status).toMatchObject({ ready: true });
+    await cli.berth("export", "again", "-o", join(scratch, "again.berth"));
+    await cli.berth("rm", "--force", "again", "child");
+    await client.deleteSnapshot({ params, query: long });
+    expect(await cli.berth("import", join(scratch, "again.berth"))).toBe("again\n");
+  });
+
   test("import where neither instance nor image ever were", async () => {
     await using elsewhere = await fakeBerthd(await scratchDirectory("elsewhere"), { ordinaryUser });
     const [old] = (await elsewhere.client.listImages({ query: { reference: image } })).items;

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { pruneEvents } from "../store/events.ts";
 import { pruneIdempotencyKeys } from "../store/idempotency.ts";
-import { deleteFailedImages } from "../store/images.ts";
+import { deleteFailedImages, deleteUnusedImports } from "../store/images.ts";
 import { pruneOperations } from "../store/operations.ts";
 import type { Store } from "../store/store.ts";
 import type { ControllerLog } from "./controller.ts";
@@ -25,6 +25,7 @@ export async function prune(store: Store, log: ControllerLog, signal: AbortSigna
       await pruneEvents(store.queries, retention.events);
       await pruneIdempotencyKeys(store.queries);
       await deleteFailedImages(store.queries, now - retention.failedImagesMs);
+      await deleteUnusedImports(store.queries);
     } catch (error) {
       log.error({ err: error }, "what is old could not be forgotten; it is tried again in an hour");
     }

@@ -19,6 +19,7 @@ import { pruneIdempotencyKeys, respondOnce } from "./idempotency.ts";
 import {
   deleteImage,
   deleteImageReference,
+  deleteUnusedImports,
   findImage,
   findImageByDigest,
   insertImage,
@@ -312,6 +313,25 @@ export function describeStore(name: string, open: () => Promise<Store>): void {
       await store.transaction((tx) => deleteInstance(tx, user.id));
       await store.transaction((tx) => deleteImage(tx, id));
       expect(await readImage(store.queries, id)).toBeUndefined();
+    });
+
+    test("an image that came with an import goes once nothing stands on it, and no other image does", async () => {
+      const source = { type: "import", reference: "busybox", contentDigest: null } as const;
+      const add = () => insertImage(store.queries, { ...newImage(), source, state: "ready" });
+      const [used, unused, other] = [await add(), await add(), await add()];
+      const plain = await insertImage(store.queries, newImage());
+      const user = await addInstance({ imageId: used.id });
+      await deleteUnusedImports(store.queries, unused.id);
+      const left = async () => {
+        const all = await Promise.all([used, unused, other, plain].map(({ id }) => readImage(store.queries, id)));
+        return all.map((image) => image !== undefined);
+      };
+      expect(await left()).toEqual([true, false, true, true]);
+      await deleteUnusedImports(store.queries);
+      expect(await left()).toEqual([true, false, false, true]);
+      await store.transaction((tx) => deleteInstance(tx, user.id));
+      await deleteUnusedImports(store.queries);
+      expect(await left()).toEqual([false, false, false, true]);
     });
 
     test("archives are listed newest first, learn their size, and are found when their time is up", async () => {

@@ -225,11 +225,15 @@ export async function deleteImage(tx: Transaction, id: string): Promise<void> {
   }
 }
 
-/** Forgets an image that came with an imported instance, once no instance is made from it and no snapshot stands on it. */
-export async function deleteImportedImage(tx: Transaction, id: string): Promise<void> {
-  const image = await readImage(tx, id);
-  if (image?.source.type !== "import" || (await listImageUsers(tx, id, 1)).length > 0) return;
-  await deleteImage(tx, id);
+/** Forgets the images that came with imported instances, once no instance is made from them and no snapshot stands on them; only this one of them when it is named. */
+export async function deleteUnusedImports(queries: Queries, id?: string): Promise<void> {
+  await queries
+    .deleteFrom("image")
+    .where("source", "like", '{"type":"import"%')
+    .where("id", "not in", (from) => from.selectFrom("instance").select("image_id"))
+    .where("id", "not in", (from) => from.selectFrom("snapshot").select("image_id"))
+    .$if(id !== undefined, (query) => query.where("id", "=", id ?? ""))
+    .execute();
 }
 
 /** The names of the instances made from an image, and then of the snapshots of such, at most `limit`. */

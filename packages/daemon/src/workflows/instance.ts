@@ -8,7 +8,7 @@ import {
 import { observedStatus, type SeenState, seenState } from "../core/instance-status.ts";
 import type { Claimed, Decision, Journal, Json, Outcome, Step, Workflow } from "../operations/workflow.ts";
 import { appendEvent } from "../store/events.ts";
-import { deleteImportedImage } from "../store/images.ts";
+import { deleteUnusedImports } from "../store/images.ts";
 import { deleteInstance, readInstance, updateInstance } from "../store/instances.ts";
 import { deleteSnapshot, readSnapshot } from "../store/snapshots.ts";
 import type { Transaction } from "../store/store.ts";
@@ -154,7 +154,7 @@ async function settle(tx: Transaction, verb: Verb, operation: Claimed, outcome: 
   const gone = outcome.status === "succeeded" ? verb === "delete" : wishOf(verb, operation).isNew && !outcome.kept;
   if (gone) {
     await deleteInstance(tx, instance.id);
-    await deleteImportedImage(tx, instance.imageId);
+    await deleteUnusedImports(tx, instance.imageId);
     appendEvent(tx, instanceEvent(instance, "instance.deleted", operation.id));
     return;
   }
