@@ -222,8 +222,10 @@ export function qemuDriver(options: QemuDriverOptions): Driver {
     },
 
     async readControlLog(handle) {
-      const { paths } = machineOf(readHandle(handle));
+      const machine = machineOf(readHandle(handle));
+      const { paths } = machine;
       if (!(await host.files.exists(paths.vm))) return [];
+      await machine.untilWrittenDown();
       return (await readLines(host, paths.vm, paths.logs.control))
         .map(({ text }) => text)
         .filter((text) => text !== "");
@@ -247,6 +249,7 @@ async function inspectMachine(host: Host, machine: Machine, isSaving: boolean): 
   const exists = record !== undefined;
   if (!exists || !run) return { exists, power: "stopped", reason: "", startedAt: null };
   const { bootId } = await host.facts();
+  await machine.untilWrittenDown();
   const reason = run.bootId === bootId ? await machine.lastWords(run.startedAt) : "the node was restarted";
   return { exists, power: "stopped", reason, startedAt: null };
 }

@@ -1,6 +1,7 @@
 import { mkdir, readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
+import { setTimeout as delay } from "node:timers/promises";
 import { afterEach, beforeAll, describe, expect, test } from "vitest";
 import { scratchDirectory } from "../../../../../test/support/scratch.ts";
 import { tinyGuest } from "../../../../../test/support/tiny-guest.ts";
@@ -117,6 +118,20 @@ describe("a running machine", () => {
     await newDriver().start(handle, signal());
     await newDriver().powerOff(handle);
     expect(await newDriver().readControlLog?.(handle)).toEqual([]);
+  });
+
+  test("has its last words read although those who write them down are behind", async () => {
+    const handle = await make(kit);
+    await newDriver().start(handle, signal());
+    await untilSaid(handle, "here");
+    const { hypervisor, helpers } = await readRun();
+    for (const { pid } of helpers) process.kill(pid, "SIGSTOP");
+    (await newDriver().openPort?.(handle, "control", signal()))?.end("you\n");
+    if (hypervisor) await host.waitForExit(hypervisor, signal());
+    const log = newDriver().readControlLog?.(handle);
+    await expect(Promise.race([log, delay(500, "behind")])).resolves.toBe("behind");
+    for (const { pid } of helpers) process.kill(pid, "SIGCONT");
+    expect(await log).toEqual(expect.arrayContaining(["heard you", "last"]));
   });
 
   test.runIf(range)("publishes a port below 1024 with that one capability, as its own user", async () => {

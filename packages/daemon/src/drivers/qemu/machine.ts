@@ -24,6 +24,8 @@ const logBounds: Readonly<Record<"console" | "control" | "machine", LogBounds>> 
 /** How long QEMU may take from its start until it answers; to end once told to, with those who write its last words; and once killed. Ample: a busy node is slow. */
 const startTimeoutMs = 30_000;
 const quitTimeoutMs = 10_000;
+/** How long those who write its last words may take for them; longer when the disk is full, and then they are given up. */
+const writtenTimeoutMs = 5_000;
 const killTimeoutMs = 30_000;
 const answerTimeoutMs = 3_000;
 /** How long one whose memory was being saved may take to run on. */
@@ -133,6 +135,15 @@ export class Machine {
     const helpers = (await this.run())?.helpers ?? [];
     for (const process of hypervisor ? [hypervisor, ...helpers] : helpers)
       await this.#host.waitForExit(process, signal);
+  }
+
+  /** Once its QEMU has ended, waits until all that it had to say is written down; at once while it runs. */
+  async untilWrittenDown(): Promise<void> {
+    if (await this.hypervisor()) return;
+    const limit = AbortSignal.timeout(writtenTimeoutMs);
+    await this.waitForEnd(limit).catch((error: unknown) => {
+      if (!limit.aborted) throw error;
+    });
   }
 
   /** The processes that carry its mark. */
