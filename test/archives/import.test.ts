@@ -42,6 +42,9 @@ describe.each(whoRunsBerthd)("berthd as $who", ({ ordinaryUser }) => {
     for (const { id, name } of await instances())
       if (name !== "web") await client.deleteInstance({ params: { instance: id }, query: { ...long, force: true } });
     for (const { id } of await archives()) await client.deleteArchive({ params: { archive: id }, query: long });
+    // An image that came with an import stays for as long as a snapshot stands on it.
+    for (const { id } of (await client.listSnapshots({ query: {} })).items)
+      await client.deleteSnapshot({ params: { snapshot: id }, query: long });
   });
 
   const diskOf = (id: string) => join(scratch, "data/instances", id, "vm/root.qcow2");

@@ -17,8 +17,8 @@ import { accelerated, auditQemu, removeRules } from "./audit-qemu.ts";
 const nobody = new Proxy({}, { get: () => undefined }) as Services;
 const verbs = ["create", "start", "stop", "delete"] as const;
 type Verb = (typeof verbs)[number];
-/** What these do is the same whatever the hypervisor is: every-point.test.ts passes them. */
-const apart: readonly string[] = ["forget-snapshots", "collect-layers"];
+/** What these do is the same whatever the hypervisor is, or takes a pool or a template: every-point.test.ts passes them. */
+const apart: readonly string[] = ["forget-snapshots", "collect-layers", "take-over", "request-template"];
 const points = listFaultPoints(instanceWorkflows(nobody)).filter(
   (point) => verbs.includes(verbOf(point)) && !apart.includes(stepOf(point)),
 );

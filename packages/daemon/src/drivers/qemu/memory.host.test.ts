@@ -359,7 +359,8 @@ test("published ports change while it runs, and connections to them are counted,
   });
   const { handle } = await make();
   await newDriver().start(handle, signal());
-  await ask(handle, "(nc -ll -p 80 -e cat < /dev/null > /dev/null 2>&1 &)");
+  const listens = "cat /proc/net/tcp /proc/net/tcp6 2> /dev/null | grep -q ':0050 .* 0A '";
+  await ask(handle, `(nc -ll -p 80 -e cat < /dev/null > /dev/null 2>&1 &); until ${listens}; do :; done`);
   await newDriver().publish(handle, [forward(first)]);
   const talk = async (port: number) => {
     const socket = connect(port, "127.0.0.1");
