@@ -1,5 +1,6 @@
 import { BerthError, InstanceSpec, isId, Snapshot, type SnapshotVerification } from "@berth/api";
 import { type Selectable, sql } from "kysely";
+import { deleteUnusedImports } from "./images.ts";
 import { readJson, toTimestamp } from "./json.ts";
 import { type Page, readAgeCursor, toPage } from "./page.ts";
 import type { SnapshotTable } from "./schema.ts";
@@ -235,7 +236,8 @@ export async function writeSnapshotSizes(
   await queries.updateTable("snapshot").set(sizes).where("id", "=", id).execute();
 }
 
-/** Forgets a snapshot; nothing happens when it is already gone. */
+/** Forgets a snapshot, with an image that came with an import and that nothing else stands on; nothing happens when it is already gone. */
 export async function deleteSnapshot(tx: Transaction, id: string): Promise<void> {
-  await tx.deleteFrom("snapshot").where("id", "=", id).execute();
+  const gone = await tx.deleteFrom("snapshot").where("id", "=", id).returning("image_id").executeTakeFirst();
+  if (gone) await deleteUnusedImports(tx, gone.image_id);
 }
