@@ -36,7 +36,7 @@ export const localFiles: HostFiles = {
     }
   },
 
-  async writeAtomic(path, content, { mode = 0o600, uid, gid } = {}) {
+  async writeAtomic(path, content, { mode = 0o600, uid, gid, passing = false } = {}) {
     const temporary = join(dirname(path), `.${basename(path)}.${randomBytes(6).toString("hex")}`);
     try {
       const file = await open(temporary, "wx", mode);
@@ -44,7 +44,7 @@ export const localFiles: HostFiles = {
         await file.writeFile(content);
         if (uid !== undefined || gid !== undefined) await file.chown(uid ?? -1, gid ?? -1);
         await file.chmod(mode);
-        await file.sync();
+        if (!passing) await file.sync();
       } finally {
         await file.close();
       }
@@ -53,7 +53,7 @@ export const localFiles: HostFiles = {
       await rm(temporary, { force: true });
       throw error;
     }
-    await syncPath(dirname(path));
+    if (!passing) await syncPath(dirname(path));
   },
 
   async makeDirectory(path, { mode = 0o755, uid, gid } = {}) {

@@ -61,6 +61,11 @@ export interface DetachOptions {
   readonly fds?: readonly number[];
 }
 
+export interface Pipe {
+  readonly readFd: number;
+  readonly writeFd: number;
+}
+
 /** The machine a driver works on. The only door to its programs, files and sockets: `local`, later `ssh`. */
 export interface Host {
   readonly name: string;
@@ -70,8 +75,8 @@ export interface Host {
   start(program: string, args: readonly string[], options?: RunOptions): RunningProgram;
   /** Starts a program in a session of its own that the daemon's end does not touch. */
   detach(program: string, args: readonly string[], options: DetachOptions): Promise<ProcessIdentity>;
-  /** A one-way channel between programs: its ends are handed to `detach`, which closes them here. */
-  pipe(): Promise<{ readonly readFd: number; readonly writeFd: number }>;
+  /** One-way channels between programs: their ends are handed to `detach`, which closes them here. */
+  pipes(count: number): Promise<readonly Pipe[]>;
   /** The command lines of all processes, for finding one by an exact argument. */
   processes(): Promise<readonly RunningProcess[]>;
   /** Who has this pid now; undefined when nobody has. */
@@ -142,11 +147,14 @@ export interface HostFiles {
   exists(path: string): Promise<boolean>;
   /** The text of a file; undefined when it is not there. */
   readText(path: string, maxBytes?: number): Promise<string | undefined>;
-  /** Writes to a temporary neighbour, syncs it and renames it into place, so that a reader sees the old or the new, never half. */
+  /**
+   * Writes to a temporary neighbour, syncs it and renames it into place, so that a reader sees the old or the new, never half. With `passing` nothing is synced: after a crash of the
+   * whole machine it may be empty or gone.
+   */
   writeAtomic(
     path: string,
     content: string | Uint8Array,
-    options?: { mode?: number; uid?: number; gid?: number },
+    options?: { mode?: number; uid?: number; gid?: number; passing?: boolean },
   ): Promise<void>;
   makeDirectory(path: string, options?: { mode?: number; uid?: number; gid?: number }): Promise<void>;
   /** Resolves when it is already gone. Never follows a link out of it. */

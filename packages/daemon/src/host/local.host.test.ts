@@ -75,7 +75,7 @@ describe("a detached process", () => {
   test("has a session of its own, its streams and descriptors, and is waited for", async () => {
     const folder = await scratchDirectory("detach");
     const outputPath = join(folder, "out");
-    const { readFd, writeFd } = await host.pipe();
+    const [{ readFd, writeFd } = { readFd: -1, writeFd: -1 }] = await host.pipes(1);
     const writer = await host.detach("sh", ["-c", "echo to three >&3; echo out"], {
       cwd: folder,
       outputPath,

@@ -9,7 +9,7 @@ import {
   identifyProcess,
   isAlive,
   listProcesses,
-  makePipe,
+  makePipes,
   signalProcess,
   waitForExit,
 } from "./processes.ts";
@@ -22,7 +22,7 @@ export function localHost(): Host {
     run: runProgram,
     start: startProgram,
     detach: detachProgram,
-    pipe: makePipe,
+    pipes: makePipes,
     processes: listProcesses,
     tryPort,
     identify: async (pid) => identifyProcess(pid),

@@ -1,14 +1,14 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { closeSync, constants, openSync, readFileSync } from "node:fs";
-import { mkdtemp, readdir, readFile, rm, stat } from "node:fs/promises";
+import { closeSync, constants, openSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { mkdtemp, rm } from "node:fs/promises";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Duplex } from "node:stream";
 import { setTimeout as delay } from "node:timers/promises";
 import { readBootId } from "./facts.ts";
-import { type DetachOptions, type ProcessIdentity, ProgramError, type RunningProcess } from "./host.ts";
+import { type DetachOptions, type Pipe, type ProcessIdentity, ProgramError, type RunningProcess } from "./host.ts";
 import { programEnvironment, runProgram } from "./programs.ts";
 
 /** Those of this daemon's own children that still run: the kernel tells us when they end, so nobody has to look. */
@@ -62,33 +62,45 @@ function remember(child: ChildProcess, pid: number): void {
 }
 
 /** Node cannot make a pipe, but it can open both ends of a named one and take its name away. Non-blocking opening never waits for the other end. */
-export async function makePipe(): Promise<{ readFd: number; writeFd: number }> {
+export async function makePipes(count: number): Promise<readonly Pipe[]> {
   const folder = await mkdtemp(join(tmpdir(), "berth-pipe-"));
   try {
-    const path = join(folder, "pipe");
-    await runProgram("mkfifo", ["-m", "600", path]);
-    const readFd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
-    const writeFd = openSync(path, constants.O_WRONLY);
-    return { readFd, writeFd };
+    const paths = Array.from({ length: count }, (_, at) => join(folder, String(at)));
+    await runProgram("mkfifo", ["-m", "600", ...paths]);
+    return paths.map((path) => ({
+      readFd: openSync(path, constants.O_RDONLY | constants.O_NONBLOCK),
+      writeFd: openSync(path, constants.O_WRONLY),
+    }));
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
 }
 
-/** Processes that end while we look are left out, and so are kernel threads, which have no arguments. */
+/**
+ * Processes that end while we look are left out, and so are kernel threads, which have no arguments. Read in one breath: /proc answers from memory, and a hundred turns through the
+ * event loop take far longer than it does.
+ */
 export async function listProcesses(): Promise<readonly RunningProcess[]> {
-  const pids = (await readdir("/proc")).filter((name) => /^\d+$/.test(name)).map(Number);
-  const found: RunningProcess[] = [];
-  for (const pid of pids) {
-    const identity = identifyProcess(pid);
-    if (!identity) continue;
-    const facts = await Promise.all([readFile(`/proc/${pid}/cmdline`, "utf8"), stat(`/proc/${pid}`)]).catch(
-      () => undefined,
-    );
-    if (facts?.[0] && isAlive(identity))
-      found.push({ identity, uid: facts[1].uid, args: facts[0].split("\0").slice(0, -1) });
+  return readdirSync("/proc")
+    .filter((name) => /^\d+$/.test(name))
+    .flatMap((name): RunningProcess[] => {
+      const identity = identifyProcess(Number(name));
+      const args = identity ? readFacts(() => readFileSync(`/proc/${name}/cmdline`, "utf8")) : undefined;
+      const uid = args ? readFacts(() => statSync(`/proc/${name}`).uid) : undefined;
+      if (!identity || !args || uid === undefined || !isAlive(identity)) return [];
+      return [{ identity, uid, args: args.split("\0").slice(0, -1) }];
+    });
+}
+
+/** What /proc says of a process; undefined when it has ended. */
+function readFacts<T>(read: () => T): T | undefined {
+  try {
+    return read();
+  } catch (error) {
+    const { code = "" } = error as NodeJS.ErrnoException;
+    if (["ENOENT", "ESRCH", "EACCES"].includes(code)) return undefined;
+    throw error;
   }
-  return found;
 }
 
 export function identifyProcess(pid: number): ProcessIdentity | undefined {

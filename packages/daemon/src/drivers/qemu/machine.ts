@@ -3,7 +3,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { BerthError } from "@berth/api";
 import { z } from "zod";
 import type { HostUser, PortForward } from "../../core/descriptions.ts";
-import type { Host, ProcessIdentity } from "../../host/host.ts";
+import type { Host, Pipe, ProcessIdentity } from "../../host/host.ts";
 import type { CreateInputs, OwnerMark } from "../driver.ts";
 import { memoryUnusable } from "../memory-image.ts";
 import type { Accelerator } from "./accelerator.ts";
@@ -105,7 +105,8 @@ export class Machine {
 
   async run(): Promise<RunRecord | undefined> {
     const text = await this.#host.files.readText(this.paths.runRecord);
-    return text === undefined ? undefined : RunRecord.parse(JSON.parse(text));
+    // It is not synced: a node that lost its power may have an empty one, and nothing of that run either.
+    return text ? RunRecord.parse(JSON.parse(text)) : undefined;
   }
 
   /** Writes down what it is made of, at first or anew, with its folders; its record comes last, so that it exists wholly or not at all. */
@@ -162,9 +163,13 @@ export class Machine {
     for (const nic of inputs.nics) for (const forward of nic.forwards) await this.#requirePort(forward);
     try {
       const signal = AbortSignal.any([options.signal, AbortSignal.timeout(startTimeoutMs)]);
-      await this.#launch(inputs, { ...options, signal });
-      if (options.memory) await this.#load(startedAt, signal);
-      if (options.memory && !options.paused) await this.goOn();
+      const qmp = await this.#launch(inputs, { ...options, signal });
+      try {
+        if (options.memory) await this.#load(qmp, startedAt, signal);
+        if (options.memory && !options.paused) await goOn(qmp, inputs.disks);
+      } finally {
+        qmp.close();
+      }
     } catch (error) {
       await this.powerOff();
       options.signal.throwIfAborted();
@@ -192,20 +197,7 @@ export class Machine {
   /** Has one that stands still run: paused since its start or since its memory was read, or left so by a daemon that was killed while it saved. Resolves when it runs. */
   async goOn(): Promise<void> {
     const disks = (await this.record())?.inputs.disks ?? [];
-    const deadline = Date.now() + goOnTimeoutMs;
-    await this.converse(async (qmp) => {
-      for (;;) {
-        const status = await statusOf(qmp);
-        if (status === "running") return;
-        if (Date.now() > deadline) throw new Error(`QEMU does not go on: it is ${status}`);
-        if (status === "finish-migrate") await qmp.execute("migrate_cancel");
-        else {
-          if (status === "paused") await tellSizes(qmp, disks);
-          await qmp.execute("cont").catch(ignoreNotYet);
-        }
-        await delay(lookEveryMs);
-      }
-    }, goOnTimeoutMs);
+    await this.converse((qmp) => goOn(qmp, disks), goOnTimeoutMs);
   }
 
   /** A conversation with one of its QEMU's monitors; whoever opens it closes it. */
@@ -245,7 +237,11 @@ export class Machine {
   async powerOff(): Promise<void> {
     await this.endSibling();
     const run = await this.run();
-    const hypervisor = await this.hypervisor();
+    // A crash may have come between a launcher's start and its being written down, or QEMU's own.
+    const unwritten = run?.hypervisor ? [] : await this.marked();
+    const hypervisor = run?.hypervisor
+      ? await this.hypervisor()
+      : unwritten.find(({ isHypervisor, isSibling }) => isHypervisor && !isSibling)?.process;
     if (hypervisor) {
       const listens = await this.command("quit").then(
         () => true,
@@ -255,8 +251,7 @@ export class Machine {
     }
     // They end by themselves once QEMU is gone and what it wrote is on disk.
     for (const helper of run?.helpers ?? []) await this.#end(helper);
-    // A crash may have come between a launcher's start and its being written down, or QEMU's own.
-    if (!run?.hypervisor) for (const { process } of await this.marked()) await this.#kill(process);
+    for (const { process } of unwritten) await this.#kill(process);
     await this.#removeSockets();
     await this.#host.files.remove(this.paths.runRecord);
   }
@@ -283,13 +278,14 @@ export class Machine {
       .join(" | ");
   }
 
-  async #launch(inputs: CreateInputs, options: StartOptions): Promise<void> {
+  /** Starts the processes of a run; resolves with a conversation with QEMU as soon as it answers. */
+  async #launch(inputs: CreateInputs, options: StartOptions): Promise<Qmp> {
     const { qemu, accelerator, signal } = options;
     const { bootId } = await this.#host.facts();
     let run: RunRecord = { version: 1, startedAt: Date.now(), bootId, hypervisor: null, helpers: [] };
     const note = (change: Partial<RunRecord>) => {
       run = { ...run, ...change };
-      return this.#host.files.writeAtomic(this.paths.runRecord, JSON.stringify(run));
+      return this.#host.files.writeAtomic(this.paths.runRecord, JSON.stringify(run), { passing: true });
     };
     await note({});
     await this.#forgetControl(inputs);
@@ -321,25 +317,27 @@ export class Machine {
     });
     if (inputs.launcher.length === 0) await note({ hypervisor: started });
     else await note({ helpers: [started, ...run.helpers] });
-    (await answering(this.#host, { path: this.paths.sockets.qmp, process: started, signal })).close();
-    if (!run.hypervisor) await note({ hypervisor: (await this.hypervisor()) ?? null });
+    const qmp = await answering(this.#host, { path: this.paths.sockets.qmp, process: started, signal });
+    try {
+      if (!run.hypervisor) await note({ hypervisor: (await this.hypervisor()) ?? null });
+      return qmp;
+    } catch (error) {
+      qmp.close();
+      throw error;
+    }
   }
 
   /** Reads the devices' state into a QEMU that waits for it; it stays paused, as it was when that was saved. */
-  async #load(startedAt: number, signal: AbortSignal): Promise<void> {
+  async #load(qmp: Qmp, startedAt: number, signal: AbortSignal): Promise<void> {
     try {
-      const qmp = await this.connect("work", signal);
-      try {
-        const capabilities = ["events", "x-ignore-shared"].map((capability) => ({ capability, state: true }));
-        await qmp.execute("migrate-set-capabilities", { capabilities });
-        await qmp.execute("migrate-incoming", { uri: stateUri });
-        await untilMigration(qmp, "completed", signal);
-      } finally {
-        qmp.close();
-      }
+      const capabilities = ["events", "x-ignore-shared"].map((capability) => ({ capability, state: true }));
+      await qmp.execute("migrate-set-capabilities", { capabilities });
+      await qmp.execute("migrate-incoming", { uri: stateUri });
+      await untilMigration(qmp, "completed", signal);
     } catch (error) {
       signal.throwIfAborted();
       // It ends when it cannot read it; its words are there once its log is.
+      qmp.close();
       await this.powerOff();
       throw memoryUnusable(`QEMU says ${(await this.lastWords(startedAt)) || (error as Error).message}`);
     }
@@ -358,12 +356,17 @@ export class Machine {
     await this.#host.files.makeDirectory(folder, { mode: 0o700, ...user });
   }
 
-  #openLogs(inputs: CreateInputs): Promise<readonly [OpenLog, OpenLog, OpenLog]> {
-    return Promise.all([this.#log("console", inputs), this.#log("control", inputs), this.#log("machine", inputs)]);
+  async #openLogs(inputs: CreateInputs): Promise<readonly [OpenLog, OpenLog, OpenLog]> {
+    const [console, control, machine] = await this.#host.pipes(3);
+    if (!console || !control || !machine) throw new Error("The host made no pipes");
+    return Promise.all([
+      this.#log("console", inputs, console),
+      this.#log("control", inputs, control),
+      this.#log("machine", inputs, machine),
+    ]);
   }
 
-  async #log(name: keyof typeof logBounds, inputs: CreateInputs): Promise<OpenLog> {
-    const { readFd, writeFd } = await this.#host.pipe();
+  async #log(name: keyof typeof logBounds, inputs: CreateInputs, { readFd, writeFd }: Pipe): Promise<OpenLog> {
     const folder = `${this.paths.vm}/${this.paths.logs[name]}`;
     const keeper = await keepLog(this.#host, folder, { readFd, bounds: logBounds[name], user: inputs.user });
     return { keeper, writeFd };
@@ -420,17 +423,35 @@ function portTaken(address: string, port: number): BerthError {
   return new BerthError("port_taken", `Port ${port} on ${address} is in use on this node.`);
 }
 
+/** Has a QEMU that stands still run; resolves when it does. */
+async function goOn(qmp: Qmp, disks: CreateInputs["disks"]): Promise<void> {
+  const deadline = Date.now() + goOnTimeoutMs;
+  for (let status = await statusOf(qmp); status !== "running"; status = await statusOf(qmp)) {
+    if (Date.now() > deadline) throw new Error(`QEMU does not go on: it is ${status}`);
+    if (status === "finish-migrate") await qmp.execute("migrate_cancel");
+    else if (await letGoOn(qmp, disks, status)) return;
+    await delay(lookEveryMs);
+  }
+}
+
+/** Whether it runs now. A migration that has just ended is not quite over for a moment; whatever else is wrong shows in the status. */
+async function letGoOn(qmp: Qmp, disks: CreateInputs["disks"], status: string): Promise<boolean> {
+  if (status === "paused") await tellSizes(qmp, disks);
+  try {
+    await qmp.execute("cont");
+    return true;
+  } catch (error) {
+    if (error instanceof QmpError) return false;
+    throw error;
+  }
+}
+
 async function statusOf(qmp: Qmp): Promise<string> {
   return RunState.parse(await qmp.execute("query-status")).status;
 }
 
 /** The part of `query-status` that is used. */
 const RunState = z.looseObject({ status: z.string() });
-
-/** A migration that has just ended is not quite over for a moment; whatever else is wrong shows in the status. */
-function ignoreNotYet(error: unknown): void {
-  if (!(error instanceof QmpError)) throw error;
-}
 
 /** Without control characters: QEMU may repeat what the guest told it. */
 function printable(text: string): string {

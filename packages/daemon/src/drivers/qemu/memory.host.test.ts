@@ -5,6 +5,8 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterEach, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { askableGuest, askGuest } from "../../../../../test/support/asking-guest.ts";
+import type { MemoryTrialResult } from "../../../../../test/support/memory-trial.ts";
+import { asOrdinaryUser } from "../../../../../test/support/ordinary-user.ts";
 import { freePort } from "../../../../../test/support/ports.ts";
 import type { SaveJob } from "../../../../../test/support/save-and-wait.ts";
 import { scratchDirectory } from "../../../../../test/support/scratch.ts";
@@ -382,4 +384,16 @@ test("published ports change while it runs, and connections to them are counted,
   expect(await host.tryPort("tcp", "127.0.0.1", first)).toBe(first);
   for (const each of [socket, other.socket]) each.end();
   await expect.poll(() => newDriver().openConnections(handle), { timeout: 30_000 }).toBe(0);
+});
+
+test.runIf(isRoot)("a daemon that is an ordinary user does it all in namespaces, and its ports are fixed", async () => {
+  const mine = join(await scratchDirectory("ord"), "d");
+  const { command } = asOrdinaryUser("test/support/memory-trial.ts", mine);
+  const [program = "", ...args] = [...command, mine];
+  const { stdout } = await host.run(program, args, { timeoutMs: 110_000 });
+  const { boots, ...rest }: MemoryTrialResult = JSON.parse(stdout);
+  expect(boots.parent).toMatch(/^[0-9a-f-]{36}$/);
+  expect(boots).toEqual({ parent: boots.parent, shared: boots.parent, own: boots.parent });
+  // The sibling reads what a guest may have made: it has no way to the host.
+  expect(rest).toEqual({ siblingInterfaces: ["lo"], publish: "unsupported_by_driver", openConnections: 0 });
 });

@@ -27,7 +27,7 @@ import {
 } from "./disks.ts";
 import type { Machine } from "./machine.ts";
 import { sumMemory } from "./memory-tool.ts";
-import { type Qmp, QmpError } from "./qmp.ts";
+import { isNotYet, type Qmp, QmpError } from "./qmp.ts";
 import { siblingWords, startSibling, untilMigration } from "./sibling.ts";
 
 /** What memory is saved with. */
@@ -48,6 +48,8 @@ const heldPatienceMs = 800;
 /** From the guest's answer that it holds to its vCPUs' standing still: soon afterwards it lets go by itself (`SaveMemoryRequest.beforePause`). */
 const heldForMs = 1_500;
 const lookEveryMs = 10;
+/** From being allowed to until it does. */
+const standStillTimeoutMs = 60_000;
 /** Ample: gigabytes on a busy node. */
 const saveTimeoutMs = 600_000;
 /** The devices' state of any machine is far smaller. */
@@ -76,16 +78,30 @@ export async function saveMemory(parts: SaveParts, request: SaveMemoryRequest, s
   const { inputs } = record;
   if (!inputs.kit)
     throw new BerthError("unsupported_by_driver", "Only machines that boot a kit have their memory saved.");
-  await machine.goOn();
+  if (["paused", "prelaunch", "inmigrate"].includes(await machine.status())) throw notRunning("paused");
+  await machine.goOn(); // one that a killed daemon left standing still
   const limit = AbortSignal.any([signal, AbortSignal.timeout(saveTimeoutMs)]);
   const half = `${request.folder}.half`;
-  const qmp = await machine.connect("work", limit);
+  let refusal: unknown;
+  const beforePause = async () => {
+    try {
+      await request.beforePause();
+    } catch (error) {
+      refusal = error;
+      throw error;
+    }
+  };
+  const qmp = await machine.connect("work", limit).catch((cause: unknown) => {
+    if (!isNotYet(cause)) throw cause;
+    const detail = "An older berthd started the machine, in a way that its memory cannot be saved: restart it.";
+    throw new BerthError("host_program_failed", detail, { cause });
+  });
   try {
-    return await new Save(parts, inputs, { request, half, qmp, signal: limit }).run(inputs.kit);
+    const options = { request: { ...request, beforePause }, half, qmp, signal: limit };
+    return await new Save(parts, inputs, options).run(inputs.kit);
   } catch (error) {
-    const isFull = (await host.files.freeBytes(dirname(request.folder))) < fullBytes;
     signal.throwIfAborted();
-    throw asBerthError(error, isFull);
+    throw error === refusal ? error : asBerthError(error, await host.files.freeBytes(dirname(request.folder)));
   } finally {
     qmp.close();
     await machine.endSibling();
@@ -148,7 +164,7 @@ class Save {
     try {
       const sibling = await this.#startSibling();
       try {
-        await this.#copy(sibling);
+        await this.#copy();
         await this.#switchOver(todo);
         switched = true;
         let resumedAt = this.#handedOverAt();
@@ -194,7 +210,7 @@ class Save {
    * can; it must not before its programs are held. So there is a gate: an empty bitmap of a node that is nothing, of which QEMU thinks that it takes longer to hand over than the machine
    * may stand still, until it may stand still for long.
    */
-  async #copy(sibling: Qmp): Promise<void> {
+  async #copy(): Promise<void> {
     const qmp = this.#qmp;
     // One that went on from memory itself read that without its memory (`Machine.start`); now it hands over all.
     const capabilities = {
@@ -208,22 +224,32 @@ class Save {
     await closeGate(qmp);
     const uri = `unix:${this.#parts.machine.paths.siblingSockets.hop}`;
     await qmp.execute("migrate", { uri });
-    await this.#untilQuiet(sibling, 2, patienceMs);
+    await this.#untilFirstPass();
+    await this.#untilQuiet(2, patienceMs);
     await this.#writeBack();
     await this.#request.beforePause();
     const held = AbortSignal.timeout(heldForMs);
     this.#signal.throwIfAborted();
-    const passes = (await this.#progress(sibling)).passes;
-    await Promise.all([this.#untilQuiet(sibling, passes + 1, heldPatienceMs), this.#writeBack()]);
+    await this.#copyHeld();
     await qmp.execute("migrate-set-parameters", { "downtime-limit": maxDowntimeMs });
-    const stopped = AbortSignal.any([this.#signal, held]);
-    await untilMigration(qmp, "pre-switchover", stopped).catch((error: Error) => {
-      if (!held.aborted || this.#signal.aborted) throw error;
+    // From here until it stands still it must not be given up: QEMU 7.2 waits for ever when a migration is cancelled in the moment before.
+    await untilMigration(qmp, "pre-switchover", AbortSignal.timeout(standStillTimeoutMs));
+    this.#signal.throwIfAborted();
+    if (held.aborted)
       throw new BerthError(
         "host_program_failed",
-        "The machine did not stand still while its programs were held: the node is too busy.",
+        "The machine did not stand still as long as its programs were held: the node is too busy. Try again.",
       );
-    });
+  }
+
+  /** One more round while the programs are held, and the disks' last writes: neither takes longer than there is time. */
+  async #copyHeld(): Promise<void> {
+    const since = performance.now();
+    const written = this.#writeBack();
+    written.catch(() => {});
+    await this.#untilQuiet((await this.#progress()).passes + 1, heldPatienceMs);
+    const leftMs = Math.max(0, heldPatienceMs - (performance.now() - since));
+    await Promise.race([written, delay(leftMs, undefined, { signal: this.#signal })]);
   }
 
   /** While nothing runs: the disks are switched, and the rest of the memory and the devices are handed over. */
@@ -233,25 +259,27 @@ class Save {
     await untilMigration(this.#qmp, "completed", this.#signal);
   }
 
+  /** However long it takes: the machine runs meanwhile. */
+  async #untilFirstPass(): Promise<void> {
+    while ((await this.#progress()).passes < 2) await delay(lookEveryMs, undefined, { signal: this.#signal });
+  }
+
   /** Waits until so many passes were made over the memory and little is left, or that took too long. */
-  async #untilQuiet(sibling: Qmp, passes: number, limitMs: number): Promise<void> {
-    let since: number | undefined;
+  async #untilQuiet(passes: number, limitMs: number): Promise<void> {
+    const since = performance.now();
     for (;;) {
-      const { remaining, passes: made } = await this.#progress(sibling);
-      if (made >= passes) {
-        since ??= performance.now();
-        if (remaining <= quietBytes || performance.now() - since > limitMs) return;
-      }
+      const { remaining, passes: made } = await this.#progress();
+      if ((made >= passes && remaining <= quietBytes) || performance.now() - since > limitMs) return;
       await delay(lookEveryMs, undefined, { signal: this.#signal });
     }
   }
 
-  async #progress(sibling: Qmp): Promise<{ passes: number; remaining: number }> {
+  /** How many passes were begun over the memory, and how many bytes are left of this one. */
+  async #progress(): Promise<{ passes: number; remaining: number }> {
     const { status, ram } = Progress.parse(await this.#qmp.execute("query-migrate"));
     if (status !== "active" && status !== "setup") {
-      const { host, machine } = this.#parts;
-      sibling.close();
-      throw new Error(`The memory could not be copied (${status}): ${await siblingWords(host, machine.paths)}`);
+      const words = await siblingWords(this.#parts.host, this.#parts.machine.paths);
+      throw new Error(`The memory could not be copied (${status}): ${words}`);
     }
     return { passes: ram?.["dirty-sync-count"] ?? 0, remaining: ram?.remaining ?? Number.POSITIVE_INFINITY };
   }
@@ -272,14 +300,18 @@ class Save {
     try {
       await setCapabilities(sibling, { "dirty-bitmaps": false, "x-ignore-shared": true });
       await sibling.execute("migrate", { uri: `unix:${path}` });
-      const stream = await listener.accept(this.#signal);
+      const written = untilMigration(sibling, "completed", this.#signal);
+      const stream = await Promise.race([
+        listener.accept(this.#signal),
+        written.then(() => listener.accept(this.#signal)),
+      ]);
       let bytes = 0;
       stream.on("data", (chunk: Buffer) => {
         bytes += chunk.length;
         if (bytes > maxStateBytes) stream.destroy(new Error("The devices' state has no end"));
       });
       const state = await buffer(stream);
-      await untilMigration(sibling, "completed", this.#signal);
+      await written;
       await host.files.writeAtomic(memoryPaths(this.#half).state, state, { mode: 0o400 });
     } finally {
       await listener.close();
@@ -321,6 +353,7 @@ class Save {
   /** Has the machine run on, whatever was begun. */
   async #letGoOn(switches: readonly PreparedSwitch[]): Promise<void> {
     const qmp = this.#qmp;
+    await qmp.execute("migrate_cancel");
     await this.#parts.machine.goOn();
     await dropOverlays(
       qmp,
@@ -373,12 +406,16 @@ async function openGate(qmp: Qmp): Promise<void> {
   });
 }
 
-function notRunning(): BerthError {
-  return new BerthError("instance_not_running", "The machine is off.");
+function notRunning(what = "off"): BerthError {
+  return new BerthError("instance_not_running", `The machine is ${what}.`);
 }
 
-function asBerthError(error: unknown, isFull: boolean): Error {
-  if (isFull) return new BerthError("disk_full", "The disk is full: the memory was not saved.", { cause: error });
+/** What went wrong, for people; a disk with next to nothing left was full when it did. */
+function asBerthError(error: unknown, freeBytes: number): Error {
+  if (error instanceof BerthError) return error;
+  const { code = "" } = error as NodeJS.ErrnoException;
+  if (freeBytes < fullBytes || code === "ENOSPC" || code === "EDQUOT")
+    return new BerthError("disk_full", "The disk is full: the memory was not saved.", { cause: error });
   if (error instanceof QmpError) return new BerthError("host_program_failed", error.message, { cause: error });
   return error as Error;
 }
