@@ -135,7 +135,7 @@ export const InstanceStatus = z
       .int()
       .nullable()
       .describe("The exit code of the image's process in its last run; null while it runs or before."),
-    startedAt: Timestamp.nullable(),
+    startedAt: Timestamp.nullable().describe("When the present or last run began; null before the first."),
     start: InstanceStart.nullable().default(null).describe("How its latest run began; null when it never ran."),
     restartGeneration: z
       .number()

@@ -72,7 +72,10 @@ export function formatError(error: unknown): string {
     ? [
         `berth: ${problem.title}`,
         problem.detail,
-        ...(problem.errors ?? []).map(({ path, message }) => `  ${path}: ${message}`),
+        ...(problem.errors ?? [])
+          .map(({ path, message }) => `${path}: ${message}`)
+          .filter((line) => line !== problem.detail)
+          .map((line) => `  ${line}`),
       ]
     : [`berth: ${messageOf(error)}`];
   const hint = problem?.hint ?? (error instanceof UserError ? error.hint : hintOf(error));

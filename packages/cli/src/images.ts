@@ -1,4 +1,4 @@
-import { type Image, isId } from "@berth/api";
+import { type Image, type ImageSource, isId } from "@berth/api";
 import type { Context } from "./command.ts";
 import { UserError } from "./errors.ts";
 import { follow } from "./follow.ts";
@@ -13,6 +13,11 @@ export async function findImage(context: Context, image: string): Promise<Image>
   if (!found)
     throw new UserError(`There is no image ${image} here.`, "See berth image ls; berth image pull fetches one.");
   return found;
+}
+
+/** The reference, URL or folder that an image was made from. */
+export function whereFrom(source: ImageSource): string {
+  return "reference" in source ? source.reference : source.type === "git" ? source.url : source.path;
 }
 
 /** Builds an image and waits for it; when that fails, the end of the build's log is shown. */

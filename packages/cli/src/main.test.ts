@@ -33,6 +33,15 @@ async function berth(
   return runBerth(line.split(" "), { url: berthd.url, ...options });
 }
 
+/** A berthd whose only instance has that name. */
+const oneNamed =
+  (name: string): Handler =>
+  ({ params }) => {
+    if (params.instance !== name && params.instance !== ids.instance)
+      throw new Refusal(404, "not_found", `There is no instance ${params.instance}.`);
+    return instance;
+  };
+
 describe("snapshot", () => {
   test("create waits and prints the name", async () => {
     const ran = await berth("snapshot create web --name before");
@@ -138,12 +147,23 @@ describe("launch", () => {
   });
 
   test("builds a folder or Git URL first", async () => {
-    await berth("launch https://example.com/shop.git#v1:web");
+    await berth("launch https://example.com/shop.git#v1:web --name new", { getInstance: oneNamed("web") });
     expect(berthd?.callsOf("buildImage")[0]?.json).toEqual({
       reference: "localhost/web:latest",
       source: { type: "git", url: "https://example.com/shop.git", ref: "v1", subdirectory: "web" },
     });
     expect(berthd?.callsOf("createInstance")[0]?.json).toMatchObject({ image: ids.image });
+  });
+
+  test.each([
+    ["--name web", "There is already an instance named web."],
+    ["--name Web", "name: must be"],
+    ["--memory 1M", "memoryMib"],
+  ])("builds nothing for what cannot be launched: %s", async (option, words) => {
+    const ran = await berth(`launch https://example.com/shop.git ${option}`, { getInstance: oneNamed("web") });
+    expect(ran.stderr).toContain(words);
+    expect(ran.code).not.toBe(0);
+    expect(berthd?.callsOf("buildImage")).toEqual([]);
   });
 
   test("shows a pull that comes first", async () => {
@@ -174,6 +194,17 @@ describe("launch", () => {
       stdout: "",
       stderr: "berth: The host port is in use\nPort 8080 is taken.\nHint: Publish another.\n",
     });
+    await berthd?.stop();
+    const errors = [
+      { path: "body.name", message: "is long" },
+      { path: "body.cpus", message: "are many" },
+    ];
+    const wrong = { ...error, detail: "body.name: is long", errors };
+    const { stderr } = await berth("launch nginx", {
+      watchOperation: () => new Events([{ ...operation, steps: [], status: "failed", error: wrong }]),
+    });
+    expect(stderr.match(/is long/g)).toHaveLength(1);
+    expect(stderr).toContain("  body.cpus: are many\n");
   });
 
   test.each([
@@ -273,7 +304,11 @@ describe("instances", () => {
   test("show", async () => {
     const { stdout } = await berth("show web");
     expect(stdout).toContain("Ports:        127.0.0.1:8080->80/tcp\n");
+    expect(stdout).toMatch(/^Up: /m);
     expect(berthd?.calls[0]?.params).toEqual({ instance: "web" });
+    await berthd?.stop();
+    const stopped = { ...instance, status: { ...instance.status, phase: "stopped" } };
+    expect((await berth("show web", { getInstance: () => stopped })).stdout).not.toMatch(/^Up: /m);
   });
 
   test.each([
@@ -528,6 +563,10 @@ describe("images", () => {
 
   test("ls, show and rm", async () => {
     expect((await berth("image ls")).stdout).toContain(`docker.io/library/nginx:latest  ${ids.image}  ready  12.3 MB`);
+    await berthd?.stop();
+    const failed = { ...image, references: [], state: "failed", reason: "no such tag" };
+    const listed = await berth("image ls", { listImages: () => ({ items: [failed], nextCursor: null }) });
+    expect(listed.stdout).toMatch(/^\(docker\.io\/library\/nginx:latest\) .* failed /m);
     await berthd?.stop();
     expect((await berth("image show nginx")).stdout).toContain("Platform:    linux/amd64");
     expect(berthd?.calls[0]?.query.get("reference")).toBe("nginx");

@@ -50,7 +50,8 @@ class LiveProgress implements Progress {
   #draw(): void {
     if (!this.#operation) return;
     this.#frame += 1;
-    const width = (this.#stderr.columns ?? 80) - 1;
+    // A terminal whose size nobody has set says 0.
+    const width = (this.#stderr.columns || 80) - 1;
     const lines = linesOf(this.#operation, Date.now(), spinner[this.#frame % spinner.length] ?? "").map((line) =>
       line.slice(0, width),
     );

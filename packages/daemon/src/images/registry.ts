@@ -237,7 +237,8 @@ function wordsOf(body: Buffer): string {
 }
 
 function notThere(reference: ImageReference, why: string): BerthError {
-  return new BerthError("image_not_found", `${reference.registry} does not give ${reference.repository}: ${why}.`);
+  const name = formatReference(reference).slice(reference.registry.length + 1);
+  return new BerthError("image_not_found", `${reference.registry} does not give ${name}: ${why}.`);
 }
 
 function answeredWith(answer: OutboundResponse, body: Buffer, reference: ImageReference): BerthError {

@@ -1,5 +1,6 @@
 import type { Image } from "@berth/api";
 import { command, yes } from "../../command.ts";
+import { whereFrom } from "../../images.ts";
 import { listAll } from "../../pages.ts";
 import { age, bytes, table } from "../../text.ts";
 
@@ -18,6 +19,8 @@ export default command<{ quiet?: boolean }>({
   },
 });
 
-function row({ references, id, state, sizeBytes, createdAt }: Image, now: number): string[] {
-  return [references.join(", ") || "-", id, state, sizeBytes === null ? "-" : bytes(sizeBytes), age(createdAt, now)];
+/** One that no reference names, as when it failed, is known by where it came from. */
+function row({ references, source, id, state, sizeBytes, createdAt }: Image, now: number): string[] {
+  const name = references.join(", ") || `(${whereFrom(source)})`;
+  return [name, id, state, sizeBytes === null ? "-" : bytes(sizeBytes), age(createdAt, now)];
 }

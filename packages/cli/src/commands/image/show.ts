@@ -1,6 +1,6 @@
 import type { Image } from "@berth/api";
 import { command } from "../../command.ts";
-import { findImage } from "../../images.ts";
+import { findImage, whereFrom } from "../../images.ts";
 import { bytes, facts } from "../../text.ts";
 
 export default command<Record<never, never>, [string]>({
@@ -14,7 +14,6 @@ export default command<Record<never, never>, [string]>({
 });
 
 function describe({ startConfig, source, ...image }: Image): [string, string][] {
-  const from = "reference" in source ? source.reference : source.type === "git" ? source.url : source.path;
   const optional: [string, string | null | undefined][] = [
     ["Reason", image.reason],
     ["Digest", image.contentDigest],
@@ -31,7 +30,7 @@ function describe({ startConfig, source, ...image }: Image): [string, string][] 
     ["Id", image.id],
     ["References", image.references.join(", ")],
     ["State", image.state],
-    ["From", `${source.type} ${from}`],
+    ["From", `${source.type} ${whereFrom(source)}`],
     ["Platform", `${image.os}/${image.architecture}`],
     ["Created", image.createdAt],
     ...optional.flatMap(([name, value]): [string, string][] => (value ? [[name, value]] : [])),

@@ -1,8 +1,8 @@
-import type { InstanceChange } from "@berth/api";
+import { CreateInstance, type InstanceChange } from "@berth/api";
 import { parseCpus, parseLabels, parseMebibytes, parseSeconds } from "../../amounts.ts";
 import { type Context, command, text, texts, yes } from "../../command.ts";
 import { readEnvironment } from "../../environment.ts";
-import { UsageError } from "../../errors.ts";
+import { UsageError, UserError } from "../../errors.ts";
 import { follow } from "../../follow.ts";
 import { isBuildSource } from "../../image-source.ts";
 import { buildAndWait } from "../../images.ts";
@@ -109,13 +109,27 @@ async function launchImage(context: Context, flags: Flags, words: readonly strin
     );
   const client = await context.client();
   const body = await wishes(context, flags, command);
-  const source = isBuildSource(image) ? (await buildAndWait(context, image, {})).id : image;
+  const source = isBuildSource(image) ? await build(context, image, body) : image;
   const location = flags.location === undefined ? {} : { location: flags.location };
   const warm = flags.cold ? { warm: "never" as const } : flags.warm ? { warm: "require" as const } : {};
   return client.createInstance(
     { body: { image: source, ...body, ...location, ...warm } },
     { idempotencyKey: crypto.randomUUID() },
   );
+}
+
+/** Builds the image of an instance; what cannot be launched anyhow is said before minutes are spent on that. */
+async function build(context: Context, source: string, body: Awaited<ReturnType<typeof wishes>>): Promise<string> {
+  const read = CreateInstance.safeParse({ image: source, ...body });
+  if (!read.success) {
+    const [issue] = read.error.issues;
+    throw new UsageError(`${issue?.path.join(".")}: ${issue?.message}`);
+  }
+  const { name } = body;
+  const client = await context.client();
+  if (name !== undefined && (await client.getInstance({ params: { instance: name } }).catch(() => undefined)))
+    throw new UserError(`There is already an instance named ${name}.`, "Choose another name, or delete it first.");
+  return (await buildAndWait(context, source, {})).id;
 }
 
 async function launchSnapshot(

@@ -14,13 +14,13 @@ export default command<Record<never, never>, [string]>({
 });
 
 function describe({ status, spec, ...instance }: Instance, now: number): [string, string][] {
-  const optional: [string, string | null | undefined][] = [
+  const optional: [string, string | null | undefined | false][] = [
     ["Reason", status.reason],
     ["Pending", status.pending.length > 0 ? `${status.pending.join(", ")} (at the next start)` : ""],
     ["Restart", spec.restart === "no" ? "" : spec.restart],
     ["Restarts", restartsOf(status.restarts, now)],
     ["Exit code", status.exitCode?.toString()],
-    ["Up", status.startedAt && age(status.startedAt, now)],
+    ["Up", isOn(status.phase) && status.startedAt && age(status.startedAt, now)],
     ["Began", status.start && howItBegan(status.start)],
     ["Operation", instance.operationId],
     ["Ports", status.ports.map(formatPort).join(", ")],
@@ -47,6 +47,10 @@ function describe({ status, spec, ...instance }: Instance, now: number): [string
     ["Created", `${instance.createdAt} (${age(instance.createdAt, now)} ago)`],
     ...optional.flatMap(([name, value]): [string, string][] => (value ? [[name, value]] : [])),
   ];
+}
+
+function isOn(phase: Instance["status"]["phase"]): boolean {
+  return phase === "running" || phase === "starting" || phase === "stopping";
 }
 
 /** How often its policy has started it, and when it will next. */
