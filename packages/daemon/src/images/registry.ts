@@ -5,7 +5,7 @@ import { z } from "zod";
 import type { OpenBlob } from "./blobs.ts";
 import { choosePlatform, mediaTypes } from "./manifest.ts";
 import type { Outbound, OutboundResponse } from "./outbound.ts";
-import type { ImageReference } from "./reference.ts";
+import { formatReference, type ImageReference } from "./reference.ts";
 
 export interface Credentials {
   readonly username: string;
