@@ -17,6 +17,9 @@ const rounds = 15;
 export default {
   name: "Cold launch",
   method: `From the request for an instance of a known image to the first word of the guest's init, against QEMU started by hand with the same arguments, kernel, initramfs and a disk made beforehand, in turn, ${rounds} times.`,
+  tuned: [
+    "Before, 1.4 x (1.1 x to 2.9 x). The list of all processes, which finds a machine by its mark and is asked several times for each start, is read without a promise for each file: 5 ms instead of 25 to 50 ms.",
+  ],
   async run({ scratch, say }) {
     const dataDir = join(scratch, "data");
     // Its rules, and an instance that a failure left running, must not outlive it.

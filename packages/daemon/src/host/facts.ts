@@ -3,9 +3,12 @@ import { readFile } from "node:fs/promises";
 import { arch, availableParallelism, hostname, networkInterfaces, release, totalmem } from "node:os";
 import type { HostFacts } from "./host.ts";
 
-/** The id of this boot of the machine; another one after each boot (random(4)). */
+let bootId: string | undefined;
+
+/** The id of this boot of the machine; another one after each boot (random(4)), so it is read once. */
 export function readBootId(): string {
-  return readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
+  bootId ??= readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
+  return bootId;
 }
 
 export async function localFacts(): Promise<HostFacts> {

@@ -6,7 +6,7 @@ import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Duplex } from "node:stream";
-import { setTimeout as delay } from "node:timers/promises";
+import { setTimeout as delay, setImmediate as othersTurn } from "node:timers/promises";
 import { readBootId } from "./facts.ts";
 import { type DetachOptions, type Pipe, type ProcessIdentity, ProgramError, type RunningProcess } from "./host.ts";
 import { programEnvironment, runProgram } from "./programs.ts";
@@ -76,31 +76,42 @@ export async function makePipes(count: number): Promise<readonly Pipe[]> {
   }
 }
 
+/** How many processes are looked at before others have their turn: each takes some 20 µs, and several times that when it has arguments. */
+const looksInARow = 256;
+
 /**
- * Processes that end while we look are left out, and so are kernel threads, which have no arguments. Read in one breath: /proc answers from memory, and a hundred turns through the
- * event loop take far longer than it does.
+ * Processes that end while we look are left out, and so are kernel threads, which have no arguments. /proc is read without waiting, since it never waits itself: a
+ * promise for each file would take ten times as long, and this is asked several times for each start of a machine.
  */
 export async function listProcesses(): Promise<readonly RunningProcess[]> {
-  return readdirSync("/proc")
-    .filter((name) => /^\d+$/.test(name))
-    .flatMap((name): RunningProcess[] => {
-      const identity = identifyProcess(Number(name));
-      const args = identity ? readFacts(() => readFileSync(`/proc/${name}/cmdline`, "utf8")) : undefined;
-      const uid = args ? readFacts(() => statSync(`/proc/${name}`).uid) : undefined;
-      if (!identity || !args || uid === undefined || !isAlive(identity)) return [];
-      return [{ identity, uid, args: args.split("\0").slice(0, -1) }];
-    });
+  const pids = readdirSync("/proc").filter((name) => /^\d+$/.test(name));
+  const found: RunningProcess[] = [];
+  for (const [index, pid] of pids.entries()) {
+    if (index % looksInARow === looksInARow - 1) await othersTurn();
+    const running = lookAt(Number(pid));
+    if (running) found.push(running);
+  }
+  return found;
 }
 
-/** What /proc says of a process; undefined when it has ended. */
-function readFacts<T>(read: () => T): T | undefined {
+function lookAt(pid: number): RunningProcess | undefined {
   try {
-    return read();
+    if (readFileSync(`/proc/${pid}/cmdline`).length === 0) return undefined;
+    const identity = identifyProcess(pid);
+    if (!identity) return undefined;
+    const args = readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0").slice(0, -1);
+    const { uid } = statSync(`/proc/${pid}`);
+    // The pid may have become another's between two looks.
+    return isAlive(identity) ? { identity, uid, args } : undefined;
   } catch (error) {
-    const { code = "" } = error as NodeJS.ErrnoException;
-    if (["ENOENT", "ESRCH", "EACCES"].includes(code)) return undefined;
+    if (isGone(error)) return undefined;
     throw error;
   }
+}
+
+function isGone(error: unknown): boolean {
+  const { code } = error as NodeJS.ErrnoException;
+  return code === "ENOENT" || code === "ESRCH";
 }
 
 export function identifyProcess(pid: number): ProcessIdentity | undefined {
@@ -163,8 +174,7 @@ function readStat(pid: number): { readonly startTicks: string; readonly ended: b
   try {
     text = readFileSync(`/proc/${pid}/stat`, "utf8");
   } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === "ENOENT" || code === "ESRCH") return undefined;
+    if (isGone(error)) return undefined;
     throw error;
   }
   const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
