@@ -30,7 +30,8 @@ afterAll(async () => {
 });
 
 /** Files of other file systems, and those that a start lays over the image's. */
-const notOfTheDisk = /^\/(dev|proc|sys)(\/|$)|^\/etc\/(hosts|hostname|resolv\.conf|machine-id)$|^\/run(\/berth)?$|^\/lost\+found$/;
+const notOfTheDisk =
+  /^\/(dev|proc|sys)(\/|$)|^\/etc\/(hosts|hostname|resolv\.conf|machine-id)$|^\/run(\/berth)?$|^\/lost\+found$/;
 /** What the second layer changes. */
 const laidOver = /^\/odd(\/|$)|^\/etc$|^\/etc\/debian_version$/;
 
