@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { existsSync, readdirSync, truncateSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
 import { mkdir, rm as remove, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Client, CreateInstanceInput, Instance, Template } from "@berth/api";
@@ -151,6 +151,44 @@ describe.each(["sqlite", "postgres"] as const)("warm launches with %s", (kind) =
     await settled(client);
     expect((await client.listTemplates()).items).toEqual([]);
     expect((await launch({ warm: "require" })).status.start?.mode).toBe("warm");
+  });
+
+  it("with its process: what that was started with is shared, and so is its disk; another environment is another template", async () => {
+    const asked = { warm: "app", env: { MODE: "fast" }, ports: [{ guestPort: 80 }], diskMib: 64 } as const;
+    const first = await launch({ ...asked, ports: [{ guestPort: 80 }] });
+    const template = await theTemplate();
+    expect(first.status.start?.reason).toBe(`cloned from the template ${template.id}`);
+    expect(template.app).toMatchObject({ env: { MODE: "fast" }, ports: [80], diskMib: 64 });
+    const disks = [join(dataDir, "templates", template.id), join(dataDir, "instances", first.id, "vm")];
+    const [kept, copy] = disks.map((folder) => readFileSync(join(folder, "root.qcow2")));
+    expect(copy?.equals(kept ?? Buffer.alloc(0))).toBe(true);
+    await launch({ ...asked, ports: [{ guestPort: 80 }], env: { MODE: "slow" } });
+    const all = (await client.listTemplates()).items;
+    expect(all.map(({ app, uses }) => [app?.env.MODE, uses])).toEqual([
+      ["slow", 1],
+      ["fast", 1],
+    ]);
+    // Another disk than the template's would not fit its memory: so it is refused, not booted.
+    const { instance } = await client.createInstance({
+      query: long,
+      body: { image, ...asked, ports: [{ guestPort: 80 }], start: false },
+    });
+    execFileSync("qemu-io", [
+      "-f",
+      "qcow2",
+      "-c",
+      "write 0 4096",
+      join(dataDir, "instances", instance.id, "vm/root.qcow2"),
+    ]);
+    const started = await client.startInstance({ params: { instance: instance.id }, query: long });
+    expect(started.operation.error?.code).toBe("template_failed");
+  });
+
+  it("with its process: one that ends before it is ready makes no template, and fails", async () => {
+    const body = { image, warm: "app", env: { BERTH_FAKE_EXIT_CODE: "3" } } as const;
+    const { operation } = await client.createInstance({ query: long, body });
+    expect(operation.error).toMatchObject({ code: "template_failed", detail: expect.stringContaining("exit code 3") });
+    expect((await client.listTemplates()).items).toMatchObject([{ state: "failed" }]);
   });
 
   it("one that cannot be made says why, is not tried again by itself at once, and is when it is required", async () => {

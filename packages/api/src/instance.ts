@@ -65,9 +65,10 @@ export const Environment = z.record(environmentName, argument);
 
 /**
  * Whether a new instance may begin from memory that was captured of a machine like it (docs/warm-start.md). `auto`: when there is such a template; `never`: it always
- * boots; `require`: it waits for the template, has it made where it is missing, and is not booted instead.
+ * boots; `require`: it waits for the template, has it made where it is missing, and is not booted instead; `app`: as `require`, from one
+ * that was captured when the image's process was ready, so that its state, keys and random numbers are shared.
  */
-export const WarmPolicy = z.enum(["auto", "never", "require"]);
+export const WarmPolicy = z.enum(["auto", "never", "require", "app"]);
 export type WarmPolicy = z.infer<typeof WarmPolicy>;
 /** When an instance that has ended is started again, as docker's `--restart`. */
 export const RestartPolicy = z
@@ -100,7 +101,7 @@ export const InstanceSpec = z
       .max(3_600_000)
       .describe("How long a stop waits after the image's stop signal before it cuts the power, in milliseconds."),
     warm: WarmPolicy.default("auto").describe(
-      "Whether its first start may go on from a template's memory: `auto`, `never` or `require`.",
+      "Whether its first start may go on from a template's memory: `auto`, `never`, `require`, or `app` for one that was captured when its process was ready.",
     ),
     restart: RestartPolicy.default("no").describe("When it is started again after it has ended."),
     power: z.enum(["running", "stopped"]).describe("The power state wished for."),

@@ -1,6 +1,15 @@
 import { z } from "zod";
 import { IdOrName, idSchema, Name, Timestamp } from "./common.ts";
-import { InstanceSpec } from "./instance.ts";
+import { DiskSpec, InstanceSpec } from "./instance.ts";
+
+/** What the image's process was started with in a template that was captured when it was ready: instances cloned from it have the same. */
+export const TemplateApp = InstanceSpec.pick({ env: true, entrypoint: true, command: true, tty: true })
+  .extend({
+    ports: z.array(z.number().int().min(1).max(65535)).describe("The TCP ports that it listened on by then."),
+    diskMib: DiskSpec.shape.sizeMib,
+  })
+  .meta({ id: "TemplateApp" });
+export type TemplateApp = z.infer<typeof TemplateApp>;
 
 /** The memory of a booted machine, from which instances of the same shape are cloned. Never shared between projects, always made again from its image. */
 export const Template = z
@@ -11,6 +20,9 @@ export const Template = z
     reason: z.string().describe("Why it failed, in words; empty otherwise."),
     image: z.string().describe("The reference of the image when the template was first asked for."),
     contentDigest: z.string().describe("The image's content: another content is another template."),
+    app: TemplateApp.nullable().describe(
+      "What the image's process was started with when it was captured with it; null for one captured before that is started.",
+    ),
     cpus: InstanceSpec.shape.cpus,
     memoryMib: InstanceSpec.shape.memoryMib,
     disks: z.number().int(),

@@ -29,6 +29,10 @@ export function plainArguments(
       plain.push(word);
       continue;
     }
+    if (attached === undefined && standsAlone(option, parameters)) {
+      plain.push(...withValue(option, ""));
+      continue;
+    }
     const value = attached ?? words[++at];
     if (value === undefined) throw new UsageError(`${option} needs a value.`);
     plain.push(...withValue(option, value));
@@ -50,13 +54,23 @@ function split(word: string, parameters: Parameters): readonly [string, string |
 }
 
 /** Whether a value belongs to an option; unknown ones are left for stricli to complain about. */
-function takesValue(option: string, { flags = {}, aliases = {} }: Parameters): boolean {
+function takesValue(option: string, parameters: Parameters): boolean {
+  const kind = flagOf(option, parameters)?.kind;
+  return kind === "parsed" || kind === "enum";
+}
+
+/** Whether an option may be given without its value, which then is only ever attached to it. */
+function standsAlone(option: string, parameters: Parameters): boolean {
+  const flag = flagOf(option, parameters);
+  return flag?.kind === "parsed" && flag.inferEmpty === true;
+}
+
+function flagOf(option: string, { flags = {}, aliases = {} }: Parameters) {
   const letter = (aliases as Readonly<Record<string, string>>)[option.slice(1)];
   const name = option.startsWith("--")
     ? option.slice(2).replace(/-(.)/g, (_, next: string) => next.toUpperCase())
     : letter;
-  const kind = name === undefined ? undefined : flags[name]?.kind;
-  return kind === "parsed" || kind === "enum";
+  return name === undefined ? undefined : flags[name];
 }
 
 /** Stricli takes a value that looks like an option, or is empty, only in one of its two forms. */

@@ -599,6 +599,18 @@ describe("templates", () => {
     expect((await berth("show web", began(warm))).stdout).toContain(`Began:        Warm start: cloned from`);
     await berthd?.stop();
     expect(await berth("launch nginx --cold --warm")).toMatchObject({ code: 2 });
+    await berthd?.stop();
+    await berth("launch --warm nginx server --warm=x");
+    expect(berthd?.callsOf("createInstance")[0]?.json).toMatchObject({
+      image: "nginx",
+      warm: "require",
+      command: ["server", "--warm=x"],
+    });
+    await berthd?.stop();
+    await berth("launch --warm=app nginx");
+    expect(berthd?.callsOf("createInstance")[0]?.json).toMatchObject({ image: "nginx", warm: "app" });
+    await berthd?.stop();
+    expect(await berth("launch --warm=hot nginx")).toMatchObject({ code: 2 });
   });
 
   test("ls, show, rm", async () => {

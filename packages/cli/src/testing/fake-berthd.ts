@@ -127,6 +127,7 @@ export const template: Template = {
   disks: 1,
   interfaces: 1,
   build: "fake 1, disk format 1",
+  app: null,
   location: "node1/fake",
   nodeId: ids.node,
   sizeBytes: 72_345_678,

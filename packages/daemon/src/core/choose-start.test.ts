@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { chooseStart, type StartSituation } from "./choose-start.ts";
 
 const template = { id: "tpl-00000000000000001", state: "ready", reason: "" } as const;
-const ready: StartSituation = { policy: "auto", able: true, untouched: true, template };
+const ready: StartSituation = { policy: "auto", able: true, untouched: true, first: true, template };
 
 function choose(change: Partial<StartSituation>) {
   const choice = chooseStart({ ...ready, ...change });
@@ -41,6 +41,17 @@ describe("what a start begins from", () => {
     ["nothing where none are kept", { able: false, template: undefined }, ["boot", "its driver keeps no templates"]],
     ["what is required and not there is refused", { policy: "require", template: undefined }, "template_failed"],
     ["what is required where none are kept is refused", { policy: "require", able: false }, "template_failed"],
+    [
+      "the program too when that was asked for",
+      { policy: "app" },
+      [template.id, `cloned from the template ${template.id}`],
+    ],
+    ["never another template than its disk is of", { policy: "app", untouched: false }, "template_failed"],
+    [
+      "nothing once it has run, also then",
+      { policy: "app", untouched: false, first: false },
+      ["boot", "its disk has been written to: only a first start can go on from a template"],
+    ],
   ])("%s", (_, change, expected) => {
     expect(choose(change)).toEqual(expected);
   });

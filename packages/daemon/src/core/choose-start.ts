@@ -5,15 +5,17 @@ export interface StartSituation {
   readonly policy: WarmPolicy;
   /** Whether the location's driver can go on from saved memory. */
   readonly able: boolean;
-  /** Whether nothing was ever written to its disks: memory fits no others. */
+  /** Whether its disks are as they were when the template's memory was saved: that fits no others. Of an instance without a template, whether nothing was written to them yet. */
   readonly untouched: boolean;
+  /** Whether it has never run. */
+  readonly first: boolean;
   /** The template of its shape; undefined when there is none. */
   readonly template: Pick<Template, "id" | "state" | "reason"> | undefined;
 }
 
 /** Whether a new instance may take a machine from a pool: one that is to run, and that a pool's machine can still become. */
 export function mayClaim({ warm, power, ports }: InstanceSpec, canPublish: boolean): boolean {
-  return warm !== "never" && power === "running" && (ports.length === 0 || canPublish);
+  return (warm === "auto" || warm === "require") && power === "running" && (ports.length === 0 || canPublish);
 }
 
 export type StartChoice =
@@ -22,12 +24,17 @@ export type StartChoice =
   | { readonly refuse: BerthError };
 
 /** Whether a machine boots or goes on from a template's memory, named by its id, and why. */
-export function chooseStart({ policy, able, untouched, template }: StartSituation): StartChoice {
-  if (!untouched) return boot("its disk has been written to: only a first start can go on from a template");
+export function chooseStart({ policy, able, untouched, first, template }: StartSituation): StartChoice {
+  // What is captured with its process has a disk that process has written to: only another look at the template can tell it from one written to since.
+  if (!untouched && !(policy === "app" && first))
+    return boot("its disk has been written to: only a first start can go on from a template");
   if (policy === "never") return boot("a cold start was asked for");
-  const lack = able ? lackOf(template) : "its driver keeps no templates";
+  const lack = !able
+    ? "its driver keeps no templates"
+    : (lackOf(template) ?? (untouched ? undefined : "the template was made anew since its disk was copied"));
   if (lack === undefined && template) return { from: template.id, reason: `cloned from the template ${template.id}` };
-  if (policy === "require") return { refuse: new BerthError("template_failed", `It can only boot: ${lack}.`) };
+  if (policy === "require" || policy === "app")
+    return { refuse: new BerthError("template_failed", `It can only boot: ${lack}.`) };
   return boot(lack ?? "");
 }
 

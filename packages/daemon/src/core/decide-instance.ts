@@ -113,7 +113,7 @@ function decideState(
   if (wish.replaceDisks && !finished.has("replace-disks")) return decideReplacement(wish, seen, finished);
   if (wish.power === "running") return decideRunning(wish, seen, finished);
   if (seen.power !== "stopped") return decidePowerOff(wish, seen, finished);
-  return (wish.isNew ? decidePreparation(wish, seen) : undefined) ?? { done: true };
+  return (wish.isNew ? decidePreparation(wish, seen, finished) : undefined) ?? { done: true };
 }
 
 /** First all is made ready beside the disks, so that what cannot be done is known before the machine is stopped; once it is off all change places. */
@@ -155,11 +155,11 @@ function decideRunning(
 ): InstanceDecision {
   if (seen.power === "stopped") {
     if (finished.has("start-machine")) return decideEnded(seen);
-    return decidePreparation(wish, seen) ?? decideTemplate(seen, finished) ?? { run: "start-machine" };
+    return decidePreparation(wish, seen, finished) ?? decideTemplate(seen, finished) ?? { run: "start-machine" };
   }
   const outdated = seen.runGeneration !== null && seen.runGeneration < wish.restartGeneration;
   if (outdated) return decidePowerOff(wish, seen, finished);
-  if (seen.power === "paused") return decidePreparation(wish, seen) ?? { run: "start-machine" };
+  if (seen.power === "paused") return decidePreparation(wish, seen, finished) ?? { run: "start-machine" };
   // The guest has said how it ended and is powering off.
   if (seen.exit !== null || seen.failure !== null) return decideEnded(seen);
   if (!seen.guestVisible || seen.ready) return { done: true };
@@ -169,7 +169,11 @@ function decideRunning(
 }
 
 /** What must be there before the power goes on; undefined when all of it is. */
-function decidePreparation(wish: InstanceWish, seen: ObservedInstance): InstanceDecision | undefined {
+function decidePreparation(
+  wish: InstanceWish,
+  seen: ObservedInstance,
+  finished: ReadonlySet<InstanceStepName>,
+): InstanceDecision | undefined {
   if (!seen.disks) {
     if (!wish.isNew)
       return { fail: new BerthError("disk_missing", "A disk of it is gone from the node's data folder.") };
@@ -178,7 +182,8 @@ function decidePreparation(wish: InstanceWish, seen: ObservedInstance): Instance
     if (seen.image.state === "gone") return { fail: new BerthError("not_found", "Its image is gone.") };
   }
   if (!seen.artifact) return { run: "realise-image" };
-  if (!seen.disks) return { run: "create-disks" };
+  // What a template has of a disk is copied to the new one.
+  if (!seen.disks) return decideTemplate(seen, finished) ?? { run: "create-disks" };
   // Later it is for a change to reserve others: a start takes those that are reserved.
   if (wish.isNew && !seen.portsReserved) return { run: "reserve-ports" };
   if (!seen.made) return { run: "create-machine" };

@@ -9,6 +9,7 @@ const nothing: ObservedTemplate = {
   power: "stopped",
   powerReason: "",
   prepared: false,
+  ended: null,
   saved: false,
 };
 const running: ObservedTemplate = {
@@ -35,6 +36,7 @@ describe("what is next in making a template", () => {
     ["then the power", "start-machine", () => next(running, { power: "stopped" })],
     ["then the guest is waited for", "await-prepared", () => next(running, {}, "start-machine")],
     ["a guest that waits is saved", "save-memory", () => next(running, { prepared: true })],
+    ["one whose process ended fails", "template_failed", () => next(running, { ended: "it ended with 3" })],
     ["one that never waits fails", "template_failed", () => next(running, {}, "start-machine", "await-prepared")],
     [
       "one that goes off too early fails",
@@ -43,9 +45,9 @@ describe("what is next in making a template", () => {
     ],
     ["one that a killed berthd left paused goes on", "start-machine", () => next(running, { power: "paused" })],
     ["what is saved is off", "power-off", () => next(saved, { power: "paused" })],
-    ["then its disks are looked at", "check-disks", () => next(saved, {}, "power-off")],
-    ["then the machine goes", "destroy-machine", () => next(saved, {}, "power-off", "check-disks")],
-    ["then its folder", "delete-disks", () => next(saved, { made: false }, "power-off", "check-disks")],
+    ["then its disks are kept, or found empty", "keep-disks", () => next(saved, {}, "power-off")],
+    ["then the machine goes", "destroy-machine", () => next(saved, {}, "power-off", "keep-disks")],
+    ["then its folder", "delete-disks", () => next(saved, { made: false }, "power-off", "keep-disks")],
     ["then it is done", "done", () => next(saved, { made: false, disks: false, folder: false }, "power-off")],
   ])("%s", (_, expected, decide) => {
     expect(decide()).toBe(expected);
@@ -59,7 +61,7 @@ const effects: Record<TemplateStepName, Partial<ObservedTemplate>> = {
   "await-prepared": { prepared: true },
   "save-memory": { saved: true, power: "stopped", prepared: false },
   "power-off": { power: "stopped", prepared: false },
-  "check-disks": {},
+  "keep-disks": {},
   "destroy-machine": { made: false },
   "delete-disks": { disks: false, folder: false },
 };

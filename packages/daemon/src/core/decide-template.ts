@@ -10,8 +10,10 @@ export interface ObservedTemplate {
   readonly made: boolean;
   readonly power: "running" | "paused" | "stopped";
   readonly powerReason: string;
-  /** Whether its guest waits to be told who it is. */
+  /** Whether its guest is as it is to be saved: it waits to be told who it is, or its process is ready. */
   readonly prepared: boolean;
+  /** How its process ended before that, in words; null while it runs, or is not started. */
+  readonly ended: string | null;
   /** Whether its memory is on disk, whole. */
   readonly saved: boolean;
 }
@@ -24,7 +26,7 @@ export type TemplateStepName =
   | "await-prepared"
   | "save-memory"
   | "power-off"
-  | "check-disks"
+  | "keep-disks"
   | "destroy-machine"
   | "delete-disks";
 
@@ -40,7 +42,7 @@ export type TemplateDecision =
 export function decideTemplate(seen: ObservedTemplate, finished: ReadonlySet<TemplateStepName>): TemplateDecision {
   if (!seen.saved) return decideSaving(seen, finished);
   if (seen.power !== "stopped" || !finished.has("power-off")) return { run: "power-off" };
-  if (seen.disks && !finished.has("check-disks")) return { run: "check-disks" };
+  if (seen.disks && !finished.has("keep-disks")) return { run: "keep-disks" };
   if (seen.made) return { run: "destroy-machine" };
   if (seen.folder) return { run: "delete-disks" };
   return { done: true };
@@ -49,7 +51,7 @@ export function decideTemplate(seen: ObservedTemplate, finished: ReadonlySet<Tem
 function decideSaving(seen: ObservedTemplate, finished: ReadonlySet<TemplateStepName>): TemplateDecision {
   if (seen.power === "stopped") {
     if (finished.has("start-machine")) {
-      const reason = seen.powerReason || "it powered off without a word";
+      const reason = seen.ended || seen.powerReason || "it powered off without a word";
       return failed(`The machine is off again before its memory could be saved: ${reason}.`);
     }
     if (!seen.artifact) return failed("The image was deleted meanwhile.");
@@ -58,8 +60,9 @@ function decideSaving(seen: ObservedTemplate, finished: ReadonlySet<TemplateStep
     return { run: "start-machine" };
   }
   if (seen.power === "paused") return { run: "start-machine" };
+  if (seen.ended !== null) return failed(seen.ended);
   if (seen.prepared) return { run: "save-memory" };
-  if (finished.has("await-prepared")) return failed("Its guest did not get as far as waiting for its configuration.");
+  if (finished.has("await-prepared")) return failed("Its guest did not get as far as it is to be saved.");
   return { run: "await-prepared" };
 }
 

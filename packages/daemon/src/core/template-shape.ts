@@ -1,4 +1,4 @@
-import type { InstanceSpec } from "@berth/api";
+import type { InstanceSpec, TemplateApp } from "@berth/api";
 
 /** Everything that a machine must have in common with the one whose memory it goes on from. */
 export interface TemplateShape {
@@ -9,20 +9,41 @@ export interface TemplateShape {
   readonly interfaces: number;
   /** The hypervisor, machine type and kit, as the driver names them. */
   readonly build: string;
+  /** What the image's process was started with, when it was captured with it; null when it is not started yet. */
+  readonly app: TemplateApp | null;
 }
 
-/** The shape of an instance's machine. */
-export function shapeOf(
-  spec: Pick<InstanceSpec, "cpus" | "memoryMib" | "disks" | "interfaces">,
-  contentDigest: string,
-  build: string,
-): TemplateShape {
+type ShapedSpec = Pick<InstanceSpec, "cpus" | "memoryMib" | "disks" | "interfaces">;
+
+/** The shape of an instance's machine before its process is started. */
+export function shapeOf(spec: ShapedSpec, contentDigest: string, build: string): TemplateShape {
   const { cpus, memoryMib, disks, interfaces } = spec;
-  return { contentDigest, cpus, memoryMib, disks: disks.length, interfaces: interfaces.length, build };
+  return { contentDigest, cpus, memoryMib, disks: disks.length, interfaces: interfaces.length, build, app: null };
+}
+
+/** The shape that an instance wishes to begin from. */
+export function wishedShapeOf(spec: InstanceSpec, contentDigest: string, build: string): TemplateShape {
+  return { ...shapeOf(spec, contentDigest, build), app: spec.warm === "app" ? appOf(spec) : null };
+}
+
+function appOf({ env, entrypoint, command, tty, ports, disks }: InstanceSpec): TemplateApp {
+  const watched = ports.filter(({ protocol }) => protocol === "tcp").map(({ guestPort }) => guestPort);
+  return {
+    env,
+    entrypoint,
+    command,
+    tty,
+    ports: [...new Set(watched)].toSorted((a, b) => a - b),
+    diskMib: disks[0]?.sizeMib ?? 0,
+  };
 }
 
 /** A shape as text: the same for equal shapes, another for any other. */
-export function shapeText(shape: TemplateShape): string {
+export function shapeText({ app, ...shape }: TemplateShape): string {
   const { contentDigest, cpus, memoryMib, disks, interfaces, build } = shape;
-  return JSON.stringify([contentDigest, cpus, memoryMib, disks, interfaces, build]);
+  const parts = [contentDigest, cpus, memoryMib, disks, interfaces, build];
+  if (!app) return JSON.stringify(parts);
+  const { env, entrypoint, command, tty, ports, diskMib } = app;
+  const variables = Object.entries(env).toSorted(([a], [b]) => (a < b ? -1 : 1));
+  return JSON.stringify([...parts, variables, entrypoint, command, tty, ports, diskMib]);
 }

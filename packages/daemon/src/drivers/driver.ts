@@ -50,7 +50,7 @@ export interface MemorySource {
 export interface StartRequest {
   /**
    * The memory it goes on from; it boots when not given. Rejects with BerthError `memory_unusable`, and leaves nothing running, when that is damaged, cut short or of
-   * another machine. Its guest holds its programs until it is told who it is.
+   * another machine. Its guest holds its programs until it is told who it is, and sees its disks as large as they are now.
    */
   readonly memory?: MemorySource;
   /** Stay paused until `start` is called again without it; one that runs already runs on. */

@@ -409,6 +409,7 @@ export class FakeServices implements Services {
       disks: 1,
       interfaces: 1,
       build: "fake 1, disk format 1",
+      app: null,
       location: "node1/fake",
       nodeId: "n-00000000000000001",
       sizeBytes: 1234,

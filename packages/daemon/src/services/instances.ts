@@ -29,7 +29,7 @@ import {
 } from "../store/instances.ts";
 import { lockResources } from "../store/operation-claims.ts";
 import { readOperation, resourceOf } from "../store/operations.ts";
-import { claimPoolMember } from "../store/pools.ts";
+import { claimPoolMember, doesAnyWait } from "../store/pools.ts";
 import { listSnapshotsOf } from "../store/snapshots.ts";
 import type { Transaction } from "../store/store.ts";
 import type { InstanceInput, NewInstanceInput } from "../workflows/instance-input.ts";
@@ -114,7 +114,7 @@ export function instanceServices(context: InstanceRequestContext): Changes {
     },
     get,
     async create(scope, input, options) {
-      const build = await buildOf(context, input.location ?? context.defaultLocation);
+      const build = await buildOf(context, scope.project, input.location ?? context.defaultLocation);
       return refresh(await changeOnce(store, scope, options, (tx) => requestCreate(tx, context, scope, input, build)));
     },
     change: (scope, ref, input, options) =>
@@ -163,14 +163,16 @@ export async function requestInstance(
   scope: Scope,
   request: NewInstanceRequest,
 ): Promise<InstanceChange> {
-  const { labels, location, spec, image, reference, origin, layers, build } = request;
+  const { labels, location, image, reference, origin, layers, build } = request;
+  // Memory of a template fits the image's disk alone.
+  const spec: InstanceSpec = layers === null ? request.spec : { ...request.spec, warm: "auto" };
   const driver = requireLocation(context, location);
   checkCapacity(spec, context.capacity);
   checkPorts(spec.ports);
   if (!driver.abilities.boots.includes(image.kind)) {
     throw new BerthError("unsupported_by_driver", `${location} does not boot ${image.kind} images.`);
   }
-  if (spec.warm === "require" && !driver.abilities.templates)
+  if ((spec.warm === "require" || spec.warm === "app") && !driver.abilities.templates)
     throw new BerthError("unsupported_by_driver", `${location} keeps no templates to begin from.`);
   const name = request.name ?? (await freeName(tx, scope.project));
   const claimed =
@@ -212,9 +214,14 @@ export async function requestInstance(
   return { instance: { ...instance, operationId: operation.id }, operation };
 }
 
-/** Only a location that is there is asked; the request itself says what is wrong with another. */
-function buildOf({ drivers, memoryBuild }: InstanceRequestContext, location: string): Promise<string | undefined> {
-  return drivers.has(location) ? memoryBuild(location) : Promise.resolve(undefined);
+/** Asked only where a pool's machine may be taken. A location that cannot tell has none that could go on. */
+async function buildOf(
+  { memoryBuild, store }: InstanceRequestContext,
+  project: string,
+  location: string,
+): Promise<string | undefined> {
+  if (!(await doesAnyWait(store.queries, project, location))) return undefined;
+  return memoryBuild(location).catch(() => undefined);
 }
 
 /** An image by its id, or by a reference, which is pulled when it is not here. */

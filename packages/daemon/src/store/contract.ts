@@ -47,6 +47,7 @@ import { wakeAfter } from "./pending.ts";
 import {
   claimPoolMember,
   deletePool,
+  doesAnyWait,
   findPool,
   findPoolWith,
   insertPool,
@@ -212,6 +213,7 @@ export function describeStore(name: string, open: () => Promise<Store>): void {
         disks: 1,
         interfaces: 1,
         build: "b",
+        app: null,
       };
       const place = { project: "default", location: "n/fake", shape };
       const add = (id: string) => {
@@ -250,6 +252,7 @@ export function describeStore(name: string, open: () => Promise<Store>): void {
         disks: 1,
         interfaces: 1,
         build: "b",
+        app: null,
       };
       const place = { project: "default", location: "n/fake", shape };
       const nodeId = newId("node");
@@ -278,6 +281,8 @@ export function describeStore(name: string, open: () => Promise<Store>): void {
       expect(await claim()).toBeUndefined();
       for (const id of ids) await store.transaction((tx) => movePoolMember(tx, id, "making", "ready"));
       expect(await findPoolWith(store.queries, place)).toBe(pool.name);
+      expect(await doesAnyWait(store.queries, "default", place.location)).toBe(true);
+      expect(await doesAnyWait(store.queries, "default", "n/elsewhere")).toBe(false);
       const elsewhere = { ...place, shape: { ...shape, cpus: 2 } };
       expect(await store.transaction((tx) => claimPoolMember(tx, elsewhere))).toBeUndefined();
       expect(await claim()).toMatchObject({ id: ids[0], pool: { name: pool.name, uses: 1 } });

@@ -266,6 +266,19 @@ export async function claimPoolMember(
   return { id: taken.id, pool: toPool(row) };
 }
 
+/** Whether any machine waits in a pool of a project and location. */
+export async function doesAnyWait(queries: Queries, project: string, location: string): Promise<boolean> {
+  const row = await queries
+    .selectFrom("pool_member")
+    .select("id")
+    .where("project", "=", project)
+    .where("location", "=", location)
+    .where("state", "=", "ready")
+    .limit(1)
+    .executeTakeFirst();
+  return row !== undefined;
+}
+
 /** A pool in which a machine of a place waits; undefined when none does. Claims nothing. */
 export async function findPoolWith(queries: Queries, place: TemplatePlace): Promise<string | undefined> {
   const row = await queries

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { BerthError, Template } from "@berth/api";
+import { BerthError, Template, TemplateApp } from "@berth/api";
 import { type Selectable, sql } from "kysely";
 import { z } from "zod";
 import { shapeText, type TemplateShape } from "../core/template-shape.ts";
@@ -15,6 +15,7 @@ const StoredShape = z.object({
   disks: z.number(),
   interfaces: z.number(),
   build: z.string(),
+  app: TemplateApp.nullable().default(null),
 }) satisfies z.ZodType<TemplateShape>;
 
 /** Whose template it is, and where: one of a shape each. */

@@ -1,6 +1,7 @@
 import { BerthError } from "@berth/api";
 import type { TemplateShape } from "../core/template-shape.ts";
 import type { Handle } from "../drivers/driver.ts";
+import type { GuestState } from "../guest/facts.ts";
 import type { Journal, StepContext } from "../operations/workflow.ts";
 import { readPoolMember } from "../store/pools.ts";
 import { readTemplate } from "../store/templates.ts";
@@ -52,10 +53,17 @@ export interface SeenMachine {
   readonly made: boolean;
   readonly power: "running" | "paused" | "stopped";
   readonly powerReason: string;
-  /** Whether its guest waits to be told who it is. */
+  /** Whether its guest waits to be told who it is, or where the image's process is started, whether this is ready. */
   readonly prepared: boolean;
+  /** How its process ended, in words; null while it runs, or is not started. */
+  readonly ended: string | null;
   /** Whether its guest has said anything to this berthd. */
   readonly heard: boolean;
+}
+
+function howItEnded({ exit, failure }: GuestState): string | null {
+  if (failure) return failure.reason;
+  return exit && `its process ended with exit code ${exit.code}`;
 }
 
 /** Looks at all there is of a blank machine. Changes nothing. */
@@ -75,7 +83,8 @@ export async function observeMachine(services: Services, machine: BlankMachine):
     made: seen?.exists ?? false,
     power: seen?.power ?? "stopped",
     powerReason: seen?.reason ?? "",
-    prepared: guest?.phase === "prepared",
+    prepared: machine.app ? guest?.ready === true : guest?.phase === "prepared",
+    ended: guest ? howItEnded(guest) : null,
     heard: guest !== undefined && guest.bootId !== "",
   };
 }

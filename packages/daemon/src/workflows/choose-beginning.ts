@@ -1,4 +1,4 @@
-import type { BerthError, Instance, InstanceStart } from "@berth/api";
+import type { BerthError, Instance, InstanceStart, Template } from "@berth/api";
 import { chooseStart } from "../core/choose-start.ts";
 import type { MemorySource } from "../drivers/driver.ts";
 import { isUntouched } from "../storage/qcow2.ts";
@@ -32,7 +32,8 @@ export async function chooseBeginning(services: Services, instance: Instance): P
   const choice = chooseStart({
     policy: instance.spec.warm,
     able: place !== undefined,
-    untouched: await areUntouched(services, instance),
+    untouched: await areUntouched(services, instance, found?.template),
+    first: instance.status.restartGeneration === null,
     template: found?.template,
   });
   if ("refuse" in choice) throw choice.refuse;
@@ -45,7 +46,7 @@ export async function chooseBeginning(services: Services, instance: Instance): P
     record: (tx) => countTemplateUse(tx, id),
     instead: async (error) => {
       await dropTemplate(services, id, instance.id);
-      if (instance.spec.warm === "require") throw error;
+      if (instance.spec.warm !== "auto") throw error;
       return booted(`its template ${id} could not be gone on from and is dropped: ${error.message}`);
     },
   };
@@ -66,11 +67,16 @@ async function whyNoPool(
   return pool ? `; not from the pool ${pool}, whose machines cannot publish ports here` : "";
 }
 
-/** Whether all disks of an instance still show exactly what is in its image. */
-async function areUntouched({ folders, snapshotFolders, host }: Services, { id, spec }: Instance): Promise<boolean> {
+/** Whether all disks of an instance still show exactly what is in its image, or are as they were when the template's process was ready. */
+async function areUntouched(
+  { folders, snapshotFolders, templates, host }: Services,
+  { id, spec }: Instance,
+  template: Template | undefined,
+): Promise<boolean> {
   const folder = await folders.find(id);
   if (!folder) return false;
   const untouched = spec.disks.map(async ({ name }) => {
+    if (template?.app) return templates.isDisk(template.id, name, folder.vmPath, diskFile(name));
     // What stands on a snapshot's file shows what is in that.
     if (await snapshotFolders.below(diskPath(folder.vmPath, name))) return false;
     return isUntouched(host, folder.vmPath, diskFile(name));

@@ -24,15 +24,16 @@ export async function findUselessTemplates(
 async function judge(services: Services, template: Template): Promise<KeptTemplate> {
   const { project, contentDigest, location } = template;
   const image = await findImageByDigest(services.store.queries, project, contentDigest);
-  return { template, imageThere: image !== undefined, fits: (await buildOf(services, location)) === template.build };
+  const build = await buildOf(services, location);
+  return { template, imageThere: image !== undefined, fits: build === undefined || build === template.build };
 }
 
-/** What templates of a location would be made with today; undefined where none are, or the location is not configured any more. */
+/** What templates of a location would be made with today; undefined where that cannot be told now. */
 async function buildOf(services: Services, location: string): Promise<string | undefined> {
   try {
     return await templateBuild(services, location);
   } catch (error) {
-    if (error instanceof BerthError && error.code === "unsupported_by_driver") return undefined;
+    if (error instanceof BerthError) return undefined;
     throw error;
   }
 }

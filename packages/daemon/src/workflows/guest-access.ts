@@ -6,8 +6,9 @@ import type { Driver, Handle } from "../drivers/driver.ts";
 import { type GuestConfig, machineIdOf, processFrom } from "../guest/config.ts";
 import { createKeys, formatKeys, type InstanceKeys, parseKeys } from "../guest/keys.ts";
 import { guestNetwork } from "../network/netdev.ts";
-import { readImage } from "../store/images.ts";
+import { findImageByDigest, readImage } from "../store/images.ts";
 import { readInstance, readRun } from "../store/instances.ts";
+import type { BlankMachine } from "./blank-machine.ts";
 import { macAddress } from "./mac-address.ts";
 import type { Services } from "./services.ts";
 
@@ -31,10 +32,31 @@ export async function attachGuest(
   services.guests.attach(instance.id, { openPort, keys, config: () => guestConfig(services, instance.id, keys) });
 }
 
-/** Begins to listen to a machine's guest without telling it who it is: it waits for that, and its memory can be saved. */
-export function attachUnconfigured({ guests }: Services, id: string, driver: Driver, handle: Handle): void {
-  if (!driver.openPort || guests.isAttached(id)) return;
-  guests.attach(id, { openPort: driver.openPort.bind(driver, handle), keys: createKeys(), config: () => undefined });
+/**
+ * Begins to listen to the guest of a machine that is nobody's. It is not told who it is and waits for that, unless the image's process is to be started in it: then it
+ * goes by its own id.
+ */
+export function attachBlank(services: Services, machine: BlankMachine, driver: Driver, handle: Handle): void {
+  const { guests } = services;
+  if (!driver.openPort || guests.isAttached(machine.id)) return;
+  const keys = createKeys();
+  const config = () => blankConfig(services, machine, keys);
+  guests.attach(machine.id, { openPort: driver.openPort.bind(driver, handle), keys, config });
+}
+
+async function blankConfig(
+  { store }: Services,
+  { id, project, contentDigest, interfaces, app }: BlankMachine,
+  keys: InstanceKeys,
+): Promise<GuestConfig | undefined> {
+  if (!app) return undefined;
+  const image = await findImageByDigest(store.queries, project, contentDigest);
+  if (!image?.startConfig) throw new BerthError("not_found", "The image was deleted meanwhile.");
+  return {
+    ...identityOf(id, id, interfaces, keys),
+    process: processFrom(image.startConfig, app, id),
+    watchPorts: app.ports,
+  };
 }
 
 /** What the guest is told when it has booted; made anew for each boot. */
@@ -45,12 +67,24 @@ async function guestConfig({ store }: Services, id: string, keys: InstanceKeys):
   const { spec } = instance;
   const run = (await readRun(store.queries, id)) ?? runOf(instance);
   return {
-    id,
-    hostname: run.name,
-    machineId: machineIdOf(id),
+    ...identityOf(id, run.name, spec.interfaces.length, keys),
     process: processFrom(image.startConfig, run, run.name),
     watchPorts: [...new Set(run.ports.filter(({ protocol }) => protocol === "tcp").map(({ guestPort }) => guestPort))],
-    interfaces: spec.interfaces.map((_, index) => ({ mac: macAddress(id, index), ...userInterface })),
+  };
+}
+
+/** Who a guest is: made anew each time it is told, since the clock and the seed must be of that moment. */
+function identityOf(
+  id: string,
+  hostname: string,
+  interfaces: number,
+  keys: InstanceKeys,
+): Omit<GuestConfig, "process" | "watchPorts"> {
+  return {
+    id,
+    hostname,
+    machineId: machineIdOf(id),
+    interfaces: Array.from({ length: interfaces }, (_, index) => ({ mac: macAddress(id, index), ...userInterface })),
     channel: { hostKey: keys.hostKey, clientPublicKey: keys.clientPublicKey },
     nowMs: Date.now(),
     seed: randomBytes(seedBytes).toString("base64"),

@@ -79,7 +79,8 @@ async function observeTemplate(
   instance: Instance,
 ): Promise<{ state: ObservedInstance["template"]; operationId: string | null }> {
   const { queries } = services.store;
-  const isNeeded = instance.spec.warm === "require" && instance.status.restartGeneration === null;
+  const isNeeded =
+    (instance.spec.warm === "require" || instance.spec.warm === "app") && instance.status.restartGeneration === null;
   const digest = isNeeded ? (await readImage(queries, instance.imageId))?.contentDigest : undefined;
   if (!digest) return { state: { state: "unneeded" }, operationId: null };
   const place = await templatePlace(services, instance, digest);

@@ -1,5 +1,5 @@
 import type { Instance } from "@berth/api";
-import { shapeOf } from "../core/template-shape.ts";
+import { wishedShapeOf } from "../core/template-shape.ts";
 import type { TemplatePlace } from "../store/templates.ts";
 import type { Services } from "./services.ts";
 
@@ -18,5 +18,5 @@ export async function templatePlace(
   contentDigest: string,
 ): Promise<TemplatePlace | undefined> {
   const build = await templateBuild(services, location);
-  return build === undefined ? undefined : { project, location, shape: shapeOf(spec, contentDigest, build) };
+  return build === undefined ? undefined : { project, location, shape: wishedShapeOf(spec, contentDigest, build) };
 }

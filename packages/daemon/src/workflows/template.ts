@@ -15,11 +15,11 @@ import { finishedSteps, observeMachine } from "./blank-machine.ts";
 import type { Services } from "./services.ts";
 import { awaitPrepared } from "./steps/await-prepared.ts";
 import { bootTemplate } from "./steps/boot-template.ts";
-import { checkTemplateDisks } from "./steps/check-template-disks.ts";
 import { createBlankDisks } from "./steps/create-blank-disks.ts";
 import { createBlankMachine } from "./steps/create-blank-machine.ts";
 import { deleteBlankDisks } from "./steps/delete-blank-disks.ts";
 import { destroyBlankMachine } from "./steps/destroy-blank-machine.ts";
+import { keepTemplateDisks } from "./steps/keep-template-disks.ts";
 import { powerOffBlank } from "./steps/power-off-blank.ts";
 import { removeTemplate } from "./steps/remove-template.ts";
 import { saveTemplate } from "./steps/save-template.ts";
@@ -39,7 +39,7 @@ export function templateWorkflows(services: Services): readonly Workflow<Seen | 
     awaitPrepared(services),
     saveTemplate(services),
     powerOffBlank(services),
-    checkTemplateDisks(services),
+    keepTemplateDisks(services),
     destroyBlankMachine(services),
     deleteBlankDisks(services),
   ];

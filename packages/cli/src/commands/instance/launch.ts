@@ -1,4 +1,4 @@
-import { CreateInstance, type InstanceChange } from "@berth/api";
+import { CreateInstance, type InstanceChange, type WarmPolicy } from "@berth/api";
 import { parseCpus, parseLabels, parseMebibytes, parseSeconds } from "../../amounts.ts";
 import { type Context, command, text, texts, yes } from "../../command.ts";
 import { readEnvironment } from "../../environment.ts";
@@ -26,11 +26,18 @@ type Flags = {
   restart?: string;
   location?: string;
   cold?: boolean;
-  warm?: boolean;
+  warm?: WarmPolicy;
   detach?: boolean;
 };
 
 const amount = { kind: "parsed", parse: parseMebibytes, optional: true } as const;
+
+/** `--warm` alone, or `--warm=app`. */
+function parseWarm(input: string): WarmPolicy {
+  if (input === "") return "require";
+  if (input === "app") return "app";
+  throw new SyntaxError("is written alone, or as --warm=app");
+}
 
 export default command<Flags, string[]>({
   description:
@@ -69,7 +76,14 @@ export default command<Flags, string[]>({
       restart,
       location: text("Where it shall run", "LOCATION"),
       cold: yes("Boot it, also when it could be cloned from a template"),
-      warm: yes("Clone it from a template, which is made first when there is none"),
+      warm: {
+        kind: "parsed",
+        parse: parseWarm,
+        brief: "Clone it from a template, made first when there is none; --warm=app: from one with its process running",
+        placeholder: "app",
+        inferEmpty: true,
+        optional: true,
+      },
       detach: yes("Do not wait until it is ready"),
     },
     aliases: { p: "publish", e: "env", m: "memory", l: "label", t: "tty", d: "detach" },
@@ -111,7 +125,7 @@ async function launchImage(context: Context, flags: Flags, words: readonly strin
   const body = await wishes(context, flags, command);
   const source = isBuildSource(image) ? await build(context, image, body) : image;
   const location = flags.location === undefined ? {} : { location: flags.location };
-  const warm = flags.cold ? { warm: "never" as const } : flags.warm ? { warm: "require" as const } : {};
+  const warm = flags.cold ? { warm: "never" as const } : flags.warm ? { warm: flags.warm } : {};
   return client.createInstance(
     { body: { image: source, ...body, ...location, ...warm } },
     { idempotencyKey: crypto.randomUUID() },

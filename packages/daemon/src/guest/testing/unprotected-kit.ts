@@ -46,6 +46,7 @@ export async function unprotectedKit(
   const made = describeKit(join(folder, `without-${without}`), `${kit.buildId}-without-${without}`);
   await host.files.makeDirectory(dirname(made.kernelPath), { mode: 0o755 });
   await host.run("cp", [kit.kernelPath, made.kernelPath]);
+  await host.run("cp", [kit.memoryToolPath ?? "", made.memoryToolPath ?? ""]);
   const record = JSON.parse((await host.files.readText(join(dirname(kit.kernelPath), "kit.json"))) ?? "");
   const content = await compileWithout(host, folder, without);
   // The kernel unpacks several archives one after the other, each from a multiple of four bytes; the later one's files win.

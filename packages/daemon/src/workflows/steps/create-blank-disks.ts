@@ -5,7 +5,10 @@ import { blankDisks, targetMachine } from "../blank-machine.ts";
 import { diskPath } from "../instance-paths.ts";
 import type { Services } from "../services.ts";
 
-/** Makes a folder and disks for a machine that is nobody's yet: as small as its image, since no instance's disk may be smaller. */
+/**
+ * Makes a folder and disks for a machine that is nobody's yet: as small as its image, since no instance's disk may be smaller; where the image's process is started,
+ * as large as its instances' are.
+ */
 export function createBlankDisks(services: Services): Step & { readonly name: "create-disks" } {
   const { folders, host, images } = services;
   return {
@@ -16,7 +19,8 @@ export function createBlankDisks(services: Services): Step & { readonly name: "c
       if (!artifact) throw new BerthError("not_found", "The artifact of its image is gone.");
       const { vmPath, user } = await folders.create(machine.id);
       for (const name of blankDisks(machine)) {
-        const size = { sizeMib: artifact.minDiskMib, backingPath: artifact.path };
+        const sizeMib = Math.max(machine.app?.diskMib ?? 0, artifact.minDiskMib);
+        const size = { sizeMib, backingPath: artifact.path };
         await createOverlay(host, { name, path: diskPath(vmPath, name), ...size, user }, context.signal);
       }
       return undefined;

@@ -1,14 +1,18 @@
-import { BerthError } from "@berth/api";
+import { BerthError, type Instance } from "@berth/api";
 import { createOverlay, type OverlayRequest } from "../../storage/qcow2.ts";
 import { readImage } from "../../store/images.ts";
 import { readLayers } from "../../store/instances.ts";
+import { findTemplate } from "../../store/templates.ts";
 import { collectLayers } from "../collect-layers.ts";
 import { diskPath } from "../instance-paths.ts";
 import type { Services } from "../services.ts";
 import { requireSound } from "../sound-layers.ts";
+import { templatePlace } from "../template-place.ts";
 import { type InstanceStep, targetInstance } from "./step.ts";
 
-/** Makes the instance's folder and its disks: each is a copy-on-write layer, over the image's artifact or over a snapshot's frozen file. */
+/**
+ * Makes the instance's folder and its disks: each is a copy-on-write layer, over the image's artifact or over a snapshot's frozen file, or a copy of what a
+ * template has of such a layer. */
 export function createDisks(services: Services): InstanceStep {
   const { folders, host, store } = services;
   return {
@@ -18,9 +22,14 @@ export function createDisks(services: Services): InstanceStep {
       const layers = await readLayers(store.queries, instance.id);
       const names = instance.spec.disks.map(({ name }) => name);
       if (layers) await requireSound(services, layers, names, context.signal);
+      const from = instance.spec.warm === "app" && !layers ? await templateOf(services, instance) : undefined;
       const below = layers ? overLayers(services, layers) : await overArtifact(services, instance.imageId);
       const { vmPath, user } = await folders.create(instance.id);
       for (const { name, sizeMib } of instance.spec.disks) {
+        if (from) {
+          await services.templates.copyDisk(from, name, { path: diskPath(vmPath, name), user }, context.signal);
+          continue;
+        }
         const request = { name, path: diskPath(vmPath, name), ...below(name), sizeMib, user };
         await createOverlay(host, request, context.signal);
       }
@@ -32,6 +41,16 @@ export function createDisks(services: Services): InstanceStep {
       await collectLayers(services, id);
     },
   };
+}
+
+/** The template whose disks the instance's are copies of. */
+async function templateOf(services: Services, instance: Instance): Promise<string> {
+  const { queries } = services.store;
+  const digest = (await readImage(queries, instance.imageId))?.contentDigest;
+  const place = digest ? await templatePlace(services, instance, digest) : undefined;
+  const template = place && (await findTemplate(queries, place))?.template;
+  if (template?.state !== "ready") throw new BerthError("template_failed", "Its template was deleted meanwhile.");
+  return template.id;
 }
 
 /** What a disk of this name lies over. */

@@ -3,9 +3,9 @@ import type { Step } from "../../operations/workflow.ts";
 import { requireMachine, targetMachine } from "../blank-machine.ts";
 import type { Services } from "../services.ts";
 
-/** Saves the memory of a template's machine and powers that off. No program of the image runs yet, so there is nothing to hold. */
+/** Saves the memory of a template's machine and powers that off. Programs of the image, where they run, stand still by then, and go on in each clone when that knows who it is. */
 export function saveTemplate(services: Services): Step & { readonly name: "save-memory" } {
-  const { templates } = services;
+  const { guests, templates } = services;
   return {
     name: "save-memory",
     async run(context) {
@@ -19,7 +19,9 @@ export function saveTemplate(services: Services): Step & { readonly name: "save-
         use: "shared",
         switches: [],
         afterwards: "off",
-        beforePause: async () => undefined,
+        beforePause: async () => {
+          if (machine.app) await guests.hold(machine.id, context.signal);
+        },
       } as const;
       await driver.saveMemory(handle, request, context.signal);
       return undefined;

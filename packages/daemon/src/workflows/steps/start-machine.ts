@@ -24,8 +24,6 @@ export function startMachine(services: Services): InstanceStep {
       const isOff = (await driver.inspect(handle)).power === "stopped";
       const begun = isOff ? await begin(services, instance, driver, handle, context.signal) : undefined;
       if (!isOff) await goOn(services, instance, driver, handle, context.signal);
-      // A machine that went on from memory knows its disks as they were in that; one that is on may have, and berthd was killed since.
-      if (!isOff || begun?.memory) await showDisks(services, instance, driver, handle);
       // What was heard of an earlier run is of no use for this one.
       guests.detach(instance.id);
       await attachGuest(services, instance, driver, handle);
@@ -64,6 +62,7 @@ async function goOn(
     const run = runOf(instance);
     await writeDown(services, instance.id, { run, beginning: { start } });
     await driver.configure(handle, await instanceMachine(services, instance, run));
+    await growDisks(services, instance, driver, handle);
     await driver.start(handle, signal);
     if (run.ports.length > 0) await driver.publish?.(handle, run.ports);
     return;
@@ -108,8 +107,8 @@ async function writeDown(
   });
 }
 
-/** Has a guest see its disks as large as they are to be; none is smaller than its image. */
-async function showDisks(
+/** Makes the disks of a machine from a pool as large as they are to be; none is smaller than its image. */
+async function growDisks(
   { images, store }: Services,
   { imageId, spec }: Instance,
   driver: Driver,
