@@ -2,7 +2,7 @@ import { execFileSync } from "node:child_process";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
-import type { Client, Instance } from "@berth/api";
+import type { Client } from "@berth/api";
 import { expect, vi } from "vitest";
 import { markOf, readMark } from "../../packages/daemon/src/drivers/qemu/command-line.ts";
 import { withoutRules } from "../../packages/daemon/src/network/rules.ts";
@@ -18,7 +18,7 @@ export async function accelerated(dataDir: string): Promise<void> {
   });
 }
 
-const sockets = ["channel.sock", "console.sock", "control.sock", "qmp.sock"];
+const sockets = ["channel.sock", "console.sock", "control.sock", "qmp.sock", "work.sock"];
 const streams = ["console", "control", "machine"];
 
 /**
@@ -33,7 +33,10 @@ async function auditOnce(client: Client, dataDir: string, berthdPid: number): Pr
   await audit(client, dataDir, async () => machinesIn(dataDir));
   const { items } = await client.listInstances({ query: { limit: 500 } });
   const installationId = readInstallationId(dataDir);
-  const expected = items.flatMap((instance) => processesFor(instance, installationId)).sort();
+  const { items: pools } = await client.listPools({ query: { limit: 500 } });
+  const waiting = pools.flatMap(({ machines }) => machines);
+  const running = items.filter(({ status }) => status.phase === "running");
+  const expected = [...running, ...waiting].flatMap(({ id }) => processesFor(id, installationId)).sort();
   const found = processesOf(dataDir).filter(({ pid }) => pid !== berthdPid);
   expect(found.map((one) => nameOf(one, dataDir)).sort(), "processes of the data folder").toEqual(expected);
   for (const instance of items) {
@@ -48,10 +51,12 @@ async function auditOnce(client: Client, dataDir: string, berthdPid: number): Pr
     );
     expect(others, "other files of the instance").toEqual([]);
   }
-  auditRules(
-    installationId,
-    items.some(({ status }) => status.phase === "running"),
-  );
+  for (const { id } of waiting) {
+    const folder = join(dataDir, "instances", id);
+    expect(readdirSync(folder).sort(), "files of a machine in a pool").toEqual(["machine.json", "run.json", "vm"]);
+    expect(readdirSync(join(folder, "vm")).sort(), "its own files").toEqual(["root.qcow2", "log", ...sockets].sort());
+  }
+  auditRules(installationId, running.length + waiting.length > 0);
 }
 
 function machinesIn(dataDir: string): string[] {
@@ -60,9 +65,8 @@ function machinesIn(dataDir: string): string[] {
   return ids.filter((id) => existsSync(join(folder, id, "machine.json")));
 }
 
-/** What runs of an instance, by name: its hypervisor and those who keep its logs. */
-function processesFor({ id, status }: Instance, installationId: string): string[] {
-  if (status.phase !== "running") return [];
+/** What runs of a machine, by name: its hypervisor and those who keep its logs. */
+function processesFor(id: string, installationId: string): string[] {
   const hypervisor = markOf({ installationId, instanceId: id });
   return [hypervisor, ...streams.map((stream) => `log of ${id}: ${stream}`)];
 }

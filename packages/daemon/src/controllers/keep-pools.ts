@@ -30,7 +30,9 @@ export async function keepPools(options: KeepPoolsOptions, signal: AbortSignal):
   const after = await lastEventSeq(store.queries);
   const listening = (async () => {
     for await (const event of followEvents(store, { after }, signal)) if (concernsPools(event.type)) woken.resolve();
-  })();
+  })().catch((error: unknown) => {
+    if (!signal.aborted) log.error({ err: error }, "pools are only looked at now and then: events cannot be followed");
+  });
   while (!signal.aborted) {
     woken = Promise.withResolvers();
     try {

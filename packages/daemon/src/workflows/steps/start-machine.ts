@@ -13,14 +13,13 @@ import { type InstanceStep, requireHandle, targetInstance } from "./step.ts";
 
 /** Powers the machine on, made anew of what is wished for now and from memory where there is some that fits, and begins to listen to its guest. */
 export function startMachine(services: Services): InstanceStep {
-  const { guests, network } = services;
+  const { guests } = services;
   return {
     name: "start-machine",
     async run(context) {
       const instance = await targetInstance(services, context);
       const driver = services.driver(instance.location);
       const handle = await requireHandle(services, instance);
-      await network.prepare();
       const isOff = (await driver.inspect(handle)).power === "stopped";
       const begun = isOff ? await begin(services, instance, driver, handle, context.signal) : undefined;
       if (!isOff) await goOn(services, instance, driver, handle, context.signal);
@@ -79,6 +78,7 @@ async function begin(
   signal: AbortSignal,
 ): Promise<Beginning> {
   const run = runOf(instance);
+  await services.network.prepare();
   let beginning = await chooseBeginning(services, instance);
   await writeDown(services, instance.id, { run, beginning });
   await driver.configure(handle, await instanceMachine(services, instance, run));
