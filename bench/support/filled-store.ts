@@ -14,7 +14,7 @@ export async function addCopies(dataDir: string, pattern: Instance, count: numbe
       await store.transaction(async (tx) => {
         for (let index = done; index < Math.min(done + 500, count); index++) {
           const name = `copy-${String(index).padStart(5, "0")}`;
-          await insertInstance(tx, { ...pattern, id: newId("instance"), name, layers: null });
+          await insertInstance(tx, { ...pattern, id: newId("instance"), name, layers: null, memory: null });
         }
       });
     }

@@ -57,7 +57,7 @@ export function scenarioOf(point: string, surroundings: Surroundings): Scenario 
     "instance.import": () => importing(surroundings, undo),
     "archive.delete": () => deletingArchive(surroundings),
     "instance.restore": () => restoring(surroundings, step, undo),
-    "snapshot.create": () => (undo ? notSnapshotted(surroundings) : snapshotting(surroundings)),
+    "snapshot.create": () => (undo ? notSnapshotted(surroundings) : snapshotting(surroundings, step)),
     "snapshot.verify": () => verifying(surroundings),
     "snapshot.delete": () => deletingSnapshot(surroundings, undo),
   };
@@ -444,21 +444,29 @@ async function removeArchives(client: Client): Promise<void> {
 /** What is on the victim's disk before and after it was snapshotted. */
 const [then, now] = [0x11, 0x22];
 
-function snapshotting(surroundings: Surroundings): Scenario {
+/** A snapshot of what is off, or runs where the step is about that. */
+function snapshotting(surroundings: Surroundings, step: string): Scenario {
+  const start = step === "switch-disks" || step === "save-memory";
+  const memory = step === "save-memory";
   let id = "";
   return {
     arrange: async (client) => {
-      ({ id } = await create(client, surroundings, { start: false }));
+      ({ id } = await create(client, surroundings, { start }));
       diskOf(surroundings.dataDir, id).write(0, then);
     },
-    act: takeSnapshot,
+    act: (client) => client.createSnapshot({ query: long, body: { instance: name, name: point, memory } }),
     check: async (client) => {
       const disk = diskOf(surroundings.dataDir, id);
+      const phase = start ? "running" : "stopped";
+      expect((await client.getInstance({ params: instance })).status.phase).toBe(phase);
+      const made = await client.getSnapshot({ params: { snapshot: point } });
+      expect(made.consistency).toBe(memory ? "memory" : start ? "frozen" : "stopped");
       expect(disk.read(0)).toBe(then);
       disk.write(0, now);
       await verify(client);
       await restore(client);
       expect(disk.read(0)).toBe(then);
+      expect((await client.getInstance({ params: instance })).status.phase).toBe(phase);
     },
     cleanUp: removeAll,
   };
@@ -581,7 +589,7 @@ async function verify(client: Client): Promise<void> {
 }
 
 async function restore(client: Client, snapshot = point): Promise<void> {
-  const body = { discard: true };
+  const body = { discard: true, force: true };
   const { operation } = await client.restoreSnapshot({ params: { snapshot }, query: long, body });
   expect(operation.error).toBeNull();
 }

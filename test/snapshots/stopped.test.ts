@@ -1,6 +1,6 @@
 import { closeSync, openSync, readdirSync, statSync, truncateSync, writeSync } from "node:fs";
 import { join } from "node:path";
-import type { Client, Instance, LaunchSnapshotInput, Snapshot } from "@berth/api";
+import type { Client, Instance } from "@berth/api";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { writeTar } from "../../packages/daemon/src/core/testing/tar-writer.ts";
 import { type FakeRegistry, startFakeRegistry } from "../../packages/daemon/src/images/testing/fake-registry.ts";
@@ -9,6 +9,7 @@ import { type Berthd, startBerthd } from "../support/berthd.ts";
 import { diskOf, frozenFiles } from "../support/disks.ts";
 import { expectFailed, expectRefused } from "../support/refusals.ts";
 import { scratchDirectory } from "../support/scratch.ts";
+import { snapshotCalls } from "../support/snapshot-calls.ts";
 
 const long = { wait: 60 } as const;
 const isRoot = process.getuid?.() === 0;
@@ -35,46 +36,17 @@ afterAll(async () => {
 });
 
 afterEach(async () => {
-  for (const { id } of (await client.listInstances({ query: {} })).items) await remove(id);
-  for (const { id } of (await client.listSnapshots({ query: {} })).items) await forget(id);
+  await removeAll();
   await audit(client, dataDir);
   expect(readdirSync(join(dataDir, "snapshots"))).toEqual([]);
 });
 
-async function create(name: string, start = false): Promise<Instance> {
-  const { instance, operation } = await client.createInstance({ query: long, body: { image, name, start } });
-  expect(operation.error).toBeNull();
-  return instance;
-}
-
-async function snapshot(instance: string, name: string): Promise<Snapshot> {
-  const { snapshot: made, operation } = await client.createSnapshot({ query: long, body: { instance, name } });
-  expect(operation.error).toBeNull();
-  return made;
-}
-
-async function restore(name: string, body: { instance?: string; discard?: boolean; force?: boolean } = {}) {
-  const change = await client.restoreSnapshot({ params: { snapshot: name }, query: long, body });
-  expect(change.operation.error).toBeNull();
-  return change;
-}
-
-async function launch(name: string, body: LaunchSnapshotInput = {}): Promise<Instance> {
-  const change = await client.launchSnapshot({ params: { snapshot: name }, query: long, body });
-  expect(change.operation.error).toBeNull();
-  return change.instance;
-}
-
-async function remove(name: string, snapshots = false): Promise<void> {
-  const query = { ...long, force: true, snapshots };
-  const { operation } = await client.deleteInstance({ params: { instance: name }, query });
-  expect(operation.error).toBeNull();
-}
-
-async function forget(name: string): Promise<void> {
-  const { operation } = await client.deleteSnapshot({ params: { snapshot: name }, query: long });
-  expect(operation.error).toBeNull();
-}
+const calls = snapshotCalls(
+  () => client,
+  () => image,
+);
+const { snapshot, restore, launch, remove, forget, removeAll, start } = calls;
+const create = (name: string) => calls.create(name, { start: false });
 
 const sizes = async (name: string) => {
   const { ownBytes, sharedBytes } = await client.getSnapshot({ params: { snapshot: name } });
@@ -102,9 +74,8 @@ describe("a snapshot of a stopped instance", () => {
   });
 
   it("becomes new instances, each with a disk of its own, as it was then but for what is asked", async () => {
-    const body = { image, name: "web", start: false, env: { A: "1" }, ports: [{ hostPort: 0, guestPort: 80 }] };
-    const { instance } = await client.createInstance({ query: long, body });
-    diskOf(dataDir, instance.id).write(0, 0x11);
+    const { id } = await calls.create("web", { start: false, env: { A: "1" }, ports: [{ guestPort: 80 }] });
+    diskOf(dataDir, id).write(0, 0x11);
     await snapshot("web", "one");
     await remove("web");
     const [two, three] = await Promise.all([
@@ -112,7 +83,7 @@ describe("a snapshot of a stopped instance", () => {
       launch("one", { name: "three", memoryMib: 640, diskMib: 2048 }),
     ]);
     diskOf(dataDir, two.id).write(0, 0x22);
-    expect(two.origin).toMatchObject({ kind: "snapshot", snapshotName: "one" });
+    expect(two.origin).toMatchObject({ kind: "snapshot", instance: { name: "web" }, snapshot: { name: "one" } });
     expect(two.spec.env).toEqual({ A: "1", B: "2" });
     expect(three.status).toMatchObject({ phase: "running", ready: true });
     expect(three.status.ports[0]).toMatchObject({ guestPort: 80 });
@@ -120,7 +91,7 @@ describe("a snapshot of a stopped instance", () => {
     expect(diskOf(dataDir, three.id).read(0)).toBe(0x11);
     await forget("one");
     expect([diskOf(dataDir, two.id).read(0), diskOf(dataDir, three.id).read(0)]).toEqual([0x22, 0x11]);
-    expect((await client.getInstance({ params: { instance: "two" } })).origin?.snapshotName).toBe("one");
+    expect((await client.getInstance({ params: { instance: "two" } })).origin?.snapshot.name).toBe("one");
   });
 
   it("can be deleted in any order: the others, and the instance, keep what they need", async () => {
@@ -163,7 +134,7 @@ describe("a snapshot of a stopped instance", () => {
     const { id } = await create("web");
     diskOf(dataDir, id).write(0, 0x11);
     await snapshot("web", "one");
-    await client.startInstance({ params: { instance: "web" }, query: long });
+    await start("web");
     const asked = client.restoreSnapshot({ params: { snapshot: "one" }, body: {} });
     await expectRefused(asked, "instance_running", "web is running");
     const { startedAt } = (await client.getInstance({ params: { instance: "web" } })).status;
@@ -172,11 +143,11 @@ describe("a snapshot of a stopped instance", () => {
     expect(instance.status.startedAt).not.toBe(startedAt);
   });
 
-  it("is held by nobody else: names, kinds and what runs are checked", async () => {
-    await create("web", true);
+  it("is refused for what is not there, a name in use, or what cannot be", async () => {
+    await create("web");
     await expectRefused(client.createSnapshot({ body: { instance: "nobody" } }), "not_found", "nobody");
-    await expectRefused(client.createSnapshot({ body: { instance: "web" } }), "instance_running", "web");
-    await client.stopInstance({ params: { instance: "web" }, query: long });
+    const memory = client.createSnapshot({ body: { instance: "web", memory: true } });
+    await expectRefused(memory, "instance_not_running", "web is stopped");
     await snapshot("web", "one");
     await expectRefused(client.createSnapshot({ body: { instance: "web", name: "one" } }), "name_taken", "one");
     await expectRefused(client.launchSnapshot({ params: { snapshot: "none" }, body: {} }), "not_found", "none");

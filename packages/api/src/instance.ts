@@ -165,8 +165,10 @@ export type InstanceStatus = z.infer<typeof InstanceStatus>;
 export const InstanceOrigin = z
   .object({
     kind: z.literal("snapshot"),
-    snapshotId: idSchema("snapshot"),
-    snapshotName: Name,
+    instance: z
+      .object({ id: idSchema("instance"), name: Name })
+      .describe("The instance it is a copy of, which may be gone."),
+    snapshot: z.object({ id: idSchema("snapshot"), name: Name }),
   })
   .meta({ id: "InstanceOrigin" });
 export type InstanceOrigin = z.infer<typeof InstanceOrigin>;

@@ -20,10 +20,11 @@ export const Snapshot = z
     project: Name,
     instanceId: idSchema("instance").describe("The instance it was made of, which may be gone."),
     instanceName: Name,
+    kind: z.enum(["disk", "memory"]).describe("Whether it has the machine's memory beside its disks."),
     consistency: z
-      .enum(["stopped", "frozen", "crash"])
+      .enum(["stopped", "frozen", "memory", "crash"])
       .describe(
-        "How its disks were at that moment: of a stopped machine; of a running one with its file systems frozen; or as after a power cut.",
+        "How its disks were at that moment: of a stopped machine; of a running one with its file systems frozen; those that its memory goes with; or as after a power cut.",
       ),
     state: z.enum(["creating", "ready"]),
     imageId: idSchema("image"),
@@ -34,7 +35,8 @@ export const Snapshot = z
     disks: z
       .array(z.object({ name: Name, sizeBytes: z.number().int().describe("As its guest sees it.") }))
       .describe("The root disk first."),
-    ownBytes: z.number().int().describe("Bytes on the node's disk that would be free without it."),
+    memoryBytes: z.number().int().describe("Bytes on the node's disk that its memory takes; 0 when it has none."),
+    ownBytes: z.number().int().describe("Bytes on the node's disk that would be free without it, its memory included."),
     sharedBytes: z
       .number()
       .int()
@@ -53,9 +55,18 @@ export const CreateSnapshot = z
   .strictObject({
     instance: IdOrName,
     name: Name.optional().describe("Made from the instance's name and the time when not given."),
+    memory: z
+      .boolean()
+      .default(false)
+      .describe("Whether the memory of the running machine is kept, too: what is made from it goes on where it was."),
+    crashConsistent: z
+      .boolean()
+      .default(false)
+      .describe("Whether the disks may be as after a power cut when the guest cannot freeze its file systems."),
   })
   .meta({ id: "CreateSnapshot", examples: [{ instance: "web", name: "before-upgrade" }] });
 export type CreateSnapshot = z.infer<typeof CreateSnapshot>;
+export type CreateSnapshotInput = z.input<typeof CreateSnapshot>;
 
 /** A request to put an instance back to a snapshot. */
 export const RestoreSnapshot = z
@@ -66,9 +77,14 @@ export const RestoreSnapshot = z
       .boolean()
       .default(false)
       .describe("Whether what is on its disks now goes. Otherwise that is kept as a snapshot first."),
+    diskOnly: z
+      .boolean()
+      .default(false)
+      .describe("Whether the memory of the snapshot is left alone: the instance boots, or stays off when it was."),
   })
   .meta({ id: "RestoreSnapshot", examples: [{ force: true }] });
 export type RestoreSnapshot = z.infer<typeof RestoreSnapshot>;
+export type RestoreSnapshotInput = z.input<typeof RestoreSnapshot>;
 
 const { shape } = CreateInstance;
 
@@ -88,6 +104,10 @@ export const LaunchSnapshot = z
     stopTimeoutMs: InstanceSpec.shape.stopTimeoutMs.optional(),
     restart: RestartPolicy.optional(),
     start: shape.start,
+    cold: z
+      .boolean()
+      .default(false)
+      .describe("Whether it boots although the snapshot has memory that it could go on from."),
   })
   .meta({ id: "LaunchSnapshot", examples: [{ name: "web2", ports: [{ hostPort: 8081, guestPort: 80 }] }] });
 export type LaunchSnapshot = z.infer<typeof LaunchSnapshot>;

@@ -52,7 +52,7 @@ describe("snapshot", () => {
   test("ls and show tell sizes and verdicts", async () => {
     const { stdout } = await berth("snapshot ls --instance web");
     expect(stdout).toMatch(
-      /^NAME +INSTANCE +STATE +AGE +OWN +SHARED +VERIFIED\nbefore +web +ready +\d+d +0 B +1[.]2 MB +sound\n$/,
+      /^NAME +INSTANCE +KIND +STATE +AGE +OWN +SHARED +VERIFIED\nbefore +web +disk +ready +\d+d +0 B +1[.]2 MB +sound\n$/,
     );
     expect(berthd?.callsOf("listSnapshots")[0]?.query.get("instance")).toBe("web");
     await berthd?.stop();

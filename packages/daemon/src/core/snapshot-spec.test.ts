@@ -1,7 +1,7 @@
 import { CreateInstance, LaunchSnapshot, Name } from "@berth/api";
 import { expect, it } from "vitest";
 import { specOf } from "./new-instance.ts";
-import { restoreMismatch, snapshotName, specFromSnapshot } from "./snapshot-spec.ts";
+import { beyondMemory, restoreMismatch, snapshotName, specFromSnapshot } from "./snapshot-spec.ts";
 
 const then = {
   ...specOf(
@@ -47,9 +47,25 @@ it("refuses a disk smaller than it was", () => {
 });
 
 it("says why an instance cannot go back to other disks than it has", () => {
-  expect(restoreMismatch(then, { ...then, memoryMib: 64 })).toBeUndefined();
+  const smaller = { ...then, memoryMib: 64 };
+  expect(restoreMismatch(then, smaller, false)).toBeUndefined();
+  expect(restoreMismatch(then, then, true)).toBeUndefined();
+  expect(restoreMismatch(then, smaller, true)).toBe(
+    "It has 1 CPUs and 256 MiB of memory, the snapshot's memory is of 1 CPUs and 64 MiB of memory: only its disks can be restored.",
+  );
   const more = { ...then, disks: [...then.disks, { name: "data", sizeMib: 64 }] };
-  expect(restoreMismatch(more, then)).toBe("Its disks are root, data; those in the snapshot are root.");
+  expect(restoreMismatch(more, then, false)).toBe("Its disks are root, data; those in the snapshot are root.");
+});
+
+it.each([
+  [{}, undefined],
+  [{ name: "x", ports: [], diskMib: 4096 }, undefined],
+  [{ cpus: 1 }, "CPUs"],
+  [{ memoryMib: 256 }, "memory"],
+  [{ env: { A: "1" } }, "environment"],
+  [{ command: [] }, "command"],
+])("what goes on from memory cannot have otherwise: %j", (asked, expected) => {
+  expect(beyondMemory(LaunchSnapshot.parse(asked))).toBe(expected);
 });
 
 it("makes up names that are names", () => {

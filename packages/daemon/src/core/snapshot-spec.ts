@@ -28,12 +28,22 @@ function given<T extends object>(values: T): { [K in keyof T]?: Exclude<T[K], un
   };
 }
 
-/** Why an instance cannot be put back to a snapshot, in words; undefined when it can. */
-export function restoreMismatch(spec: InstanceSpec, then: InstanceSpec): string | undefined {
+/** Why an instance cannot be put back to a snapshot, in words; undefined when it can. With memory more has to be the same. */
+export function restoreMismatch(spec: InstanceSpec, then: InstanceSpec, memory: boolean): string | undefined {
   const names = ({ disks }: InstanceSpec) => disks.map(({ name }) => name).join(", ");
-  return names(spec) === names(then)
-    ? undefined
-    : `Its disks are ${names(spec)}; those in the snapshot are ${names(then)}.`;
+  if (names(spec) !== names(then)) return `Its disks are ${names(spec)}; those in the snapshot are ${names(then)}.`;
+  if (!memory) return undefined;
+  const size = ({ cpus, memoryMib }: InstanceSpec) => `${cpus} CPUs and ${memoryMib} MiB of memory`;
+  if (size(spec) === size(then)) return undefined;
+  return `It has ${size(spec)}, the snapshot's memory is of ${size(then)}: only its disks can be restored.`;
+}
+
+/** What a request wants otherwise that only a boot can change; undefined when there is nothing. */
+export function beyondMemory(request: LaunchSnapshot): string | undefined {
+  const { cpus, memoryMib, env, entrypoint, command, tty } = request;
+  const wanted = { CPUs: cpus, memory: memoryMib, entrypoint, command, terminal: tty };
+  if (Object.keys(env).length > 0) return "environment";
+  return Object.entries(wanted).find(([, value]) => value !== undefined)?.[0];
 }
 
 /** The name of a snapshot that was given none: the instance's, cut where need be, the time in UTC, and a number when it is not the first of that second. */

@@ -25,6 +25,7 @@ import {
   listInstances,
   lockInstance,
   readInstance,
+  type SavedMemory,
   updateInstance,
 } from "../store/instances.ts";
 import { lockResources } from "../store/operation-claims.ts";
@@ -66,6 +67,8 @@ export interface NewInstanceRequest {
   readonly layers: string | null;
   /** What a machine of a pool must be built with for the instance to take it; none is taken when not given. */
   readonly build?: string | undefined;
+  /** Memory of the moment those are of, that it goes on from; null when it boots, or may begin from a template. */
+  readonly memory: SavedMemory | null;
 }
 
 /** Reading and changing instances, as the server asks for it; what leads into guests is in guests.ts. */
@@ -147,6 +150,7 @@ async function requestCreate(
     origin: null,
     layers: null,
     build,
+    memory: null,
   });
 }
 
@@ -163,7 +167,7 @@ export async function requestInstance(
   scope: Scope,
   request: NewInstanceRequest,
 ): Promise<InstanceChange> {
-  const { labels, location, image, reference, origin, layers, build } = request;
+  const { labels, location, image, reference, origin, layers, memory, build } = request;
   // Memory of a template fits the image's disk alone.
   const spec: InstanceSpec = layers === null ? request.spec : { ...request.spec, warm: "auto" };
   const driver = requireLocation(context, location);
@@ -202,6 +206,7 @@ export async function requestInstance(
     image: reference,
     origin,
     layers,
+    memory,
     location,
     nodeId: context.nodeId,
     spec,

@@ -10,17 +10,19 @@ import {
   type SnapshotChange,
 } from "@berth/api";
 import { newId } from "../core/ids.ts";
-import { restoreMismatch, snapshotName, specFromSnapshot } from "../core/snapshot-spec.ts";
+import { beyondMemory, restoreMismatch, snapshotName, specFromSnapshot } from "../core/snapshot-spec.ts";
 import { startOperation } from "../operations/start.ts";
 import type { ChangeOptions, Scope, Services } from "../server/services.ts";
 import { newFolderName } from "../storage/snapshot-folders.ts";
 import { readImage } from "../store/images.ts";
-import { findInstance, readInstance, updateInstance } from "../store/instances.ts";
+import { findInstance, lockInstance, readInstance, updateInstance } from "../store/instances.ts";
 import { lockResources } from "../store/operation-claims.ts";
 import { readOperation, resourceOf } from "../store/operations.ts";
 import { findSnapshot, insertSnapshot, listSnapshots, readFolder, readSnapshot } from "../store/snapshots.ts";
 import type { Queries, Transaction } from "../store/store.ts";
 import type { NewInstanceInput } from "../workflows/instance-input.ts";
+import { originOf } from "../workflows/saved-memory.ts";
+import type { SnapshotInput } from "../workflows/snapshot-record.ts";
 import { changeOnce } from "./change.ts";
 import { type InstanceRequestContext, requestInstance } from "./instances.ts";
 
@@ -113,9 +115,15 @@ async function requestCreate(
   if (!driver?.abilities.snapshots) {
     throw new BerthError("unsupported_by_driver", `The driver of ${instance.location} cannot take snapshots.`);
   }
-  if (instance.status.phase === "running" || instance.status.phase === "starting") {
-    throw new BerthError("instance_running", `${instance.name} is ${instance.status.phase}.`);
-  }
+  if (isOn(instance) && !driver.switchDisks)
+    throw new BerthError("instance_running", `${instance.location} takes no snapshots of what runs.`);
+  if (input.memory && !driver.saveMemory)
+    throw new BerthError("unsupported_by_driver", `The driver of ${instance.location} saves no memory.`);
+  if (input.memory && !isOn(instance))
+    throw new BerthError(
+      "instance_not_running",
+      `${instance.name} is ${instance.status.phase}: it has no memory to keep.`,
+    );
   const id = newId("snapshot");
   const name = input.name ?? (await freeName(tx, instance));
   const operation = await startOperation(tx, {
@@ -123,21 +131,29 @@ async function requestCreate(
     project: scope.project,
     target: { kind: "snapshot", id, name },
     claims: [resourceOf("instance", instance.id), resourceOf("snapshot", id)],
-    input: {},
+    input: { crashConsistent: input.crashConsistent } satisfies SnapshotInput,
     nodeId: instance.nodeId,
     requestedBy: scope.caller.tokenId,
     queue: options.queue,
   });
-  const snapshot = await insertOf(tx, instance, id, name);
+  const snapshot = await insertOf(tx, instance, { id, name, kind: input.memory ? "memory" : "disk" });
   return { snapshot: { ...snapshot, operationId: operation.id }, operation };
 }
 
-/** The row of a snapshot that is going to be made of an instance as it is. */
-function insertOf(tx: Transaction, instance: Instance, id: string, name: string): Promise<Snapshot> {
+function isOn({ status }: Instance): boolean {
+  return status.phase === "running" || status.phase === "starting";
+}
+
+/** The row of a snapshot that is going to be made of an instance as it is. How its disks are is known when they are switched. */
+function insertOf(
+  tx: Transaction,
+  instance: Instance,
+  what: Pick<Snapshot, "id" | "name" | "kind">,
+): Promise<Snapshot> {
   const { project, imageId, image, location, nodeId, spec } = instance;
   const of = { instanceId: instance.id, instanceName: instance.name, consistency: "stopped" as const, disks: [] };
   const folder = newFolderName();
-  return insertSnapshot(tx, { id, project, name, ...of, imageId, image, location, nodeId, spec, folder });
+  return insertSnapshot(tx, { project, ...what, ...of, imageId, image, location, nodeId, spec, folder });
 }
 
 async function freeName(tx: Transaction, instance: Instance, what?: string): Promise<string> {
@@ -175,22 +191,23 @@ async function requestRestore(
   tx: Transaction,
   scope: Scope,
   ref: string,
-  { instance: wanted, force, discard }: RestoreSnapshot,
+  { instance: wanted, force, discard, diskOnly }: RestoreSnapshot,
   options: ChangeOptions,
 ): Promise<RestoreChange> {
   const snapshot = await requireUsable(tx, scope, ref);
   const instance = await requireInstance(tx, scope, wanted ?? snapshot.instanceId);
-  const mismatch = restoreMismatch(instance.spec, snapshot.spec);
+  const memory = snapshot.kind === "memory" && !diskOnly;
+  const mismatch = restoreMismatch(instance.spec, snapshot.spec, memory);
   if (mismatch) throw new BerthError("snapshot_mismatch", mismatch);
   if (instance.nodeId !== snapshot.nodeId) {
     throw new BerthError("snapshot_mismatch", `${instance.name} is on another node than the snapshot.`);
   }
-  const running = instance.status.phase === "running" || instance.status.phase === "starting";
+  const running = isOn(instance);
   if (running && !force) throw new BerthError("instance_running", `${instance.name} is ${instance.status.phase}.`);
-  const power = running ? "running" : "stopped";
+  const power = running || memory ? "running" : "stopped";
   const { restartGeneration } = instance.spec;
   const keptId = discard ? null : newId("snapshot");
-  const restore = { snapshotId: snapshot.id, keptId };
+  const restore = { snapshotId: snapshot.id, keptId, memory };
   const operation = await startOperation(tx, {
     type: "instance.restore",
     project: scope.project,
@@ -204,9 +221,13 @@ async function requestRestore(
     requestedBy: scope.caller.tokenId,
     queue: options.queue,
   });
-  const kept = keptId ? await insertOf(tx, instance, keptId, await freeName(tx, instance, "before-restore")) : null;
+  const kept = keptId
+    ? await insertOf(tx, instance, { id: keptId, name: await freeName(tx, instance, "before-restore"), kind: "disk" })
+    : null;
   const spec = { ...instance.spec, power } as const;
-  const status = { ...instance.status, phase: "provisioning", ready: false, health: "unknown" } as const;
+  // What the observer has written meanwhile is kept.
+  const seen = (await lockInstance(tx, instance.id))?.status ?? instance.status;
+  const status = { ...seen, phase: "provisioning", ready: false, health: "unknown" } as const;
   return { instance: await updateInstance(tx, instance.id, { spec, status }), operation, kept };
 }
 
@@ -221,6 +242,12 @@ async function requestLaunch(
   const image = await readImage(tx, snapshot.imageId);
   const folder = await readFolder(tx, snapshot.id);
   if (!image || folder === undefined) throw new BerthError("not_found", `The image of ${snapshot.name} is gone.`);
+  const memory = snapshot.kind === "memory" && !input.cold;
+  const beyond = memory ? beyondMemory(input) : undefined;
+  if (beyond) {
+    const what = `What goes on from memory has the ${beyond} that it had.`;
+    throw new BerthError("invalid_request", `${what} Leave it out, or ask for a cold start.`);
+  }
   return requestInstance(tx, context, scope, {
     name: input.name,
     labels: input.labels,
@@ -228,7 +255,12 @@ async function requestLaunch(
     spec: specFromSnapshot(snapshot.spec, input),
     image,
     reference: snapshot.image,
-    origin: { kind: "snapshot", snapshotId: snapshot.id, snapshotName: snapshot.name },
+    origin: {
+      kind: "snapshot",
+      instance: { id: snapshot.instanceId, name: snapshot.instanceName },
+      snapshot: { id: snapshot.id, name: snapshot.name },
+    },
     layers: folder,
+    memory: memory ? { folder, used: false, origin: originOf(snapshot, "") } : null,
   });
 }

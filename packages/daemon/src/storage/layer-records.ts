@@ -13,62 +13,61 @@ const Record = z.object({
   stamp: z.string(),
 });
 
-/** `layers.json` of a snapshot's folder: by disk. */
-const Records = z.object({ version: z.literal(1), disks: z.record(z.string(), Record) });
-type Disks = z.infer<typeof Records>["disks"];
+/** `layers.json` of a snapshot's folder: by the file's name in it. */
+const Records = z.object({ version: z.literal(1), files: z.record(z.string(), Record) });
+type Files = z.infer<typeof Records>["files"];
 
 const fileName = "layers.json";
 const maxRecordBytes = 1024 * 1024;
 /** Reading a large layer may take long; a disk that gives less than 10 MB a second is broken. */
 const sumTimeoutMs = 6 * 3_600_000;
 
-/** Records the checksum of each frozen file of a snapshot's folder; what is recorded already stays. `onFile` hears of each before it is read. */
+/** Records the checksum of each file of a snapshot's folder; what is recorded already stays. `onFile` hears of each before it is read. */
 export async function recordLayers(
   host: Host,
   folders: SnapshotFolders,
   folder: string,
-  options: { readonly signal: AbortSignal; readonly onFile?: (disk: string) => void },
+  options: { readonly signal: AbortSignal; readonly onFile?: (file: string) => void },
 ): Promise<void> {
-  const disks = { ...(await readRecords(host, folders, folder)) };
-  for (const disk of await folders.disksOf(folder)) {
-    if (disks[disk]) continue;
-    options.onFile?.(disk);
-    const path = folders.layerPath({ folder, disk });
+  const files = { ...(await readRecords(host, folders, folder)) };
+  for (const file of await folders.filesOf(folder)) {
+    if (files[file]) continue;
+    options.onFile?.(file);
+    const path = join(folders.path(folder), file);
     const stamp = await stampOf(host, path);
-    disks[disk] = { sha256: [await sumOf(host, path, options.signal)], stamp };
+    files[file] = { sha256: [await sumOf(host, path, options.signal)], stamp };
   }
-  await writeRecords(host, folders, folder, disks);
+  await writeRecords(host, folders, folder, files);
 }
 
-/** Whether every frozen file of a folder is recorded. */
+/** Whether every file of a folder is recorded. */
 export async function isRecorded(host: Host, folders: SnapshotFolders, folder: string): Promise<boolean> {
   const records = await readRecords(host, folders, folder);
-  return (await folders.disksOf(folder)).every((disk) => records[disk]);
+  return (await folders.filesOf(folder)).every((file) => records[file]);
 }
 
-/** How carefully a layer is looked at: `touched` reads it only when its stamp is not the recorded one, `all` always. */
+/** How carefully a file is looked at: `touched` reads it only when its stamp is not the recorded one, `all` always. */
 export type Care = "touched" | "all";
 
 /**
- * Why a frozen file is not what it was, in words; undefined when it is. One that was never recorded only has to be there.
+ * Why a file of a snapshot's folder is not what it was, in words; undefined when it is. One that was never recorded only has to be there.
  */
 export async function findDamage(
   host: Host,
   folders: SnapshotFolders,
-  ref: LayerRef,
+  { folder, file }: { readonly folder: string; readonly file: string },
   care: Care,
   signal: AbortSignal,
 ): Promise<string | undefined> {
-  const path = folders.layerPath(ref);
+  const path = join(folders.path(folder), file);
   const facts = await host.files.facts(path);
   if (!facts?.isPlain) return "it is gone";
-  const records = await readRecords(host, folders, ref.folder);
-  const record = records[ref.disk];
+  const record = (await readRecords(host, folders, folder))[file];
   if (!record) return undefined;
   if (care === "touched" && facts.stamp === record.stamp) return undefined;
   if (!record.sha256.includes(await sumOf(host, path, signal))) return "its checksum is not the recorded one";
   if (facts.stamp !== record.stamp) {
-    await writeRecords(host, folders, ref.folder, { [ref.disk]: { ...record, stamp: facts.stamp } });
+    await writeRecords(host, folders, folder, { [file]: { ...record, stamp: facts.stamp } });
   }
   return undefined;
 }
@@ -94,17 +93,17 @@ export async function checkImage(
   }
 }
 
-async function readRecords(host: Host, folders: SnapshotFolders, folder: string): Promise<Disks> {
+async function readRecords(host: Host, folders: SnapshotFolders, folder: string): Promise<Files> {
   const text = await host.files.readText(join(folders.path(folder), fileName), maxRecordBytes);
-  return text === undefined ? {} : Records.parse(JSON.parse(text)).disks;
+  return text === undefined ? {} : Records.parse(JSON.parse(text)).files;
 }
 
 /** Adds to what is recorded. Nothing happens when the folder is gone. */
-async function writeRecords(host: Host, folders: SnapshotFolders, folder: string, more: Disks): Promise<void> {
+async function writeRecords(host: Host, folders: SnapshotFolders, folder: string, more: Files): Promise<void> {
   await folders.alone(async () => {
     if (!(await host.files.exists(folders.path(folder)))) return;
-    const disks = { ...(await readRecords(host, folders, folder)), ...more };
-    const text = `${JSON.stringify({ version: 1, disks })}\n`;
+    const files = { ...(await readRecords(host, folders, folder)), ...more };
+    const text = `${JSON.stringify({ version: 1, files })}\n`;
     await host.files.writeAtomic(join(folders.path(folder), fileName), text, { mode: 0o600 });
   });
 }

@@ -37,6 +37,11 @@ export class SnapshotFolders {
     return join(this.#root, folder, `${disk}${suffix}`);
   }
 
+  /** Where the machine's memory of that moment is, when it was kept. */
+  memoryPath(folder: string): string {
+    return join(this.#root, folder, "memory");
+  }
+
   /** Makes the folder, with a word of whose it is for who looks there; one that is there stays as it is. */
   async create(folder: string, snapshotId: string): Promise<void> {
     const { files } = this.#host;
@@ -61,6 +66,18 @@ export class SnapshotFolders {
   async disksOf(folder: string): Promise<string[]> {
     const names = await this.#host.files.list(this.path(folder));
     return names.filter((name) => name.endsWith(suffix)).map((name) => name.slice(0, -suffix.length));
+  }
+
+  /** The files of a folder that never change, by their names in it: disks, and the parts of the memory. */
+  async filesOf(folder: string): Promise<string[]> {
+    const disks = (await this.disksOf(folder)).map((disk) => `${disk}${suffix}`);
+    const memory = await this.#host.files.list(this.memoryPath(folder));
+    return [...disks, ...memory.map((name) => join("memory", name))];
+  }
+
+  /** A frozen file's name in its folder. */
+  fileOf({ disk }: LayerRef): string {
+    return `${disk}${suffix}`;
   }
 
   /** Every frozen file there is, and what it stands on. */

@@ -597,6 +597,7 @@ export function newInstance(imageId: string, change: Partial<NewInstance> = {}):
     image: "busybox",
     origin: null,
     layers: null,
+    memory: null,
     location: "node1/qemu",
     nodeId: newId("node"),
     spec: {

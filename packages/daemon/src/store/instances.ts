@@ -32,6 +32,7 @@ export type NewInstance = Pick<
 > & {
   /** The folder of frozen files that its disks are made from; null when they are made from the image. */
   readonly layers: string | null;
+  readonly memory: SavedMemory | null;
 };
 
 /** What of an instance can change. A change of name, spec or labels raises its generation. */
@@ -46,7 +47,22 @@ export interface InstanceChanges {
   readonly openChanges?: OpenChanges | null;
   /** Another image that its disks come from by now. */
   readonly image?: { readonly id: string; readonly reference: string };
+  readonly memory?: SavedMemory | null;
 }
+
+/** Memory of another moment, in a folder of frozen files, that an instance goes on from once. */
+const SavedMemory = z.object({
+  folder: z.string(),
+  /** Whether it has gone on from it. */
+  used: z.boolean(),
+  /** What its guest is told of where it comes from. */
+  origin: z.object({
+    kind: z.enum(["fork", "restore"]),
+    parent: z.object({ id: z.string(), name: z.string() }).nullable(),
+    index: z.number().int(),
+  }),
+});
+export type SavedMemory = z.infer<typeof SavedMemory>;
 
 /** A label an instance must have; with any value when none is given. */
 export interface LabelFilter {
@@ -83,7 +99,7 @@ const columns = [
   ),
 ] as const;
 
-type InstanceRow = Omit<Selectable<InstanceTable>, "handle" | "phase" | "open_changes" | "layers"> & {
+type InstanceRow = Omit<Selectable<InstanceTable>, "handle" | "phase" | "open_changes" | "layers" | "memory"> & {
   readonly operation_id: string | null;
 };
 
@@ -136,6 +152,7 @@ export async function insertInstance(tx: Transaction, instance: NewInstance): Pr
       handle: null,
       origin: instance.origin && JSON.stringify(instance.origin),
       layers: instance.layers,
+      memory: instance.memory && JSON.stringify(instance.memory),
       generation: 1,
       created_at: now,
       updated_at: now,
@@ -223,6 +240,26 @@ export async function readOpenChanges(queries: Queries, id: string): Promise<Ope
 export async function readLayers(queries: Queries, id: string): Promise<string | null> {
   const row = await queries.selectFrom("instance").select("layers").where("id", "=", id).executeTakeFirst();
   return row?.layers ?? null;
+}
+
+/** What an instance's next start, or its present run, goes on from; null for none but its own or a template's memory. */
+export async function readSavedMemory(queries: Queries, id: string): Promise<SavedMemory | null> {
+  const row = await queries.selectFrom("instance").select("memory").where("id", "=", id).executeTakeFirst();
+  return row?.memory ? readJson(SavedMemory, row.memory, "instance.memory") : null;
+}
+
+/** The folders whose memory a node's instances are still to go on from. */
+export async function listAwaitedMemory(queries: Queries, nodeId: string): Promise<string[]> {
+  const rows = await queries
+    .selectFrom("instance")
+    .select("memory")
+    .where("node_id", "=", nodeId)
+    .where("memory", "is not", null)
+    .execute();
+  return rows.flatMap(({ memory }) => {
+    const saved = memory === null ? null : readJson(SavedMemory, memory, "instance.memory");
+    return saved && !saved.used ? [saved.folder] : [];
+  });
 }
 
 /** A node's instances that were made from frozen files: from which folder, and which disks they have. */
@@ -313,7 +350,7 @@ export async function updateInstance(
   changes: InstanceChanges,
   expectedGeneration?: number,
 ): Promise<Instance> {
-  const { name, spec, labels, status, handle, run, openChanges, image } = changes;
+  const { name, spec, labels, status, handle, run, openChanges, image, memory } = changes;
   const row = await tx
     .updateTable("instance")
     .set((eb) => ({
@@ -326,6 +363,7 @@ export async function updateInstance(
       ...(run ? { run: JSON.stringify(run) } : {}),
       ...(openChanges === undefined ? {} : { open_changes: openChanges && JSON.stringify(openChanges) }),
       ...(image ? { image_id: image.id, image: image.reference } : {}),
+      ...(memory === undefined ? {} : { memory: memory && JSON.stringify(memory) }),
       updated_at: sql<number>`berth_now()`,
     }))
     .where("id", "=", id)

@@ -73,6 +73,8 @@ export interface InstanceTable {
   origin: string | null;
   /** The folder of frozen files that its disks are made from; null when they are made from the image. */
   layers: string | null;
+  /** JSON of SavedMemory: what its next start, or its present run, goes on from; null for none but its own or a template's. */
+  memory: string | null;
   generation: number;
   created_at: number;
   updated_at: number;
@@ -176,6 +178,8 @@ export interface SnapshotTable {
   verdict_reason: string;
   verified_at: number | null;
   created_at: number;
+  kind: string;
+  memory_bytes: number;
 }
 
 export interface PoolTable {

@@ -6,7 +6,7 @@ import { type Page, readAgeCursor, toPage } from "./page.ts";
 import type { SnapshotTable } from "./schema.ts";
 import type { Queries, Transaction } from "./store.ts";
 
-const { consistency: Consistency, state: State, disks: Disks } = Snapshot.shape;
+const { kind: Kind, consistency: Consistency, state: State, disks: Disks } = Snapshot.shape;
 const { verdict: Verdict } = Snapshot.shape.verification.shape;
 
 export type NewSnapshot = Pick<
@@ -16,6 +16,7 @@ export type NewSnapshot = Pick<
   | "name"
   | "instanceId"
   | "instanceName"
+  | "kind"
   | "consistency"
   | "imageId"
   | "image"
@@ -31,6 +32,8 @@ export type NewSnapshot = Pick<
 /** What of a snapshot can change, beside its sizes. */
 export interface SnapshotChanges {
   readonly state?: Snapshot["state"];
+  readonly consistency?: Snapshot["consistency"];
+  readonly memoryBytes?: number;
   readonly disks?: Snapshot["disks"];
   /** Its time is the store's. */
   readonly verification?: Pick<SnapshotVerification, "verdict" | "reason">;
@@ -51,6 +54,7 @@ function toSnapshot(row: SnapshotRow): Snapshot {
     project: row.project,
     instanceId: row.instance_id,
     instanceName: row.instance_name,
+    kind: Kind.parse(row.kind),
     consistency: Consistency.parse(row.consistency),
     state: State.parse(row.state),
     imageId: row.image_id,
@@ -59,7 +63,8 @@ function toSnapshot(row: SnapshotRow): Snapshot {
     nodeId: row.node_id,
     spec: readJson(InstanceSpec, row.spec, "snapshot.spec"),
     disks: readJson(Disks, row.disks, "snapshot.disks"),
-    ownBytes: row.own_bytes,
+    memoryBytes: row.memory_bytes,
+    ownBytes: row.own_bytes + row.memory_bytes,
     sharedBytes: row.shared_bytes,
     verification: {
       verdict: Verdict.parse(row.verdict),
@@ -81,6 +86,7 @@ export async function insertSnapshot(tx: Transaction, snapshot: NewSnapshot): Pr
       name: snapshot.name,
       instance_id: snapshot.instanceId,
       instance_name: snapshot.instanceName,
+      kind: snapshot.kind,
       consistency: snapshot.consistency,
       state: "creating",
       image_id: snapshot.imageId,
@@ -90,6 +96,7 @@ export async function insertSnapshot(tx: Transaction, snapshot: NewSnapshot): Pr
       spec: JSON.stringify(snapshot.spec),
       disks: JSON.stringify(snapshot.disks),
       folder: snapshot.folder,
+      memory_bytes: 0,
       own_bytes: 0,
       shared_bytes: 0,
       verdict: "unverified",
@@ -204,12 +211,14 @@ export async function listSnapshotsOf(queries: Queries, instanceId: string): Pro
 
 /** Changes a snapshot and answers with it as it is then. Rejects with BerthError `not_found`. */
 export async function updateSnapshot(tx: Transaction, id: string, changes: SnapshotChanges): Promise<Snapshot> {
-  const { state, disks, verification } = changes;
+  const { state, consistency, memoryBytes, disks, verification } = changes;
   await tx
     .updateTable("snapshot")
     .set({
       id,
       ...(state ? { state } : {}),
+      ...(consistency ? { consistency } : {}),
+      ...(memoryBytes === undefined ? {} : { memory_bytes: memoryBytes }),
       ...(disks ? { disks: JSON.stringify(disks) } : {}),
       ...(verification
         ? {
@@ -226,7 +235,7 @@ export async function updateSnapshot(tx: Transaction, id: string, changes: Snaps
   return snapshot;
 }
 
-/** Writes down how much a snapshot holds; nothing happens when it is gone. */
+/** Writes down how much a snapshot's disks hold; nothing happens when it is gone. */
 export async function writeSnapshotSizes(
   queries: Queries,
   id: string,

@@ -3,6 +3,7 @@ import { chooseStart } from "../core/choose-start.ts";
 import type { MemorySource } from "../drivers/driver.ts";
 import { isUntouched } from "../storage/qcow2.ts";
 import { readImage } from "../store/images.ts";
+import { readSavedMemory, type SavedMemory } from "../store/instances.ts";
 import { findPoolWith } from "../store/pools.ts";
 import type { Transaction } from "../store/store.ts";
 import { countTemplateUse, findTemplate, type TemplatePlace } from "../store/templates.ts";
@@ -23,9 +24,14 @@ export interface Beginning {
   instead?(error: BerthError): Promise<Beginning>;
 }
 
-/** What an instance's machine begins from now: memory of a template of its shape where there is one and it may, else nothing. Changes nothing. */
+/**
+ * What an instance's machine begins from now: memory of the moment its disks are of, where it is to go on from that; memory of a template of its shape where there is one and it may;
+ * else nothing. Changes nothing.
+ */
 export async function chooseBeginning(services: Services, instance: Instance): Promise<Beginning> {
   const { store, templates } = services;
+  const saved = await readSavedMemory(store.queries, instance.id);
+  if (saved && !saved.used) return goingOn(services, instance, saved);
   const digest = (await readImage(store.queries, instance.imageId))?.contentDigest;
   const place = digest ? await templatePlace(services, instance, digest) : undefined;
   const found = place && (await findTemplate(store.queries, place));
@@ -50,6 +56,32 @@ export async function chooseBeginning(services: Services, instance: Instance): P
       return booted(`its template ${id} could not be gone on from and is dropped: ${error.message}`);
     },
   };
+}
+
+/** On from the memory of a snapshot or a fork, as long as the disks are those of that moment. What cannot boots instead, and says so; but a child of a fork is none without. */
+async function goingOn(services: Services, instance: Instance, { folder, origin }: SavedMemory): Promise<Beginning> {
+  const { snapshotFolders: folders } = services;
+  const stand = await standOn(services, instance, folder);
+  if (!stand) return booted("its disk has been written to since the moment its memory is of");
+  const mode = origin.kind === "fork" ? "forked" : "restored";
+  const beginning: Beginning = {
+    memory: { folder: folders.memoryPath(folder), use: "shared" },
+    start: { mode, reason: "" },
+  };
+  if (mode === "forked") return beginning;
+  return { ...beginning, instead: async (error) => booted(error.message) };
+}
+
+/** Whether all disks of an instance still show exactly what is in a folder of frozen files. */
+async function standOn(services: Services, { id, spec }: Instance, frozen: string): Promise<boolean> {
+  const { folders, snapshotFolders, host } = services;
+  const folder = await folders.find(id);
+  if (!folder) return false;
+  const disks = spec.disks.map(async ({ name }) => {
+    const below = await snapshotFolders.below(diskPath(folder.vmPath, name));
+    return below?.folder === frozen && isUntouched(host, folder.vmPath, diskFile(name));
+  });
+  return (await Promise.all(disks)).every(Boolean);
 }
 
 function booted(reason: string): Beginning {

@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { planLayers, type SeenLayers, type StandingDisk, sizesOf } from "../core/layers.ts";
-import { listInstanceLayers } from "../store/instances.ts";
+import { listAwaitedMemory, listInstanceLayers } from "../store/instances.ts";
 import { listSnapshotFolders, writeSnapshotSizes } from "../store/snapshots.ts";
 import { diskPath } from "./instance-paths.ts";
 import type { Services } from "./services.ts";
@@ -12,10 +12,13 @@ import type { Services } from "./services.ts";
 export async function collectLayers(services: Services, leavingId?: string): Promise<void> {
   const { snapshotFolders: folders } = services;
   await folders.alone(async () => {
+    const memory = new Set(await listAwaitedMemory(services.store.queries, services.nodeId));
     const { seen, snapshots } = await look(services, leavingId);
     for (const ref of planLayers(seen).remove) await services.host.files.remove(folders.layerPath(ref));
     for (const folder of await folders.list()) {
-      if (!seen.kept.has(folder) && (await folders.disksOf(folder)).length === 0) await folders.remove(folder);
+      if (seen.kept.has(folder)) continue;
+      if (!memory.has(folder)) await services.host.files.remove(folders.memoryPath(folder));
+      if ((await folders.filesOf(folder)).length === 0) await folders.remove(folder);
     }
     await writeSizes(services, seen, snapshots);
   });

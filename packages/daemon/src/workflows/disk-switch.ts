@@ -1,6 +1,7 @@
 import { BerthError, type Instance } from "@berth/api";
 import type { HostUser } from "../core/descriptions.ts";
 import { chainLength } from "../core/layers.ts";
+import type { DiskSwitch, Driver, Handle } from "../drivers/driver.ts";
 import type { DiskToSwitch } from "../storage/switch-disks.ts";
 import { diskPath, nextDiskPath } from "./instance-paths.ts";
 import type { Services } from "./services.ts";
@@ -46,8 +47,14 @@ export async function describeSwitch(
   return { disks, user };
 }
 
-/** Rejects with `disk_missing`, `disk_full` or `too_many_snapshots` when the present disks cannot be kept and built upon. */
-export async function requireSwitchable(services: Services, disks: readonly DiskToSwitch[]): Promise<void> {
+/**
+ * Rejects with `disk_missing`, `disk_full` or `too_many_snapshots` when the present disks cannot be kept and built upon; `moreBytes` is what else is going to be written.
+ */
+export async function requireSwitchable(
+  services: Services,
+  disks: readonly DiskToSwitch[],
+  moreBytes = 0,
+): Promise<void> {
   const { host, snapshotFolders: folders } = services;
   for (const { name, path, frozenPath } of disks) {
     if (frozenPath && !(await host.files.exists(path)))
@@ -59,8 +66,28 @@ export async function requireSwitchable(services: Services, disks: readonly Disk
     throw new BerthError("too_many_snapshots", `It stands on ${maxLayers} frozen files, which is the limit.`);
   }
   const free = await host.files.freeBytes(folders.path(""));
-  if (free < minFreeBytes) {
+  const needed = minFreeBytes + moreBytes;
+  if (free < needed) {
     const mebibytes = (bytes: number) => `${Math.floor(bytes / 2 ** 20)} MiB`;
-    throw new BerthError("disk_full", `${mebibytes(free)} are free; a snapshot needs ${mebibytes(minFreeBytes)}.`);
+    throw new BerthError("disk_full", `${mebibytes(free)} are free; a snapshot needs ${mebibytes(needed)}.`);
   }
+}
+
+/** The disks as a driver is told to switch them. */
+export function switchesOf(disks: readonly DiskToSwitch[]): DiskSwitch[] {
+  return disks.map(({ name, nextPath }) => ({ disk: name, overlayPath: nextPath }));
+}
+
+/** Whether a running machine writes to what was prepared to take its disks' place; it does so for all of them or for none. */
+export async function isSwitched(
+  { host }: Services,
+  driver: Driver,
+  handle: Handle,
+  disks: readonly DiskToSwitch[],
+): Promise<boolean> {
+  const active = (await driver.activeDisks?.(handle)) ?? {};
+  for (const { name, nextPath } of disks) {
+    if (active[name] === nextPath || !(await host.files.exists(nextPath))) return true;
+  }
+  return false;
 }

@@ -3,11 +3,12 @@ import { join } from "node:path";
 import { BerthError, type Instance } from "@berth/api";
 import { runOf } from "../core/instance-run.ts";
 import type { Driver, Handle } from "../drivers/driver.ts";
-import { type GuestConfig, machineIdOf, processFrom } from "../guest/config.ts";
+import { type GuestConfig, type GuestOrigin, machineIdOf, processFrom } from "../guest/config.ts";
 import { createKeys, formatKeys, type InstanceKeys, parseKeys } from "../guest/keys.ts";
 import { guestNetwork } from "../network/netdev.ts";
 import { findImageByDigest, readImage } from "../store/images.ts";
-import { readInstance, readRun } from "../store/instances.ts";
+import { readInstance, readRun, readSavedMemory } from "../store/instances.ts";
+import type { Queries } from "../store/store.ts";
 import type { BlankMachine } from "./blank-machine.ts";
 import { macAddress } from "./mac-address.ts";
 import type { Services } from "./services.ts";
@@ -67,7 +68,7 @@ async function guestConfig({ store }: Services, id: string, keys: InstanceKeys):
   const { spec } = instance;
   const run = (await readRun(store.queries, id)) ?? runOf(instance);
   return {
-    ...identityOf(id, run.name, spec.interfaces.length, keys),
+    ...identityOf(id, run.name, spec.interfaces.length, keys, await originOf(store.queries, instance)),
     process: processFrom(image.startConfig, run, run.name),
     watchPorts: [...new Set(run.ports.filter(({ protocol }) => protocol === "tcp").map(({ guestPort }) => guestPort))],
   };
@@ -79,6 +80,7 @@ function identityOf(
   hostname: string,
   interfaces: number,
   keys: InstanceKeys,
+  origin: GuestOrigin | null = null,
 ): Omit<GuestConfig, "process" | "watchPorts"> {
   return {
     id,
@@ -88,7 +90,15 @@ function identityOf(
     channel: { hostKey: keys.hostKey, clientPublicKey: keys.clientPublicKey },
     nowMs: Date.now(),
     seed: randomBytes(seedBytes).toString("base64"),
+    origin,
   };
+}
+
+/** Whose memory the present run goes on from; null for none, and a template's is nobody's. */
+async function originOf(queries: Queries, { id, status }: Instance): Promise<GuestOrigin | null> {
+  const mode = status.start?.mode;
+  if (mode !== "restored" && mode !== "forked") return null;
+  return (await readSavedMemory(queries, id))?.origin ?? null;
 }
 
 /** The keys of the instance's channel, made when it is first listened to and kept in its folder. */

@@ -12,7 +12,10 @@ export const InstanceInput = z.object({
   /** Of a delete: whether the instance's snapshots go too. */
   snapshots: z.boolean().default(false),
   /** Of a restore: the snapshot to go back to, and the one that keeps what was; null when that goes. */
-  restore: z.object({ snapshotId: z.string(), keptId: z.string().nullable() }).nullable().default(null),
+  restore: z
+    .object({ snapshotId: z.string(), keptId: z.string().nullable(), memory: z.boolean() })
+    .nullable()
+    .default(null),
 });
 export type InstanceInput = z.infer<typeof InstanceInput>;
 /** As it is written down: what does not concern the operation is left out. */

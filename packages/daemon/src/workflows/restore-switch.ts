@@ -11,6 +11,8 @@ export interface RestoreParts extends InstanceSwitch {
   readonly instance: Instance;
   /** What its disks are to be. */
   readonly source: StoredSnapshot;
+  /** Whether it goes on from the snapshot's memory. */
+  readonly withMemory: boolean;
   /** Where its present disks are kept; undefined when they go. */
   readonly kept: StoredSnapshot | undefined;
 }
@@ -23,5 +25,6 @@ export async function restoreParts(services: Services, context: StepContext): Pr
   const source = await requireSnapshot(services, restore.snapshotId);
   const kept = restore.keptId === null ? undefined : await requireSnapshot(services, restore.keptId);
   const request = { keepIn: kept?.folder ?? null, standOn: source.folder, tag: context.operation.id };
-  return { instance, source, kept, ...(await describeSwitch(services, instance, request)) };
+  const withMemory = restore.memory && source.snapshot.kind === "memory";
+  return { instance, source, withMemory, kept, ...(await describeSwitch(services, instance, request)) };
 }

@@ -1,4 +1,5 @@
 import { BerthError, type Instance, type Snapshot } from "@berth/api";
+import { z } from "zod";
 import type { StepContext } from "../operations/workflow.ts";
 import type { NewEvent } from "../store/events.ts";
 import { readInstance } from "../store/instances.ts";
@@ -15,6 +16,13 @@ export function snapshotEvent(
   const subject = { kind: "snapshot", id: snapshot.id, name: snapshot.name };
   return { type, project: snapshot.project, subject, operationId, data };
 }
+
+/** What the making of a snapshot was asked beside what its row says. */
+export const SnapshotInput = z.object({
+  /** Whether its disks may be as after a power cut. */
+  crashConsistent: z.boolean(),
+});
+export type SnapshotInput = z.infer<typeof SnapshotInput>;
 
 /** A snapshot with the folder of its frozen files. */
 export interface StoredSnapshot {

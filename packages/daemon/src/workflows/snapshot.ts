@@ -1,4 +1,4 @@
-import { BerthError } from "@berth/api";
+import { BerthError, type Snapshot } from "@berth/api";
 import {
   type Claimed,
   type Decision,
@@ -18,13 +18,14 @@ import { forgetSnapshot } from "./steps/forget-snapshot.ts";
 import { keepLayers } from "./steps/keep-layers.ts";
 import { prepareLayers } from "./steps/prepare-layers.ts";
 import { recordLayers } from "./steps/record-layers.ts";
+import { saveMemory } from "./steps/save-memory.ts";
+import { switchDisks } from "./steps/switch-disks.ts";
 import { verifyLayers } from "./steps/verify-layers.ts";
 
 /** The operations of a snapshot: plain lists of steps. */
 export function snapshotWorkflows(services: Services): readonly Workflow[] {
-  const create = [prepareLayers(services), keepLayers(services), recordLayers(services), collectLayers(services)];
   return [
-    { ...listed("snapshot.create", create), settle: settleCreate },
+    createWorkflow(services),
     listed("snapshot.delete", [forgetSnapshot(services), collectLayers(services)]),
     {
       ...listed("snapshot.verify", [verifyLayers(services)]),
@@ -32,6 +33,20 @@ export function snapshotWorkflows(services: Services): readonly Workflow[] {
       settle: settleVerify,
     },
   ];
+}
+
+/** The memory and the disks of a running machine are kept in one moment; without memory, the disks are. */
+function createWorkflow(services: Services): Workflow<Snapshot["kind"]> {
+  const prepare = prepareLayers(services);
+  const moment = { disk: switchDisks(services), memory: saveMemory(services) };
+  const rest = [keepLayers(services), recordLayers(services), collectLayers(services)];
+  return {
+    type: "snapshot.create",
+    steps: [prepare, moment.disk, moment.memory, ...rest],
+    inspect: async ({ target }) => (await readSnapshot(services.store.queries, target.id))?.kind ?? "disk",
+    decide: ({ observed, journal }) => inOrder([prepare, moment[observed], ...rest], journal),
+    settle: settleCreate,
+  };
 }
 
 function listed(type: string, steps: readonly Step[]): Workflow {

@@ -11,11 +11,35 @@ export interface Inspection {
   readonly onFile?: (name: string) => void;
 }
 
+/** What of a snapshot is looked at. */
+export interface Inspected {
+  readonly folder: string;
+  readonly disks: readonly string[];
+  readonly memory: boolean;
+}
+
 /**
- * Why a snapshot's disks are not what they were, in words; undefined when they are. Every frozen file is looked at that they stand on, each once; with the care `all` each
- * is read from end to end and its own tables are checked.
+ * Why a snapshot is not what it was, in words; undefined when it is. Every frozen file is looked at that its disks stand on, each once, and its memory; with the care `all` each
+ * is read from end to end and the disks' own tables are checked.
  */
 export async function findSnapshotDamage(
+  services: Services,
+  { folder, disks, memory }: Inspected,
+  inspection: Inspection,
+): Promise<string | undefined> {
+  const damage = await findDiskDamage(services, folder, disks, inspection);
+  if (damage || !memory) return damage;
+  const { host, snapshotFolders: folders } = services;
+  const files = await folders.filesOf(folder);
+  for (const file of files.filter((name) => name.startsWith("memory/"))) {
+    inspection.onFile?.(file);
+    const why = await findDamage(host, folders, { folder, file }, inspection.care, inspection.signal);
+    if (why) return `Its ${file}: ${why}.`;
+  }
+  return undefined;
+}
+
+async function findDiskDamage(
   { host, snapshotFolders: folders }: Services,
   folder: string,
   disks: readonly string[],
@@ -29,7 +53,8 @@ export async function findSnapshotDamage(
       seen.add(path);
       onFile?.(disk);
       const where = at.folder === folder ? `Its disk ${disk}` : `A file that its disk ${disk} stands on`;
-      const damage = await findDamage(host, folders, at, care, signal);
+      const file = { folder: at.folder, file: folders.fileOf(at) };
+      const damage = await findDamage(host, folders, file, care, signal);
       if (damage) return `${where}: ${damage}.`;
       const unsound = care === "all" ? await checkImage(host, folders, at, signal) : undefined;
       if (unsound) return `${where}: ${unsound}.`;
@@ -38,13 +63,8 @@ export async function findSnapshotDamage(
   return undefined;
 }
 
-/** Rejects with `snapshot_damaged` when a snapshot's disks are not what they were. Files that nobody has touched since they were last looked at are not read again. */
-export async function requireSound(
-  services: Services,
-  folder: string,
-  disks: readonly string[],
-  signal: AbortSignal,
-): Promise<void> {
-  const damage = await findSnapshotDamage(services, folder, disks, { care: "touched", signal });
+/** Rejects with `snapshot_damaged` when a snapshot is not what it was. Files that nobody has touched since they were last looked at are not read again. */
+export async function requireSound(services: Services, inspected: Inspected, signal: AbortSignal): Promise<void> {
+  const damage = await findSnapshotDamage(services, inspected, { care: "touched", signal });
   if (damage) throw new BerthError("snapshot_damaged", damage);
 }

@@ -75,7 +75,7 @@ export default command<Flags, string[]>({
       },
       restart,
       location: text("Where it shall run", "LOCATION"),
-      cold: yes("Boot it, also when it could be cloned from a template"),
+      cold: yes("Boot it, also when it could go on from a template's or snapshot's memory"),
       warm: {
         kind: "parsed",
         parse: parseWarm,
@@ -155,7 +155,7 @@ async function launchSnapshot(
   if (flags.location !== undefined) throw new UsageError("An instance from a snapshot runs where the snapshot is.");
   if (flags.warm) throw new UsageError("An instance from a snapshot has another disk than any template.");
   const client = await context.client();
-  const body = await wishes(context, flags, words);
+  const body = { ...(await wishes(context, flags, words)), ...(flags.cold ? { cold: true } : {}) };
   return client.launchSnapshot({ params: { snapshot }, body }, { idempotencyKey: crypto.randomUUID() });
 }
 

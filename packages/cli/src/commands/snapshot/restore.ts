@@ -5,24 +5,26 @@ type Flags = {
   instance?: string;
   force?: boolean;
   discard?: boolean;
+  diskOnly?: boolean;
   yes?: boolean;
 };
 
 export default command<Flags, [string]>({
   description:
-    "Puts an instance's disks back to what they were. One that runs is stopped for it and started again. What its disks are now is kept as a snapshot, " +
+    "Puts an instance's disks back to what they were. One that runs is stopped for it and started again; with a snapshot's memory it goes on where it was. What its disks are now is kept as a snapshot, " +
     "whose name is told, unless --discard is given. Asks first when that is given or the instance runs.",
   parameters: {
     flags: {
       instance: text("The instance; the one it was made of when not given", "NAME"),
       force: yes("Stop it without a question when it runs"),
       discard: yes("Do not keep what its disks are now"),
+      diskOnly: yes("Leave the snapshot's memory alone: the instance boots, or stays off"),
       yes: yes("Do not ask"),
     },
     aliases: { f: "force", y: "yes" },
     positional: { kind: "tuple", parameters: [snapshotArgument] },
   },
-  async run(context, { instance: wanted, force, discard, yes }, name) {
+  async run(context, { instance: wanted, force, discard, diskOnly, yes }, name) {
     const client = await context.client();
     const snapshot = await client.getSnapshot({ params: { snapshot: name } });
     const params = { instance: wanted ?? snapshot.instanceId };
@@ -35,6 +37,7 @@ export default command<Flags, [string]>({
       instance: before.id,
       force: runs,
       ...(discard ? { discard } : {}),
+      ...(diskOnly ? { diskOnly } : {}),
     };
     const { instance, operation, kept } = await client.restoreSnapshot(
       { params: { snapshot: snapshot.id }, body },

@@ -14,6 +14,7 @@ export default command<Record<never, never>, [string]>({
 const consistencies: Readonly<Record<Snapshot["consistency"], string>> = {
   stopped: "the machine was off",
   frozen: "the machine ran, its file systems frozen",
+  memory: "the machine ran, and its memory goes with them",
   crash: "as after a power cut",
 };
 
@@ -29,11 +30,13 @@ function describe(snapshot: Snapshot, now: number): [string, string][] {
     ["Id", snapshot.id],
     ["Instance", `${snapshot.instanceName} (${snapshot.instanceId})`],
     ["State", snapshot.state],
-    ["Consistency", consistencies[snapshot.consistency]],
+    ["Kind", snapshot.kind],
+    ["Disks were", consistencies[snapshot.consistency]],
     ["Image", snapshot.image],
     ["CPUs", String(spec.cpus)],
     ["Memory", mebibytes(spec.memoryMib)],
     ["Disks", disks.map(({ name, sizeBytes }) => `${name} ${mebibytes(sizeBytes / 2 ** 20)}`).join(", ")],
+    ...(snapshot.kind === "memory" ? [["Saved memory", bytes(snapshot.memoryBytes)] as [string, string]] : []),
     ["Own", bytes(snapshot.ownBytes)],
     ["Shared", bytes(snapshot.sharedBytes)],
     ["Verified", verified],

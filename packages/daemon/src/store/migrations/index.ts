@@ -5,6 +5,7 @@ import { templates } from "./0004-templates.ts";
 import { archives } from "./0005-archives.ts";
 import { snapshots } from "./0006-snapshots.ts";
 import { pools } from "./0007-pools.ts";
+import { savedMemory } from "./0008-saved-memory.ts";
 
 /** What differs in the SQL of the two stores. */
 export interface SqlWords {
@@ -32,4 +33,5 @@ export const migrations: readonly MigrationFile[] = [
   archives,
   snapshots,
   pools,
+  savedMemory,
 ];

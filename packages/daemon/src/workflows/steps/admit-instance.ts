@@ -51,6 +51,7 @@ export function admitInstance({ archives, host, nodeId, store }: Services): Step
             image: reference,
             origin: null,
             layers: null,
+            memory: null,
             location,
             nodeId,
             spec: { ...spec, ports: [...adapted.ports] },

@@ -1,7 +1,7 @@
 import { BerthError, type Instance } from "@berth/api";
 import { createOverlay, type OverlayRequest } from "../../storage/qcow2.ts";
 import { readImage } from "../../store/images.ts";
-import { readLayers } from "../../store/instances.ts";
+import { readLayers, readSavedMemory } from "../../store/instances.ts";
 import { findTemplate } from "../../store/templates.ts";
 import { collectLayers } from "../collect-layers.ts";
 import { diskPath } from "../instance-paths.ts";
@@ -20,8 +20,11 @@ export function createDisks(services: Services): InstanceStep {
     async run(context) {
       const instance = await targetInstance(services, context);
       const layers = await readLayers(store.queries, instance.id);
-      const names = instance.spec.disks.map(({ name }) => name);
-      if (layers) await requireSound(services, layers, names, context.signal);
+      if (layers) {
+        const disks = instance.spec.disks.map(({ name }) => name);
+        const memory = (await readSavedMemory(store.queries, instance.id)) !== null;
+        await requireSound(services, { folder: layers, disks, memory }, context.signal);
+      }
       const from = instance.spec.warm === "app" && !layers ? await templateOf(services, instance) : undefined;
       const below = layers ? overLayers(services, layers) : await overArtifact(services, instance.imageId);
       const { vmPath, user } = await folders.create(instance.id);

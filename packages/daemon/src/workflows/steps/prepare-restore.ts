@@ -1,6 +1,8 @@
 import { forgetSwitch, prepareSwitch } from "../../storage/switch-disks.ts";
 import { updateSnapshot } from "../../store/snapshots.ts";
 import { requireSwitchable } from "../disk-switch.ts";
+import { requireFittingMemory } from "../fitting-memory.ts";
+import { settleLeftSwitches } from "../left-switches.ts";
 import { restoreParts } from "../restore-switch.ts";
 import type { Services } from "../services.ts";
 import { requireSound } from "../sound-layers.ts";
@@ -12,9 +14,11 @@ export function prepareRestore(services: Services): InstanceStep {
   return {
     name: "prepare-restore",
     async run(context) {
-      const { source, kept, disks, user } = await restoreParts(services, context);
-      const names = disks.map(({ name }) => name);
-      await requireSound(services, source.folder, names, context.signal);
+      const { instance, source, withMemory, kept, disks, user } = await restoreParts(services, context);
+      const inspected = { folder: source.folder, disks: disks.map(({ name }) => name), memory: withMemory };
+      await requireSound(services, inspected, context.signal);
+      if (withMemory) await requireFittingMemory(services, instance, source.folder);
+      await settleLeftSwitches(services, instance);
       if (kept) await snapshotFolders.create(kept.folder, kept.snapshot.id);
       await requireSwitchable(services, disks);
       await prepareSwitch(host, disks, user, context.signal);

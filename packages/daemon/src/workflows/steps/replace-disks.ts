@@ -5,6 +5,7 @@ import { readSnapshot, updateSnapshot } from "../../store/snapshots.ts";
 import type { Transaction } from "../../store/store.ts";
 import { instanceEvent } from "../instance-record.ts";
 import { type RestoreParts, restoreParts } from "../restore-switch.ts";
+import { originOf } from "../saved-memory.ts";
 import type { Services } from "../services.ts";
 import { snapshotEvent } from "../snapshot-record.ts";
 import type { InstanceStep } from "./step.ts";
@@ -28,10 +29,14 @@ export function replaceDisks(services: Services): InstanceStep {
   };
 }
 
-async function write(tx: Transaction, { instance, source, kept }: RestoreParts, operationId: string): Promise<void> {
-  const { snapshot } = source;
+async function write(tx: Transaction, parts: RestoreParts, operationId: string): Promise<void> {
+  const { instance, source, withMemory, kept } = parts;
+  const { snapshot, folder } = source;
   if (await readInstance(tx, instance.id)) {
-    await updateInstance(tx, instance.id, { image: { id: snapshot.imageId, reference: snapshot.image } });
+    await updateInstance(tx, instance.id, {
+      image: { id: snapshot.imageId, reference: snapshot.image },
+      memory: withMemory ? { folder, used: false, origin: originOf(snapshot, instance.id) } : null,
+    });
     const data = { snapshotId: snapshot.id, snapshotName: snapshot.name };
     appendEvent(tx, instanceEvent(instance, "instance.restored", operationId, data));
   }

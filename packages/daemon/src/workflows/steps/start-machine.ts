@@ -2,10 +2,11 @@ import { BerthError, type Instance } from "@berth/api";
 import { runOf } from "../../core/instance-run.ts";
 import type { Driver, Handle } from "../../drivers/driver.ts";
 import { readImage } from "../../store/images.ts";
-import { lockInstance, updateInstance } from "../../store/instances.ts";
+import { lockInstance, readSavedMemory, updateInstance } from "../../store/instances.ts";
 import { type Beginning, chooseBeginning } from "../choose-beginning.ts";
 import { attachGuest } from "../guest-access.ts";
 import { InstanceInput } from "../instance-input.ts";
+import { settleLeftSwitches } from "../left-switches.ts";
 import { instanceMachine } from "../machine-inputs.ts";
 import { findHandle } from "../observe-instance.ts";
 import type { Services } from "../services.ts";
@@ -21,6 +22,7 @@ export function startMachine(services: Services): InstanceStep {
       const driver = services.driver(instance.location);
       const handle = await requireHandle(services, instance);
       const isOff = (await driver.inspect(handle)).power === "stopped";
+      if (isOff) await settleLeftSwitches(services, instance);
       const begun = isOff ? await begin(services, instance, driver, handle, context.signal) : undefined;
       if (!isOff) await goOn(services, instance, driver, handle, context.signal);
       // What was heard of an earlier run is of no use for this one.
@@ -34,7 +36,9 @@ export function startMachine(services: Services): InstanceStep {
           if (!current) return;
           const began = startedAt === null ? null : new Date(startedAt).toISOString();
           const status = { ...current.status, restartGeneration, startedAt: began, exitCode: null, reason: "" };
-          await updateInstance(tx, instance.id, { status });
+          // From here on its disks are of another moment than any memory kept for it.
+          const saved = await readSavedMemory(tx, instance.id);
+          await updateInstance(tx, instance.id, { status, ...(saved ? { memory: { ...saved, used: true } } : {}) });
           await begun?.record?.(tx);
         },
       };

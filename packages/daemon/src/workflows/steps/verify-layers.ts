@@ -9,9 +9,10 @@ export function verifyLayers(services: Services): Step {
     name: "verify-layers",
     async run(context) {
       const { snapshot, folder } = await targetSnapshot(services, context);
-      const names = snapshot.disks.map(({ name }) => name);
+      const disks = snapshot.disks.map(({ name }) => name);
       const onFile = (name: string) => context.progress(null, `reading ${name}`);
-      const damage = await findSnapshotDamage(services, folder, names, { care: "all", signal: context.signal, onFile });
+      const inspected = { folder, disks, memory: snapshot.kind === "memory" };
+      const damage = await findSnapshotDamage(services, inspected, { care: "all", signal: context.signal, onFile });
       return { result: damage ?? null };
     },
   };
