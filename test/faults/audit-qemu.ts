@@ -1,12 +1,13 @@
-import { execFileSync } from "node:child_process";
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { execFileSync, spawnSync } from "node:child_process";
+import { existsSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
-import type { Client } from "@berth/api";
+import type { Client, Instance } from "@berth/api";
 import { expect, vi } from "vitest";
 import { markOf, readMark } from "../../packages/daemon/src/drivers/qemu/command-line.ts";
+import { parseSockets } from "../../packages/daemon/src/network/kernel-sockets.ts";
 import { withoutRules } from "../../packages/daemon/src/network/rules.ts";
-import { tableName } from "../../packages/daemon/src/network/user-network.ts";
+import { portTableName, tableName } from "../../packages/daemon/src/network/user-network.ts";
 import { type FoundProcess, processesOf } from "../support/processes.ts";
 import { audit } from "./audit.ts";
 
@@ -46,9 +47,9 @@ async function auditOnce(client: Client, dataDir: string, berthdPid: number): Pr
     expect(readdirSync(join(folder, "vm")).sort(), "the machine's own files").toEqual(
       [...disks, "log", ...(running ? sockets : [])].sort(),
     );
-    const others = readdirSync(folder).filter(
-      (name) => !["channel-keys.json", "machine.json", "run.json", "vm"].includes(name),
-    );
+    const kept = ["channel-keys.json", "machine.json", "run.json", "vm"];
+    if (instance.status.phase === "suspended") kept.push("memory");
+    const others = readdirSync(folder).filter((name) => !kept.includes(name));
     expect(others, "other files of the instance").toEqual([]);
   }
   for (const { id } of waiting) {
@@ -57,6 +58,8 @@ async function auditOnce(client: Client, dataDir: string, berthdPid: number): Pr
     expect(readdirSync(join(folder, "vm")).sort(), "its own files").toEqual(["root.qcow2", "log", ...sockets].sort());
   }
   auditRules(installationId, running.length + waiting.length > 0);
+  auditPorts(installationId, items);
+  auditListeners(berthdPid, items);
 }
 
 function machinesIn(dataDir: string): string[] {
@@ -96,10 +99,51 @@ function auditRules(installationId: string, areNeeded: boolean): void {
   rules.set(table, text);
 }
 
+/** At rest no port is diverted, and what is counted comes to those that may fall asleep. */
+function auditPorts(installationId: string, items: readonly Instance[]): void {
+  if (process.getuid?.() !== 0) return;
+  const { status, stdout } = spawnSync("nft", ["list", "table", "inet", portTableName(installationId)], {
+    encoding: "utf8",
+  });
+  if (status !== 0) return;
+  const elements = (name: string) => {
+    const [, text = ""] = new RegExp(`\\b${name} \\{[^}]*?elements = \\{([^}]*)\\}`).exec(stdout) ?? [];
+    return [...text.matchAll(/([\w.]+(?: \. [\w.]+)+) counter/g)].map(([, element]) => element);
+  };
+  expect(stdout, "ports that are diverted").not.toMatch(/timeout \d/);
+  const counted = items
+    .filter(({ spec, status }) => spec.autosuspend && status.phase === "running")
+    .flatMap(({ status }) => status.ports.map((port) => `${port.protocol} . ${port.hostAddress} . ${port.hostPort}`));
+  expect(elements("counted_here").sort(), "ports that are counted").toEqual(counted.sort());
+}
+
+/** Only those that sleep by themselves have sockets of berthd's: their ports while they sleep, and others where those that came meanwhile arrived. */
+function auditListeners(pid: number, items: readonly Instance[]): void {
+  const inodes = new Set(
+    readdirSync(`/proc/${pid}/fd`).flatMap((fd) => {
+      try {
+        return /^socket:\[(\d+)\]$/.exec(readlinkSync(`/proc/${pid}/fd/${fd}`))?.[1] ?? [];
+      } catch {
+        // It was closed in between.
+        return [];
+      }
+    }),
+  );
+  const listening = parseSockets(readFileSync("/proc/net/tcp", "utf8"))
+    .filter(({ state, inode }) => state === 10 && inodes.has(String(inode)))
+    .map(({ port }) => port);
+  const sleepers = items.filter(({ spec }) => spec.autosuspend);
+  if (sleepers.length === 0) expect(listening, "where berthd listens").toHaveLength(1);
+  const asleep = sleepers.filter(({ status }) => status.phase === "suspended");
+  for (const { status } of asleep)
+    for (const { hostPort } of status.ports) expect(listening, "where berthd listens").toContain(hostPort);
+}
+
 /** Takes the firewall rules of a test's installation away. */
 export function removeRules(dataDir: string): void {
   if (process.getuid?.() !== 0) return;
-  execFileSync("nft", ["-f", "-"], { input: withoutRules(tableName(readInstallationId(dataDir))) });
+  const id = readInstallationId(dataDir);
+  execFileSync("nft", ["-f", "-"], { input: [tableName(id), portTableName(id)].map(withoutRules).join("") });
 }
 
 export function readInstallationId(dataDir: string): string {

@@ -71,6 +71,10 @@ export async function audit(client: Client, dataDir: string, machineOwners = own
   expect(list(join(dataDir, "instances")), "instance folders").toEqual(ids);
   expect([...(await machineOwners(dataDir))].sort(), "machines of the hypervisor").toEqual(ids);
 
+  const withMemory = ids.filter((id) => existsSync(join(dataDir, "instances", id, "memory")));
+  const suspended = instances.filter(({ status }) => status.phase === "suspended").map(({ id }) => id);
+  expect(withMemory, "instances with memory on disk").toEqual(suspended.sort());
+
   const images = (await client.listImages({ query: { limit: 500 } })).items;
   const digests = images
     .filter(({ state }) => state === "ready")

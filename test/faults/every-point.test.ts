@@ -15,11 +15,22 @@ import { freePort } from "../support/ports.ts";
 import { createDatabase } from "../support/postgres.ts";
 import { scratchDirectory } from "../support/scratch.ts";
 import { audit } from "./audit.ts";
-import { scenarioOf } from "./scenarios.ts";
+import { resuming, type Scenario, type Surroundings, scenarioOf } from "./scenarios.ts";
 
 /** Steps are only named here, never run: what they would work with is not needed. */
 const nobody = new Proxy({}, { get: () => undefined }) as Services;
 const points = listFaultPoints(allWorkflows(nobody));
+
+/** A start of what is suspended passes most points of any start otherwise. */
+const resumed = points.filter((point) => /^instance\.start\/(start-machine|await-ready|settle)\//.test(point));
+const resume = (point: string, surroundings: Surroundings): Scenario => {
+  const [, step = "", side] = point.split("/");
+  return resuming(surroundings, step, side === "undo");
+};
+const cases: [string, string, typeof resume][] = [
+  ...points.map((point): [string, string, typeof resume] => [point, point, scenarioOf]),
+  ...resumed.map((point): [string, string, typeof resume] => [`${point}, suspended before`, point, resume]),
+];
 
 const stores = ["sqlite", "postgres"] as const;
 type StoreKind = (typeof stores)[number];
@@ -77,13 +88,13 @@ it("names a point before and after every step, every undo, and every end", () =>
   expect(new Set(points).size).toBe(points.length);
 });
 
-describe.each(points)("killed at %s", (point) => {
+describe.each(cases)("killed at %s", (_, point, arrange) => {
   it("finishes or undoes by itself, with nothing lost or left, on both stores", { timeout: 60_000 }, async () => {
     await Promise.all(
       stores.map(async (kind) => {
         const { dataDir, env } = worlds.get(kind) ?? { dataDir: "", env: {} };
         const image = `${registry.host}/pulled`;
-        const scenario = scenarioOf(point, { image, context, dataDir });
+        const scenario = arrange(point, { image, context, dataDir });
         {
           const faults = [point, ...(scenario.failsAt ? [`fail:${scenario.failsAt}`] : [])];
           await using berthd = await startBerthd({ dataDir, env: { ...env, BERTH_FAULT: faults.join(",") } });

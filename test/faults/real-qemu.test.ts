@@ -17,8 +17,14 @@ import { accelerated, auditQemu, removeRules } from "./audit-qemu.ts";
 const nobody = new Proxy({}, { get: () => undefined }) as Services;
 const verbs = ["create", "start", "stop", "delete"] as const;
 type Verb = (typeof verbs)[number];
-/** What these do is the same whatever the hypervisor is, or takes a pool or a template: every-point.test.ts passes them. */
-const apart: readonly string[] = ["forget-snapshots", "collect-layers", "take-over", "request-template"];
+/**
+ * What these do is the same whatever the hypervisor is (every-point.test.ts passes them), or is passed only by those who sleep or begin from a pool or template: on real machines they
+ * have tests of their own.
+ */
+const apart: readonly string[] = [
+  ...["forget-snapshots", "collect-layers"],
+  ...["take-over", "request-template", "drop-memory", "give-back-ports"],
+];
 const points = listFaultPoints(instanceWorkflows(nobody)).filter(
   (point) => verbs.includes(verbOf(point)) && !apart.includes(stepOf(point)),
 );

@@ -1,8 +1,9 @@
-import { renameSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
+import { mkdirSync, renameSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
+import { connect, createServer } from "node:net";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import type { Client, CreateInstanceInput, Instance, Pool } from "@berth/api";
-import { expect } from "vitest";
+import { expect, vi } from "vitest";
 import { World } from "../../packages/daemon/src/drivers/fake/world.ts";
 import { localFiles } from "../../packages/daemon/src/host/files.ts";
 import { diskOf } from "../support/disks.ts";
@@ -48,15 +49,21 @@ export function scenarioOf(point: string, surroundings: Surroundings): Scenario 
     "pool.delete": () => deletingPool(surroundings),
     "instance.create": () => (step === "take-over" ? claiming(surroundings, undo) : creating(surroundings, step, undo)),
     "instance.change": () => changing(surroundings, undo),
-    "instance.start": () => starting(surroundings, "start", step, undo),
-    "instance.stop": () => stopping(surroundings, step),
+    "instance.start": () =>
+      isOfSleep(step) ? resuming(surroundings, step, undo) : starting(surroundings, "start", step, undo),
+    "instance.stop": () => (isOfSleep(step) ? losing(surroundings) : stopping(surroundings, step)),
+    "instance.suspend": () => suspending(surroundings, step, undo),
     "instance.restart": () =>
-      isOfStop(step) ? restarting(surroundings, step) : starting(surroundings, "restart", step, undo),
-    "instance.delete": () => deleting(surroundings, step, undo),
+      step === "drop-memory"
+        ? restartingStale(surroundings)
+        : isOfStop(step)
+          ? restarting(surroundings, step)
+          : starting(surroundings, "restart", step, undo),
+    "instance.delete": () => (isOfSleep(step) ? deletingSleeper(surroundings) : deleting(surroundings, step, undo)),
     "instance.export": () => exporting(surroundings, undo),
     "instance.import": () => importing(surroundings, undo),
     "archive.delete": () => deletingArchive(surroundings),
-    "instance.restore": () => restoring(surroundings, step, undo),
+    "instance.restore": () => (isOfSleep(step) ? restoringSleeper(surroundings) : restoring(surroundings, step, undo)),
     "snapshot.create": () => (undo ? notSnapshotted(surroundings) : snapshotting(surroundings, step)),
     "snapshot.verify": () => verifying(surroundings),
     "snapshot.delete": () => deletingSnapshot(surroundings, undo),
@@ -67,6 +74,8 @@ export function scenarioOf(point: string, surroundings: Surroundings): Scenario 
 }
 
 const isOfStop = (step: string) => step === "stop-guest" || step === "power-off" || step === "settle";
+
+const isOfSleep = (step: string) => step === "drop-memory" || step === "give-back-ports";
 
 function pulling({ image }: Surroundings): Scenario {
   return {
@@ -311,6 +320,134 @@ function restarting(surroundings: Surroundings, step: string): Scenario {
 }
 
 /** A change of what runs; one that is undone asks for a port that another instance has. */
+/** One that berthd stands in for on its ports while it sleeps. */
+const sleeper: Partial<CreateInstanceInput> = { autosuspend: { idleSeconds: 3600 }, ports: [{ guestPort: 80 }] };
+
+/** A suspend; when its memory cannot be saved it is taken back, and when somebody connects meanwhile it is called off. */
+function suspending(surroundings: Surroundings, step: string, undo: boolean): Scenario {
+  if (step === "give-back-ports") return stayingAwake(surroundings);
+  const labels: Record<string, string> = undo ? { "berth.fake/save-memory-error": "disk_full" } : {};
+  return {
+    arrange: async (client) => {
+      await create(client, surroundings, { ...sleeper, labels });
+    },
+    act: (client) => client.suspendInstance({ params: instance, query: long }),
+    check: async (client) => {
+      const { spec, status } = await client.getInstance({ params: instance });
+      if (!undo) return expectAsleep(client);
+      expect(spec.power).toBe("running");
+      expect(status).toMatchObject({ phase: "running", ready: true, memoryBytes: null });
+    },
+    cleanUp: remove,
+  };
+}
+
+async function expectAsleep(client: Client): Promise<void> {
+  const { spec, status } = await client.getInstance({ params: instance });
+  expect(spec.power).toBe("suspended");
+  expect(status).toMatchObject({ phase: "suspended", ready: false, memoryBytes: expect.any(Number) });
+}
+
+/** It is about to fall asleep by itself when somebody connects: the fake machine listens to nothing, so somebody else does in its place. */
+function stayingAwake(surroundings: Surroundings): Scenario {
+  const open: { close(): void }[] = [];
+  return {
+    arrange: async (client) => {
+      const labels = { "berth.fake/save-memory-block": "2000" };
+      await create(client, surroundings, { ...sleeper, autosuspend: { idleSeconds: 1 }, labels });
+    },
+    act: async (client) => {
+      const suspending = await vi.waitFor(
+        async () => {
+          const { items } = await client.listOperations({ query: { unfinished: true } });
+          const found = items.find(({ type }) => type === "instance.suspend");
+          if (!found) throw new Error("it is awake");
+          return found;
+        },
+        { timeout: 30_000, interval: 50 },
+      );
+      const { status } = await client.getInstance({ params: instance });
+      const { hostPort } = status.ports[0] ?? { hostPort: 0 };
+      const server = createServer().listen(hostPort, "127.0.0.1");
+      const socket = connect({ host: "127.0.0.1", port: hostPort });
+      open.push(server, { close: () => socket.destroy() });
+      await client.waitOperation({ params: { operation: suspending.id }, query: { timeout: 30 } });
+    },
+    check: async (client) => {
+      const { spec, status } = await client.getInstance({ params: instance });
+      expect(spec.power).toBe("running");
+      expect(status).toMatchObject({ phase: "running", ready: true, memoryBytes: null });
+    },
+    cleanUp: async (client) => {
+      await remove(client);
+      for (const one of open) one.close();
+    },
+  };
+}
+
+async function makeSleeper(
+  client: Client,
+  surroundings: Surroundings,
+  asked: Partial<CreateInstanceInput>,
+): Promise<void> {
+  await create(client, surroundings, { ...sleeper, ...asked });
+  const { operation } = await client.suspendInstance({ params: instance, query: long });
+  expect(operation.error).toBeNull();
+}
+
+/** A start of what is suspended; from its disks when its memory is dropped for that, and not at all when that is unusable. */
+export function resuming(surroundings: Surroundings, step: string, undo: boolean): Scenario {
+  const labels: Record<string, string> = undo ? { "berth.fake/memory-damaged": "true" } : {};
+  return {
+    arrange: (client) => makeSleeper(client, surroundings, { labels }),
+    act: (client) =>
+      client.startInstance({ params: instance, query: { ...long, ...(step === "drop-memory" ? { cold: true } : {}) } }),
+    check: async (client) => {
+      const { status } = await client.getInstance({ params: instance });
+      if (undo) return expectAsleepStill(client);
+      const mode = step === "drop-memory" ? "cold" : "resumed";
+      expect(status).toMatchObject({ phase: "running", ready: true, memoryBytes: null, start: { mode } });
+    },
+    cleanUp: remove,
+  };
+}
+
+async function expectAsleepStill(client: Client): Promise<void> {
+  await expectAsleep(client);
+  expect((await client.getInstance({ params: instance })).status.reason).toContain("cannot be gone on from");
+}
+
+/** A stop that loses what is in a sleeper's memory. */
+function losing(surroundings: Surroundings): Scenario {
+  return {
+    arrange: (client) => makeSleeper(client, surroundings, {}),
+    act: (client) => client.stopInstance({ params: instance, query: { ...long, force: true } }),
+    check: async (client) =>
+      expect((await client.getInstance({ params: instance })).status).toMatchObject({
+        phase: "stopped",
+        memoryBytes: null,
+      }),
+    cleanUp: remove,
+  };
+}
+
+function deletingSleeper(surroundings: Surroundings): Scenario {
+  return { ...deleting(surroundings, "settle", false), arrange: (client) => makeSleeper(client, surroundings, {}) };
+}
+
+/** A restart of what runs and yet has memory, which nothing of Berth leaves: it must not be gone on from, since the disks have moved on. */
+function restartingStale(surroundings: Surroundings): Scenario {
+  return {
+    ...restarting(surroundings, "settle"),
+    arrange: async (client) => {
+      const { id } = await create(client, surroundings, {});
+      const folder = join(surroundings.dataDir, "instances", id, "memory");
+      mkdirSync(folder);
+      writeFileSync(join(folder, "image.json"), "{}");
+    },
+  };
+}
+
 function changing(surroundings: Surroundings, undo: boolean): Scenario {
   const before = { cpus: 1, env: { A: "b" }, ports: [{ guestPort: 80 }] };
   let taken = 0;
@@ -573,6 +710,33 @@ function restoring(surroundings: Surroundings, step: string, undo: boolean): Sce
       await client.stopInstance({ params: instance, query: long });
       await restore(client, kept?.name);
       expect(disk.read(0)).toBe(now);
+    },
+    cleanUp: removeAll,
+  };
+}
+
+/** Going back to a snapshot loses what is in a sleeper's memory, which fits its present disks alone. */
+function restoringSleeper(surroundings: Surroundings): Scenario {
+  let made: Instance;
+  return {
+    arrange: async (client) => {
+      made = await create(client, surroundings, { ...sleeper, start: false });
+      const disk = diskOf(surroundings.dataDir, made.id);
+      disk.write(0, then);
+      await takeSnapshot(client);
+      disk.write(0, now);
+      for (const change of [client.startInstance, client.suspendInstance]) {
+        const { operation } = await change({ params: instance, query: long });
+        expect(operation.error).toBeNull();
+      }
+    },
+    act: (client) => client.restoreSnapshot({ params: { snapshot: point }, query: long, body: { force: true } }),
+    check: async (client) => {
+      expect(diskOf(surroundings.dataDir, made.id).read(0)).toBe(then);
+      expect((await client.getInstance({ params: instance })).status).toMatchObject({
+        phase: "stopped",
+        memoryBytes: null,
+      });
     },
     cleanUp: removeAll,
   };

@@ -74,6 +74,11 @@ export const errorCatalogue = {
     hint: "Stop it first; to delete it as it is, or have it stopped for a restore, add --force.",
   },
   instance_not_running: { status: 409, title: "The instance is not running", hint: "Start it with berth start." },
+  instance_suspended: {
+    status: 409,
+    title: "The instance is suspended",
+    hint: "Let it go on with berth resume. To lose what is in its memory: berth stop --force, or berth start --cold.",
+  },
   image_in_use: {
     status: 409,
     title: "The image is in use",

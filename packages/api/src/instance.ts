@@ -78,6 +78,21 @@ export const RestartPolicy = z
     "must be no, on-failure, on-failure:3, always or unless-stopped",
   );
 
+/**
+ * Puts a running instance to sleep, its memory on disk, when it had nothing to do for so long: no connection to a published port, nothing that came to one, and no session
+ * (exec, shell, console, cp, logs -f). The next connection to a published TCP port wakes it, and waits meanwhile.
+ */
+export const Autosuspend = z
+  .strictObject({
+    idleSeconds: z
+      .number()
+      .int()
+      .min(1)
+      .max(30 * 24 * 3600),
+  })
+  .meta({ id: "Autosuspend" });
+export type Autosuspend = z.infer<typeof Autosuspend>;
+
 /** What was asked of an instance. */
 export const InstanceSpec = z
   .object({
@@ -104,7 +119,12 @@ export const InstanceSpec = z
       "Whether its first start may go on from a template's memory: `auto`, `never`, `require`, or `app` for one that was captured when its process was ready.",
     ),
     restart: RestartPolicy.default("no").describe("When it is started again after it has ended."),
-    power: z.enum(["running", "stopped"]).describe("The power state wished for."),
+    autosuspend: Autosuspend.nullable()
+      .default(null)
+      .describe("When it is put to sleep by itself; null for never. It must publish a TCP port."),
+    power: z
+      .enum(["running", "stopped", "suspended"])
+      .describe("The power state wished for; `suspended` is off with its memory on disk."),
     restartGeneration: z.number().int().min(0).describe("Raised by one for each restart asked for."),
   })
   .meta({ id: "InstanceSpec" });
@@ -137,6 +157,12 @@ export const InstanceStatus = z
       .nullable()
       .describe("The exit code of the image's process in its last run; null while it runs or before."),
     startedAt: Timestamp.nullable().describe("When the present or last run began; null before the first."),
+    memoryBytes: z
+      .number()
+      .int()
+      .nullable()
+      .default(null)
+      .describe("The disk space that its memory takes while it is suspended; null while it is not."),
     start: InstanceStart.nullable().default(null).describe("How its latest run began; null when it never ran."),
     restartGeneration: z
       .number()
@@ -216,6 +242,7 @@ export const CreateInstance = z
     restart: InstanceSpec.shape.restart,
     start: z.boolean().default(true).describe("Whether to start it at once."),
     warm: InstanceSpec.shape.warm,
+    autosuspend: InstanceSpec.shape.autosuspend,
   })
   .meta({
     id: "CreateInstance",
@@ -241,6 +268,7 @@ export const ChangeInstance = z
     tty: InstanceSpec.shape.tty,
     stopTimeoutMs: InstanceSpec.shape.stopTimeoutMs,
     restart: RestartPolicy,
+    autosuspend: InstanceSpec.shape.autosuspend.unwrap(),
   })
   .partial()
   .meta({
@@ -262,7 +290,10 @@ export const ListInstancesQuery = PageQuery.extend({
   phase: InstancePhase.optional(),
 });
 
-/** A stop; `force` cuts the power at once and cancels what else is being done to the instance. */
+/** A start; `cold` drops the memory of a suspended instance and boots it from its disks, as after a power failure. */
+export const StartInstanceQuery = ChangeQuery.extend({ cold: YesOrNo.optional() });
+
+/** A stop; `force` cuts the power at once and cancels what else is being done to the instance. A suspended one is refused without it. */
 export const StopInstanceQuery = ChangeQuery.extend({ force: YesOrNo.optional() });
 
 /** A delete; without `force` a running instance is refused with `instance_running`. */

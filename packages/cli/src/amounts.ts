@@ -28,6 +28,14 @@ export function parseSpan(input: string): number {
   return Number(count) * factor * 1000;
 }
 
+/** How long nobody needs an instance before it sleeps: seconds, or a span (`60`, `90s`, `10m`), or `off`. */
+export function parseIdle(input: string): { autosuspend: { idleSeconds: number } | null } {
+  if (input === "off") return { autosuspend: null };
+  const idleSeconds = parseSpan(/^\d+$/.test(input) ? `${input}s` : input) / 1000;
+  if (idleSeconds < 1) throw new SyntaxError("must be at least a second, or off");
+  return { autosuspend: { idleSeconds } };
+}
+
 /** CPUs: whole ones, as a machine has them. */
 export function parseCpus(input: string): number {
   if (!/^[1-9]\d{0,3}$/.test(input)) throw new SyntaxError("must be a whole number of CPUs from 1 on");

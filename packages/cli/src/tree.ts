@@ -35,6 +35,11 @@ export const tree: Readonly<Record<string, Leaf | Branch>> = {
   set: { brief: "Change an instance", load: () => import("./commands/instance/set.ts"), passOnAfter: 1 },
   start: { brief: "Start instances", load: () => import("./commands/instance/start.ts") },
   stop: { brief: "Stop instances", load: () => import("./commands/instance/stop.ts") },
+  suspend: {
+    brief: "Put instances to sleep, their memory on disk",
+    load: () => import("./commands/instance/suspend.ts"),
+  },
+  resume: { brief: "Let suspended instances go on", load: () => import("./commands/instance/resume.ts") },
   restart: { brief: "Restart instances", load: () => import("./commands/instance/restart.ts") },
   rm: { brief: "Delete instances and their disks", load: () => import("./commands/instance/rm.ts") },
   exec: { brief: "Run a program in a guest", load: () => import("./commands/instance/exec.ts"), passOnAfter: 1 },

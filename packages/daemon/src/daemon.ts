@@ -2,6 +2,7 @@ import { join } from "node:path";
 import type { FastifyInstance } from "fastify";
 import type { Logger } from "pino";
 import { type Config, ConfigError } from "./config.ts";
+import { autosuspend } from "./controllers/autosuspend.ts";
 import { expireArchives } from "./controllers/expire-archives.ts";
 import { keepNode } from "./controllers/keep-node.ts";
 import { keepPools } from "./controllers/keep-pools.ts";
@@ -64,6 +65,7 @@ export async function startDaemon(config: Config, log: Logger, version: string):
       drivers: new Map([[node.driver.location, node.driver]]),
       defaultLocation: node.driver.location,
       memoryBuild: (location) => templateBuild(node.services, location),
+      cannotStandIn: node.cannotStandIn,
     }),
   });
   const url = await listen(server, config.listen);
@@ -90,6 +92,7 @@ export async function startDaemon(config: Config, log: Logger, version: string):
     prune(store, log, stopping.signal),
     expireArchives(store, identity.nodeId, log, stopping.signal),
     tendSnapshots(node.services, log, stopping.signal),
+    node.cannotStandIn === "" && autosuspend(node.services, identity.nodeId, log, stopping.signal),
   ]);
   working.catch((error: unknown) => log.error({ err: error }, "a part of berthd ended that should not"));
   log.info({ url, dataDir, version }, "berthd is up");
@@ -101,6 +104,7 @@ export async function startDaemon(config: Config, log: Logger, version: string):
       await server.close();
       await working;
       node.services.guests.close();
+      await node.services.standIns.close();
       await host.files.remove(join(dataDir, "listen"));
       await store.close();
       await lock.release();

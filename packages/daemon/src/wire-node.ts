@@ -10,10 +10,14 @@ import { probeAccelerator, type Verdict } from "./drivers/qemu/accelerator.ts";
 import { GuestHub } from "./guest/hub.ts";
 import { findKit } from "./guest/kit/find-kit.ts";
 import { keepKit } from "./guest/kit/keep-kit.ts";
+import { Sessions } from "./guest/sessions.ts";
 import type { Host, HostFacts } from "./host/host.ts";
 import { createImages } from "./images/images.ts";
 import type { Identity } from "./installation.ts";
-import { type UserNetwork, userNetwork } from "./network/user-network.ts";
+import { nftPortTable, noPortTable, type PortTable } from "./network/port-table.ts";
+import { PortTraffic } from "./network/port-traffic.ts";
+import { StandIns } from "./network/stand-ins.ts";
+import { portTableName, type UserNetwork, userNetwork } from "./network/user-network.ts";
 import { nodeName } from "./nodes/describe-node.ts";
 import { InstanceFolders, type UserRange, userRange } from "./storage/instance-folder.ts";
 import { SnapshotFolders } from "./storage/snapshot-folders.ts";
@@ -36,6 +40,8 @@ export interface NodeWiring {
 export interface WiredNode {
   readonly services: Services;
   readonly driver: Driver;
+  /** Why nobody can be put to sleep and woken by connections here; empty when that can be. */
+  readonly cannotStandIn: string;
   /** How guests are run; null while it is being found out. */
   accelerator(): Node["accelerator"];
   /** Resolves when that is known. */
@@ -54,7 +60,9 @@ export async function wireNode(wiring: NodeWiring): Promise<WiredNode> {
   const kit = await kitToBoot(wiring);
   const accelerator = () => probing;
   const machines = joinMachines({ host, facts, dataDir, installationId, kind: config.driver, accelerator });
-  const { driver, network, uids, isOurs, instancesDir } = machines;
+  const { driver, network, portTable, uids, isOurs, instancesDir } = machines;
+  // What a former daemon diverted leads nowhere.
+  await portTable?.remove();
   let verdict: Verdict | null = null;
   const probing = probe()
     .catch((error: Error): Verdict => ({ kind: "none", reason: error.message, probedAt: Date.now() }))
@@ -86,12 +94,19 @@ export async function wireNode(wiring: NodeWiring): Promise<WiredNode> {
     host,
     images: await createImages({ host, dataDirectory: dataDir, outbound: { allowHosts: config.allowHosts } }),
     guests: new GuestHub(),
+    sessions: new Sessions(),
     folders: new InstanceFolders({ host, root: instancesDir, range: uids }),
     templates: new TemplateFolders(host, join(dataDir, "templates")),
     archives: new ArchiveFiles({ host, directory: join(dataDir, "archives") }),
     snapshotFolders: new SnapshotFolders({ host, root: join(dataDir, "snapshots"), user: uids && imageUser(uids) }),
     nodeId: identity.nodeId,
     network,
+    standIns: new StandIns({
+      host,
+      table: portTable,
+      onError: (instance, err) => wiring.log.warn({ instance, err }, "standing in for an instance on its ports"),
+    }),
+    traffic: new PortTraffic({ host, table: portTable ?? noPortTable }),
     kit,
     driver(name) {
       if (name === driver.location) return driver;
@@ -103,6 +118,7 @@ export async function wireNode(wiring: NodeWiring): Promise<WiredNode> {
   return {
     services,
     driver,
+    cannotStandIn: portTable ? "" : onlyRootStandsIn,
     found: probing.then(() => undefined),
     networkCheck: async () => {
       const { healthy, reason, hint } = await network.check();
@@ -112,10 +128,15 @@ export async function wireNode(wiring: NodeWiring): Promise<WiredNode> {
   };
 }
 
+const onlyRootStandsIn =
+  "Only firewall rules let the ports of one who sleeps change hands without refusing anyone, and berthd is not root.";
+
 /** What the machines of one installation on a node are made and found with. */
 export interface Machines {
   readonly driver: Driver;
   readonly network: UserNetwork;
+  /** Undefined where there is none: nobody can be stood in for then. */
+  readonly portTable: PortTable | undefined;
   readonly instancesDir: string;
   /** The users that guests run as; null when berthd is not root, and they run as its own. */
   readonly uids: UserRange | null;
@@ -139,7 +160,9 @@ export function joinMachines(parts: {
   const driver = drivers[kind]({ host, location, installationId, dataDir, instancesDir, isOurs, accelerator });
   const folder = join(dataDir, "network");
   const network = kind === "fake" ? noNetwork : userNetwork({ host, installationId, folder, uids });
-  return { driver, network, instancesDir, uids, isOurs };
+  const table = { host, table: portTableName(installationId), folder };
+  const portTable = kind === "fake" ? noPortTable : uids ? nftPortTable(table) : undefined;
+  return { driver, network, portTable, instancesDir, uids, isOurs };
 }
 
 /** Who handles images that guests may have made up: no guest's user, since those come from the range's other end. */

@@ -76,6 +76,7 @@ export const instance: Instance = {
     restart: "no",
     power: "running",
     warm: "auto",
+    autosuspend: null,
     restartGeneration: 0,
   },
   status: {
@@ -86,6 +87,7 @@ export const instance: Instance = {
     observedAt: at,
     exitCode: null,
     startedAt: at,
+    memoryBytes: null,
     start: null,
     restartGeneration: 0,
     ports: [{ hostAddress: "127.0.0.1", hostPort: 8080, guestPort: 80, protocol: "tcp" }],
@@ -279,6 +281,7 @@ const defaults: Partial<Record<RouteName, Handler>> = {
   changeInstance: () => ({ ...changed(), effects: [{ field: "memoryMib", takes: "restart" }] }),
   startInstance: changed,
   stopInstance: changed,
+  suspendInstance: changed,
   restartInstance: changed,
   deleteInstance: changed,
   instanceLogs: () => "hello\nthere\n",

@@ -15,7 +15,7 @@ import { Looks } from "./looks.ts";
 const sweepMs = 10_000;
 const looksAtOnce = 4;
 /** Instances in these phases stay as they are unless an operation changes them. */
-const resting: readonly InstancePhase[] = ["stopped", "failed"];
+const resting: readonly InstancePhase[] = ["stopped", "failed", "suspended"];
 const restless = instancePhases.filter((phase) => !resting.includes(phase));
 /** Between two resting ones when the daemon has started, in milliseconds: there may be thousands, and nobody waits for them. */
 const restingPauseMs = 10;

@@ -8,7 +8,7 @@ import { lockResources } from "../store/operation-claims.ts";
 import { resourceOf } from "../store/operations.ts";
 import { readSetting, writeSetting } from "../store/settings.ts";
 import type { Transaction } from "../store/store.ts";
-import type { InstanceInput } from "../workflows/instance-input.ts";
+import type { NewInstanceInput } from "../workflows/instance-input.ts";
 import { instanceEvent } from "../workflows/instance-record.ts";
 import { findHandle, observeRun } from "../workflows/observe-instance.ts";
 import type { Services } from "../workflows/services.ts";
@@ -147,13 +147,7 @@ async function start(tx: Transaction, instance: Instance, reason: string): Promi
     project,
     target: { kind: "instance", id, name },
     claims: [resourceOf("instance", id)],
-    input: {
-      force: false,
-      power: "running",
-      restartGeneration: spec.restartGeneration,
-      snapshots: false,
-      restore: null,
-    } satisfies InstanceInput,
+    input: { force: false, power: "running", restartGeneration: spec.restartGeneration } satisfies NewInstanceInput,
     nodeId,
     requestedBy,
   });

@@ -12,6 +12,7 @@ export const Wishes = InstanceRun.extend({
   labels: Labels,
   stopTimeoutMs: InstanceSpec.shape.stopTimeoutMs,
   restart: InstanceSpec.shape.restart,
+  autosuspend: InstanceSpec.shape.autosuspend,
 });
 export type Wishes = z.infer<typeof Wishes>;
 type Field = keyof Wishes & keyof ChangeInstance;
@@ -29,13 +30,17 @@ const takes: Readonly<Record<Field, ChangeEffect["takes"]>> = {
   tty: "restart",
   stopTimeoutMs: "live",
   restart: "live",
+  autosuspend: "live",
 };
 const fields = Object.keys(takes) as Field[];
 
 /** What is wished for now. */
 export function wishesOf({ name, labels, spec }: Changeable): Wishes {
-  const { cpus, memoryMib, ports, env, entrypoint, command, tty, stopTimeoutMs, restart } = spec;
-  return { name, labels, cpus, memoryMib, ports, env, entrypoint, command, tty, stopTimeoutMs, restart };
+  const { cpus, memoryMib, ports, env, entrypoint, command, tty, stopTimeoutMs, restart, autosuspend } = spec;
+  return {
+    ...{ name, labels, cpus, memoryMib, ports, env, entrypoint, command, tty },
+    ...{ stopTimeoutMs, restart, autosuspend },
+  };
 }
 
 /** The wishes after a request. */

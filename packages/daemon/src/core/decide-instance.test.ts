@@ -14,6 +14,8 @@ const healthy: ObservedInstance = {
   power: "running",
   powerReason: "",
   startedAt: null,
+  memoryBytes: null,
+  portsHeld: false,
   runGeneration: 0,
   exit: null,
   failure: null,
@@ -35,6 +37,7 @@ const nothing: ObservedInstance = {
   ready: false,
 };
 const off: ObservedInstance = { ...healthy, power: "stopped", ready: false };
+const asleep: ObservedInstance = { ...off, memoryBytes: 4096, portsHeld: true };
 const run: InstanceWish = {
   present: true,
   power: "running",
@@ -43,6 +46,7 @@ const run: InstanceWish = {
   force: false,
   replaceDisks: false,
   after: [],
+  cold: false,
 };
 const missing: ObservedInstance["template"] = { state: "missing" };
 const failed: ObservedInstance["template"] = { state: "failed", error: new BerthError("template_failed", "no") };
@@ -50,6 +54,7 @@ const make: InstanceWish = { ...run, isNew: true };
 const stop: InstanceWish = { ...run, power: "stopped" };
 const remove: InstanceWish = { ...stop, present: false };
 const restore: InstanceWish = { ...run, replaceDisks: true, after: ["collect-layers"] };
+const suspend: InstanceWish = { ...run, power: "suspended" };
 
 function next(
   wish: InstanceWish,
@@ -172,6 +177,53 @@ describe("what is next for an instance", () => {
       () => next(run, { ready: false, exit: { code: 3 } }, healthy, "start-machine"),
     ],
     ["a stopped one is done", "done", () => next(stop, {}, off)],
+    ["a suspend saves the memory of what runs", "suspend-machine", () => next(suspend, {}, healthy)],
+    [
+      "also of what was about to go off",
+      "suspend-machine",
+      () => next(suspend, { power: "paused", memoryBytes: 1 }, healthy),
+    ],
+    ["then it is done", "done", () => next(suspend, {}, asleep, "suspend-machine")],
+    ["one that was busy stays awake", "done", () => next(suspend, {}, healthy, "suspend-machine")],
+    ["and has its ports back", "give-back-ports", () => next(suspend, { portsHeld: true }, healthy, "suspend-machine")],
+    ["what is off has no memory to save", "instance_not_running (kept)", () => next(suspend, {}, off)],
+    [
+      "nor has one whose process has ended",
+      "exited_early (kept)",
+      () => next(suspend, { exit: { code: 0 }, publishes: true }, healthy),
+    ],
+    ["a suspended one goes on", "start-machine", () => next(run, {}, asleep)],
+    ["also half way", "start-machine", () => next(run, { power: "paused" }, { ...asleep, ready: false })],
+    ["needs its artifact for that", "realise-image", () => next(run, { artifact: false }, asleep)],
+    ["and its machine", "create-machine", () => next(run, { made: false }, asleep)],
+    ["and has its ports back once it is ready", "give-back-ports", () => next(run, { portsHeld: true }, healthy)],
+    [
+      "or is given up",
+      "give-back-ports",
+      () => next(run, { portsHeld: true, ready: false }, healthy, "start-machine", "await-ready"),
+    ],
+    ["or has ended", "give-back-ports", () => next(run, { portsHeld: true }, off, "start-machine")],
+    ["but not before", "await-ready", () => next(run, { portsHeld: true, ready: false }, healthy, "start-machine")],
+    ["a cold start loses the memory first", "drop-memory", () => next({ ...run, cold: true }, {}, asleep)],
+    ["what runs never has memory", "drop-memory", () => next(run, { memoryBytes: 1 }, healthy)],
+    [
+      "a restart would lose it, and is refused",
+      "instance_suspended (kept)",
+      () => next({ ...run, restartGeneration: 1 }, {}, asleep),
+    ],
+    ["so would a stop", "instance_suspended (kept)", () => next(stop, {}, asleep)],
+    ["unless it is forced", "drop-memory", () => next({ ...stop, force: true }, {}, asleep)],
+    [
+      "then its ports are let go",
+      "give-back-ports",
+      () => next({ ...stop, force: true }, { memoryBytes: null }, asleep),
+    ],
+    ["a suspended one is deleted as any other", "destroy-machine", () => next(remove, {}, asleep)],
+    [
+      "its ports last",
+      "give-back-ports",
+      () => next(remove, { made: false, folder: false, memoryBytes: null }, asleep),
+    ],
     ["a delete refuses what runs", "instance_running (kept)", () => next(remove, {}, healthy)],
     ["unless it is forced: then the power is cut", "power-off", () => next({ ...remove, force: true }, {}, healthy)],
     ["the machine goes before its disks", "destroy-machine", () => next(remove, {}, off)],
@@ -218,21 +270,25 @@ const effects: Record<InstanceStepName, (world: ObservedInstance, wish: Instance
     runGeneration: wish.restartGeneration,
     exit: null,
     failure: null,
+    memoryBytes: null,
   }),
   "await-ready": () => ({ ready: true }),
   "stop-guest": () => ({ power: "stopped", ready: false }),
   "power-off": () => ({ power: "stopped", ready: false }),
+  "suspend-machine": () => ({ power: "stopped", ready: false, memoryBytes: 1, portsHeld: true }),
+  "drop-memory": () => ({ memoryBytes: null }),
+  "give-back-ports": () => ({ portsHeld: false }),
   "destroy-machine": () => ({ made: false }),
-  "delete-disks": () => ({ disks: false, folder: false }),
+  "delete-disks": () => ({ disks: false, folder: false, memoryBytes: null }),
   "prepare-restore": () => ({}),
   "replace-disks": () => ({ disks: true, folder: true }),
   "forget-snapshots": () => ({}),
   "collect-layers": () => ({}),
 };
 
-function everyState(): ObservedInstance[] {
+/** Every combination of what can be seen; memory only where there is a folder. */
+function* everyState(): Generator<ObservedInstance> {
   const flags = [false, true];
-  const states: ObservedInstance[] = [];
   for (const artifact of flags)
     for (const disks of flags)
       for (const portsReserved of flags)
@@ -241,43 +297,56 @@ function everyState(): ObservedInstance[] {
             for (const runGeneration of [null, 0, 1])
               for (const ready of flags)
                 for (const guestVisible of flags)
-                  states.push({
-                    ...healthy,
-                    template: { state: ready ? "missing" : "unneeded" },
-                    folder: disks || made,
-                    artifact,
-                    disks,
-                    portsReserved,
-                    made,
-                    power,
-                    runGeneration,
-                    ready,
-                    guestVisible,
-                  });
-  return states;
+                  for (const memoryBytes of disks ? [null, 1] : [null])
+                    for (const portsHeld of flags)
+                      yield {
+                        ...healthy,
+                        folder: disks || made,
+                        artifact,
+                        disks,
+                        portsReserved,
+                        made,
+                        power,
+                        runGeneration,
+                        ready,
+                        guestVisible,
+                        memoryBytes,
+                        portsHeld,
+                      };
+}
+
+/** Why a wish is refused: what is in its memory would be lost, or there is nothing to keep. */
+function refusalOf(wish: InstanceWish, { power, memoryBytes, runGeneration }: ObservedInstance): string | undefined {
+  if (!wish.present) return undefined;
+  // What replaces the disks was forced, and loses the memory with them.
+  const hasMemory = memoryBytes !== null && power !== "running" && !wish.replaceDisks;
+  if (wish.power === "suspended") return power === "stopped" && !hasMemory ? "instance_not_running" : undefined;
+  const outdated = runGeneration !== null && runGeneration < wish.restartGeneration;
+  const loses = wish.power === "stopped" ? !wish.force : outdated && !(wish.cold && power === "stopped");
+  return hasMemory && loses ? "instance_suspended" : undefined;
 }
 
 describe("convergence", () => {
-  const wishes = [
-    make,
-    { ...make, restartGeneration: 1 },
-    stop,
+  const restart = { ...make, restartGeneration: 1 };
+  const forced = [
     { ...stop, force: true },
     { ...remove, force: true },
-    restore,
-    { ...restore, power: "stopped" as const },
   ];
+  const restores = [restore, { ...restore, power: "stopped" as const }];
+  const wishes = [make, { ...make, cold: true }, restart, stop, suspend, ...forced, ...restores];
 
   it("reaches every wish from every state in at most ten steps, and then has nothing left to do", () => {
     for (const wish of wishes) {
       for (const start of everyState()) {
+        const refusal = refusalOf(wish, start);
         let world = start;
         const finished = new Set<InstanceStepName>();
         let steps = 0;
         for (;;) {
           const decision = decideInstance(wish, world, finished);
           if (!("run" in decision)) {
-            expect(decision).toEqual({ done: true });
+            if (refusal) expect("fail" in decision && decision.fail.code).toBe(refusal);
+            else expect(decision).toEqual({ done: true });
             break;
           }
           world = { ...world, ...effects[decision.run](world, wish) };
@@ -285,8 +354,12 @@ describe("convergence", () => {
           steps += 1;
           expect(steps).toBeLessThanOrEqual(10);
         }
-        if (wish.present) expect(world.power).toBe(wish.power);
-        else expect([world.power, world.made, world.folder]).toEqual(["stopped", false, false]);
+        const asleep = world.power === "stopped" && world.memoryBytes !== null;
+        expect(world.portsHeld && !asleep).toBe(false);
+        if (refusal) continue;
+        if (!wish.present) expect([world.power, world.made, world.folder]).toEqual(["stopped", false, false]);
+        else if (wish.power === "suspended") expect(asleep).toBe(true);
+        else expect([world.power, world.memoryBytes]).toEqual([wish.power, null]);
       }
     }
   });

@@ -3,17 +3,19 @@ import { BerthError } from "@berth/api";
 /** What one operation wants of its instance. */
 export interface InstanceWish {
   readonly present: boolean;
-  readonly power: "running" | "stopped";
+  readonly power: "running" | "stopped" | "suspended";
   /** Whether it is being made: only then are missing disks made, since any other time they held something. */
   readonly isNew: boolean;
   /** A running guest started for an older generation is restarted. */
   readonly restartGeneration: number;
-  /** Cut the power without asking the guest first. */
+  /** Cut the power without asking the guest first; of a suspended one, lose its memory. */
   readonly force: boolean;
   /** Whether other disks are to take the place of its own, once, while it is off. */
   readonly replaceDisks: boolean;
   /** What is still to be done, once, when all else is as wished. */
   readonly after: readonly InstanceStepName[];
+  /** Boot a suspended one from its disks, and lose its memory. */
+  readonly cold: boolean;
 }
 
 /** What is seen of an instance, gathered from image, disks, driver and guest. */
@@ -43,6 +45,12 @@ export interface ObservedInstance {
   readonly power: "running" | "paused" | "stopped";
   /** The driver's words when something is off. */
   readonly powerReason: string;
+  /**
+   * The disk space of its own memory image, in bytes; null when none is whole. A machine that is off goes on from that. One that runs never has it: its disks have moved on since.
+   */
+  readonly memoryBytes: number | null;
+  /** Whether berthd takes the connections to its published ports, since it sleeps, falls asleep or wakes. */
+  readonly portsHeld: boolean;
   /** When the present run began, RFC 3339; null when it does not run. */
   readonly startedAt: string | null;
   /** The restart generation that the present run was started for; null when it never ran. */
@@ -75,6 +83,9 @@ export type InstanceStepName =
   | "await-ready"
   | "stop-guest"
   | "power-off"
+  | "suspend-machine"
+  | "drop-memory"
+  | "give-back-ports"
   | "destroy-machine"
   | "delete-disks"
   | "prepare-restore"
@@ -89,7 +100,7 @@ export type InstanceDecision =
   | { readonly fail: BerthError; readonly keep?: true };
 
 /**
- * The one loop of create, start, stop, restart, delete, and of recovery after a crash: given a wish and what is seen, what is next.
+ * The one loop of create, start, stop, suspend, restart, delete, and of recovery after a crash: given a wish and what is seen, what is next.
  * `finished` are the steps this operation has already run to their end; they only matter where looking again cannot tell whether
  * something was tried (the guest was asked to stop, the machine was started and is off again).
  */
@@ -99,8 +110,15 @@ export function decideInstance(
   finished: ReadonlySet<InstanceStepName>,
 ): InstanceDecision {
   const decision = decideState(wish, seen, finished);
+  const ends = "done" in decision || "fail" in decision;
+  // Only who sleeps is stood in for.
+  if (ends && seen.portsHeld && !isSuspended(seen)) return { run: "give-back-ports" };
   const last = "done" in decision ? wish.after.find((step) => !finished.has(step)) : undefined;
   return last ? { run: last } : decision;
+}
+
+function isSuspended({ power, memoryBytes }: ObservedInstance): boolean {
+  return power === "stopped" && memoryBytes !== null;
 }
 
 function decideState(
@@ -111,12 +129,18 @@ function decideState(
   if (!wish.present) return decideAbsent(wish, seen);
   if (wish.isNew && seen.claimed && !finished.has("take-over")) return { run: "take-over" };
   if (wish.replaceDisks && !finished.has("replace-disks")) return decideReplacement(wish, seen, finished);
+  if (wish.power === "suspended") return decideSuspended(seen, finished);
+  if (seen.power === "running" && seen.memoryBytes !== null) return { run: "drop-memory" };
   if (wish.power === "running") return decideRunning(wish, seen, finished);
   if (seen.power !== "stopped") return decidePowerOff(wish, seen, finished);
+  if (isSuspended(seen)) return wish.force ? { run: "drop-memory" } : refuseLoss("A stop");
   return (wish.isNew ? decidePreparation(wish, seen, finished) : undefined) ?? { done: true };
 }
 
-/** First all is made ready beside the disks, so that what cannot be done is known before the machine is stopped; once it is off all change places. */
+/**
+ * First all is made ready beside the disks, so that what cannot be done is known before the machine is stopped; once it is off all change places. Its memory goes before them: it
+ * fits no others.
+ */
 function decideReplacement(
   wish: InstanceWish,
   seen: ObservedInstance,
@@ -124,7 +148,21 @@ function decideReplacement(
 ): InstanceDecision {
   if (!finished.has("prepare-restore")) return { run: "prepare-restore" };
   if (seen.power !== "stopped") return decidePowerOff(wish, seen, finished);
-  return { run: "replace-disks" };
+  return { run: seen.memoryBytes === null ? "replace-disks" : "drop-memory" };
+}
+
+/** One that was on after its memory was saved had something to do again: it stays awake. */
+function decideSuspended(seen: ObservedInstance, finished: ReadonlySet<InstanceStepName>): InstanceDecision {
+  if (seen.power === "stopped") {
+    if (seen.memoryBytes !== null) return { done: true };
+    return { fail: new BerthError("instance_not_running", "It is off, and has no memory to keep."), keep: true };
+  }
+  if (seen.exit !== null || seen.failure !== null) return decideEnded(seen);
+  return finished.has("suspend-machine") ? { done: true } : { run: "suspend-machine" };
+}
+
+function refuseLoss(what: string): InstanceDecision {
+  return { fail: new BerthError("instance_suspended", `${what} would lose what is in its memory.`), keep: true };
 }
 
 /** What runs is deleted by force only: it may have been started since the delete was asked for. */
@@ -153,11 +191,16 @@ function decideRunning(
   seen: ObservedInstance,
   finished: ReadonlySet<InstanceStepName>,
 ): InstanceDecision {
+  const outdated = seen.runGeneration !== null && seen.runGeneration < wish.restartGeneration;
+  if (isSuspended(seen)) {
+    if (wish.cold) return { run: "drop-memory" };
+    if (outdated) return refuseLoss("A restart");
+    return decidePreparation(wish, seen, finished) ?? { run: "start-machine" };
+  }
   if (seen.power === "stopped") {
     if (finished.has("start-machine")) return decideEnded(seen);
     return decidePreparation(wish, seen, finished) ?? decideTemplate(seen, finished) ?? { run: "start-machine" };
   }
-  const outdated = seen.runGeneration !== null && seen.runGeneration < wish.restartGeneration;
   if (outdated) return decidePowerOff(wish, seen, finished);
   if (seen.power === "paused") return decidePreparation(wish, seen, finished) ?? { run: "start-machine" };
   // The guest has said how it ended and is powering off.

@@ -16,6 +16,7 @@ const spec = {
     stopTimeoutMs: 5,
     start: false,
     warm: "auto",
+    autosuspend: null,
     restart: "no",
   }),
   restartGeneration: 7,

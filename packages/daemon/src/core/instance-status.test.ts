@@ -10,6 +10,7 @@ const before: InstanceStatus = {
   observedAt: "2026-01-01T00:00:00.000Z",
   exitCode: null,
   startedAt: "2026-01-01T00:00:00.000Z",
+  memoryBytes: null,
   ports: [],
   start: null,
   restartGeneration: 0,
@@ -27,6 +28,7 @@ const running: SeenState = {
   heard: true,
   guestVisible: true,
   startedAt: before.startedAt,
+  memoryBytes: null,
 };
 
 it("changes nothing but the time while all is well", () => {
@@ -98,4 +100,18 @@ it("keeps what was known of a guest that has not been heard yet", () => {
 
 it("takes a guest it cannot see into for ready once it runs", () => {
   expect(observedStatus(before, { ...running, guestVisible: false, ready: false }, "running", now).ready).toBe(true);
+});
+
+it("says that one that is off with its memory is suspended, and why it could not go on", () => {
+  const seen = { ...running, power: "stopped", ready: false, memoryBytes: 4096 } as const;
+  const suspended = observedStatus(before, seen, "suspended", now);
+  expect(suspended).toMatchObject({ phase: "suspended", ready: false, reason: "", memoryBytes: 4096 });
+  expect(changeEvent(before, suspended)).toBe("instance.suspended");
+  const refused = { ...suspended, reason: "the saved memory is damaged" };
+  expect(observedStatus(refused, seen, "running", now).reason).toBe("the saved memory is damaged");
+  expect(observedStatus(refused, { ...seen, memoryBytes: null }, "stopped", now)).toMatchObject({
+    phase: "stopped",
+    reason: "",
+    memoryBytes: null,
+  });
 });

@@ -11,6 +11,7 @@ const shown = [
   "heard",
   "guestVisible",
   "startedAt",
+  "memoryBytes",
 ] as const;
 
 /** The part of an observation that shows in the status. */
@@ -32,6 +33,12 @@ export function observedStatus(
   now: string,
 ): InstanceStatus {
   const exitCode = seen.exit?.code ?? null;
+  if (seen.power === "stopped" && seen.memoryBytes !== null) {
+    const { memoryBytes } = seen;
+    // Why it could not go on says more than that it rests.
+    const reason = previous.phase === "suspended" ? previous.reason : "";
+    return { ...previous, phase: "suspended", ready: false, health: "unknown", reason, observedAt: now, memoryBytes };
+  }
   if (seen.power === "stopped") {
     const failed = previous.phase === "failed";
     return {
@@ -42,6 +49,7 @@ export function observedStatus(
       reason: failed ? previous.reason : wished === "stopped" ? "" : endReason(seen),
       observedAt: now,
       exitCode: exitCode ?? previous.exitCode,
+      memoryBytes: null,
     };
   }
   if (seen.exit !== null || seen.failure !== null) {
@@ -60,6 +68,7 @@ export function observedStatus(
     observedAt: now,
     exitCode,
     startedAt: seen.startedAt,
+    memoryBytes: null,
   };
 }
 
@@ -85,6 +94,7 @@ export function changeEvent(before: InstanceStatus, after: InstanceStatus): stri
   const byPhase: Partial<Record<InstancePhase, string>> = {
     running: "instance.started",
     stopped: "instance.stopped",
+    suspended: "instance.suspended",
     failed: "instance.failed",
     unknown: "instance.lost",
   };

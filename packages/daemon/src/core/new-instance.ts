@@ -25,6 +25,7 @@ export function specOf(request: CreateInstance): InstanceSpec {
     stopTimeoutMs: request.stopTimeoutMs,
     warm: request.warm,
     restart: request.restart,
+    autosuspend: request.autosuspend,
     power: request.start ? "running" : "stopped",
     restartGeneration: 0,
   };
@@ -40,6 +41,7 @@ export function firstStatus(now: string): InstanceStatus {
     observedAt: now,
     exitCode: null,
     startedAt: null,
+    memoryBytes: null,
     start: null,
     restartGeneration: null,
     ports: [],

@@ -1,4 +1,5 @@
 import { isIPv4, isIPv6 } from "node:net";
+import { asComment } from "./comment.ts";
 
 /** IPv4 destinations that are the host's own or its link's, whatever addresses it has: loopback, "this" network, link-local, multicast, reserved. */
 const hostOnlyIpv4 = ["0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "240.0.0.0/4"];
@@ -46,11 +47,6 @@ ${resolverRules(resolvers)}    fib daddr type { local, broadcast, anycast, multi
   }
 }
 `;
-}
-
-/** nft knows no escapes in a comment, and takes at most 128 bytes. */
-function asComment(text: string): string {
-  return text.replaceAll(/[^\x20-\x7e]|["\\]/g, "?").slice(0, 127);
 }
 
 /** nft's text that takes the rules away again, there or not. */

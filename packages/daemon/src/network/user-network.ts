@@ -4,9 +4,10 @@ import { access } from "node:fs/promises";
 import { join } from "node:path";
 import { BerthError } from "@berth/api";
 import type { NicDescription, PortForward } from "../core/descriptions.ts";
-import { type Host, ProgramError } from "../host/host.ts";
+import type { Host } from "../host/host.ts";
 import { innerBinding, namespaceLauncher, namespaceResolvConf } from "./namespace-launcher.ts";
 import { requirePublishable, userNetdev } from "./netdev.ts";
+import { nft } from "./nft.ts";
 import { hostRules, namespaceRules, parseResolvers, withoutRules } from "./rules.ts";
 
 /** A card as it is wished for. */
@@ -55,6 +56,11 @@ export function tableName(installationId: string): string {
   return `berth_${createHash("sha256").update(installationId).digest("hex").slice(0, 12)}`;
 }
 
+/** The nft table by which its published ports change hands: the elements of the other are never to be lost with its rules. */
+export function portTableName(installationId: string): string {
+  return `${tableName(installationId)}_ports`;
+}
+
 function networkByRules(
   options: UserNetworkOptions & { readonly uids: { readonly first: number; readonly last: number } },
 ): UserNetwork {
@@ -81,7 +87,8 @@ function networkByRules(
     },
     async purge() {
       // Where there is no nft, there never were rules.
-      if (await host.find("nft")) await nft(host, withoutRules(table));
+      const tables = [table, portTableName(options.installationId)];
+      if (await host.find("nft")) await nft(host, tables.map(withoutRules).join(""));
     },
   };
 }
@@ -159,13 +166,4 @@ async function isUsable(path: string): Promise<boolean> {
     () => true,
     () => false,
   );
-}
-
-async function nft(host: Host, rules: string): Promise<void> {
-  try {
-    await host.run("nft", ["-f", "-"], { input: rules });
-  } catch (error) {
-    if (!(error instanceof ProgramError)) throw error;
-    throw new BerthError("host_program_failed", error.message, { cause: error });
-  }
 }

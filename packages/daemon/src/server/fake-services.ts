@@ -104,6 +104,7 @@ export class FakeServices implements Services {
     },
     start: (scope, ref, options) => this.#changeInstance("start", scope, ref, options, "running"),
     stop: (scope, ref, options) => this.#changeInstance("stop", scope, ref, options, "stopped"),
+    suspend: (scope, ref, options) => this.#changeInstance("suspend", scope, ref, options, "suspended"),
     restart: (scope, ref, options) => this.#changeInstance("restart", scope, ref, options, "running"),
     remove: async (scope, ref, options) => {
       const change = await this.#changeInstance("delete", scope, ref, options, "deleting");
@@ -349,6 +350,7 @@ export class FakeServices implements Services {
         exitCode: null,
         restartGeneration: 0,
         startedAt: null,
+        memoryBytes: null,
         start: null,
         ports: spec.ports,
         restarts: { count: 0, delayMs: 0, nextAt: null },

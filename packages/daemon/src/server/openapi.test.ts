@@ -35,6 +35,7 @@ const requests: Record<RouteName, InjectOptions> = {
   changeInstance: { url: "/api/v1/instances/web", payload: { memoryMib: 1024, env: { A: null } } },
   startInstance: { url: "/api/v1/instances/web/start" },
   stopInstance: { url: "/api/v1/instances/web/stop?force=true&queue=true" },
+  suspendInstance: { url: "/api/v1/instances/web/suspend" },
   restartInstance: { url: "/api/v1/instances/web/restart" },
   deleteInstance: { url: "/api/v1/instances/made?force=true&wait=1" },
   exportInstance: { url: "/api/v1/instances/web/export?environment=false" },

@@ -117,6 +117,7 @@ const words: Readonly<Record<string, string>> = {
   queue: "Wait for the operation that holds the object instead of being refused with `busy`.",
   follow: "Go on with what is written later.",
   force: "Do not wait for the guest: cut the power, and cancel what else is being done.",
+  cold: "Drop the memory of a suspended instance and boot it from its disks.",
   after: "The number of the last event seen.",
   timestamps: "Begin each line with its time.",
   tail: "Only the last so many lines.",

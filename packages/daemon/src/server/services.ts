@@ -129,8 +129,9 @@ export interface Services {
     get(scope: Scope, ref: string): Promise<Instance>;
     create(scope: Scope, input: CreateInstance, options: ChangeOptions): Promise<InstanceChange>;
     change(scope: Scope, ref: string, input: ChangeInstance, options: ChangeOptions): Promise<InstanceUpdate>;
-    start(scope: Scope, ref: string, options: ChangeOptions): Promise<InstanceChange>;
+    start(scope: Scope, ref: string, options: ChangeOptions & { readonly cold: boolean }): Promise<InstanceChange>;
     stop(scope: Scope, ref: string, options: ChangeOptions & { readonly force: boolean }): Promise<InstanceChange>;
+    suspend(scope: Scope, ref: string, options: ChangeOptions): Promise<InstanceChange>;
     restart(scope: Scope, ref: string, options: ChangeOptions): Promise<InstanceChange>;
     remove(
       scope: Scope,

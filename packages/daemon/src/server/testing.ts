@@ -23,6 +23,7 @@ export function testServer(tuning: Partial<Tuning> = {}) {
       stopTimeoutMs: 10_000,
       start: true,
       warm: "auto",
+      autosuspend: null,
     },
     image,
   );

@@ -7,15 +7,16 @@ import type { ChangeOptions, Scope } from "../server/services.ts";
 import { lockInstance, readOpenChanges, updateInstance } from "../store/instances.ts";
 import { resourceOf } from "../store/operations.ts";
 import type { Transaction } from "../store/store.ts";
+import { checkAutosuspend } from "./autosuspend.ts";
 import type { InstanceRequestContext } from "./instances.ts";
 
 /**
  * Writes down what is wished for now and starts the operation that makes it so. Rejects with BerthError `not_enough_resources`, `port_taken`, `name_taken`,
- * `invalid_request` or `busy`.
+ * `unsupported_by_driver`, `invalid_request` or `busy`.
  */
 export async function requestUpdate(
   tx: Transaction,
-  context: Pick<InstanceRequestContext, "capacity">,
+  context: InstanceRequestContext,
   scope: Scope,
   instance: Instance,
   asked: ChangeInstance,
@@ -38,6 +39,8 @@ export async function requestUpdate(
   checkCapacity(wishes, context.capacity);
   checkPorts(wishes.ports);
   const effects = effectsOf(before, wishes);
+  if (effects.some(({ field }) => field === "autosuspend" || field === "ports"))
+    checkAutosuspend(context, instance.location, wishes);
   const written = effects.length > 0 ? withWishes(instance, wishes) : {};
   // Another policy counts anew.
   const { status } = (await lockInstance(tx, instance.id)) ?? instance;

@@ -1,15 +1,24 @@
+import type { Readable } from "node:stream";
 import { BerthError, type Instance } from "@berth/api";
 import type { Driver, Handle } from "../drivers/driver.ts";
+import type { GuestChannel } from "../guest/channel.ts";
 import type { Scope, Services as ServerServices } from "../server/services.ts";
 import { findInstance, readHandle } from "../store/instances.ts";
 import { attachGuest } from "../workflows/guest-access.ts";
 import type { Services } from "../workflows/services.ts";
+import { wakeAndWait, wakesByItself } from "../workflows/wake-instance.ts";
+
+interface Found {
+  readonly instance: Instance;
+  readonly driver: Driver;
+  readonly handle: Handle;
+}
 
 type GuestServices = Pick<ServerServices["instances"], "logs" | "exec" | "console" | "readFiles" | "writeFiles">;
 
 /** What leads into guests and out of them: logs, exec, console, files. */
 export function guestServices(services: Services): GuestServices {
-  const find = async (scope: Scope, ref: string): Promise<{ instance: Instance; driver: Driver; handle: Handle }> => {
+  const find = async (scope: Scope, ref: string): Promise<Found> => {
     const instance = await findInstance(services.store.queries, scope.project, ref);
     if (!instance) throw new BerthError("not_found", `There is no instance ${ref}.`);
     const handle = await readHandle(services.store.queries, instance.id);
@@ -17,36 +26,80 @@ export function guestServices(services: Services): GuestServices {
     return { instance, driver: services.driver(instance.location), handle };
   };
 
-  const channel = async (scope: Scope, ref: string, signal: AbortSignal) => {
-    const { instance, driver, handle } = await find(scope, ref);
+  /** What is open in a guest, from the moment it is asked for: nobody puts that guest to sleep. One that sleeps by itself is woken. */
+  const session = async <T>(
+    { instance, driver, handle }: Found,
+    scope: Scope,
+    signal: AbortSignal,
+    kind: { readonly open: () => Promise<T>; readonly over: (opened: T) => Promise<unknown> },
+  ): Promise<T> => {
+    const end = services.sessions.begin(instance.id);
+    try {
+      if (wakesByItself(instance)) await wakeAndWait(services.store, instance.id, scope.caller.tokenId, signal);
+      if ((await driver.inspect(handle)).power !== "running") throw notRunning(instance);
+      const opened = await kind.open();
+      void kind.over(opened).then(end, end);
+      return opened;
+    } catch (error) {
+      end();
+      throw error;
+    }
+  };
+
+  const inChannel = async <T>(
+    scope: Scope,
+    ref: string,
+    signal: AbortSignal,
+    kind: { readonly open: (channel: GuestChannel) => Promise<T>; readonly over: (opened: T) => Promise<unknown> },
+  ): Promise<T> => {
+    const found = await find(scope, ref);
+    const { instance, driver, handle } = found;
     if (!driver.abilities.channel) throw lacks(driver, "reach into guests");
-    if ((await driver.inspect(handle)).power !== "running") throw notRunning(instance);
-    await attachGuest(services, instance, driver, handle);
-    return services.guests.channel(instance.id, signal);
+    const open = async () => {
+      await attachGuest(services, instance, driver, handle);
+      return kind.open(await services.guests.channel(instance.id, signal));
+    };
+    return session(found, scope, signal, { ...kind, open });
   };
 
   return {
     async logs(scope, ref, { tail, follow, timestamps, signal }) {
-      const { driver, handle } = await find(scope, ref);
+      const { instance, driver, handle } = await find(scope, ref);
       if (!driver.readLog) throw lacks(driver, "keep logs");
-      return driver.readLog(handle, { follow, timestamps, signal, ...(tail === undefined ? {} : { tail }) });
+      const log = driver.readLog(handle, { follow, timestamps, signal, ...(tail === undefined ? {} : { tail }) });
+      if (follow) log.once("close", services.sessions.begin(instance.id));
+      return log;
     },
-    async exec(scope, ref, request, signal) {
-      return (await channel(scope, ref, signal)).exec(request, signal);
+    exec(scope, ref, request, signal) {
+      return inChannel(scope, ref, signal, {
+        open: (channel) => channel.exec(request, signal),
+        over: ({ exit }) => exit,
+      });
     },
     async console(scope, ref, signal) {
-      const { instance, driver, handle } = await find(scope, ref);
-      if (!driver.openPort || !driver.abilities.console) throw lacks(driver, "show consoles");
-      if ((await driver.inspect(handle)).power !== "running") throw notRunning(instance);
-      return driver.openPort(handle, "console", signal);
+      const found = await find(scope, ref);
+      const { driver, handle } = found;
+      const { openPort } = driver;
+      if (!openPort || !driver.abilities.console) throw lacks(driver, "show consoles");
+      return session(found, scope, signal, {
+        open: () => openPort.call(driver, handle, "console", signal),
+        over: closed,
+      });
     },
-    async readFiles(scope, ref, path, signal) {
-      return (await channel(scope, ref, signal)).readTar(path, signal);
+    readFiles(scope, ref, path, signal) {
+      return inChannel(scope, ref, signal, { open: (channel) => channel.readTar(path, signal), over: closed });
     },
-    async writeFiles(scope, ref, path, archive, signal) {
-      await (await channel(scope, ref, signal)).writeTar(path, archive, signal);
+    writeFiles(scope, ref, path, archive, signal) {
+      return inChannel(scope, ref, signal, {
+        open: (channel) => channel.writeTar(path, archive, signal),
+        over: async () => undefined,
+      });
     },
   };
+}
+
+function closed(stream: Readable): Promise<unknown> {
+  return new Promise((resolve) => stream.once("close", resolve));
 }
 
 function lacks(driver: Driver, ability: string): BerthError {
@@ -54,5 +107,7 @@ function lacks(driver: Driver, ability: string): BerthError {
 }
 
 function notRunning(instance: Instance): BerthError {
+  if (instance.status.phase === "suspended")
+    return new BerthError("instance_suspended", `${instance.name} is suspended.`);
   return new BerthError("instance_not_running", `${instance.name} is ${instance.status.phase}.`);
 }

@@ -12,29 +12,21 @@ import { mayClaim } from "../core/choose-start.ts";
 import { newId } from "../core/ids.ts";
 import { checkCapacity, checkPorts, firstStatus, type NodeCapacity, specOf } from "../core/new-instance.ts";
 import { randomName } from "../core/random-name.ts";
-import { noRestarts } from "../core/restart-policy.ts";
 import { shapeOf } from "../core/template-shape.ts";
 import type { Driver } from "../drivers/driver.ts";
 import { startOperation } from "../operations/start.ts";
 import type { ChangeOptions, Scope, Services } from "../server/services.ts";
 import { appendEvent } from "../store/events.ts";
 import { findImage, readImage } from "../store/images.ts";
-import {
-  findInstance,
-  insertInstance,
-  listInstances,
-  lockInstance,
-  readInstance,
-  type SavedMemory,
-  updateInstance,
-} from "../store/instances.ts";
+import { findInstance, insertInstance, listInstances, readInstance, type SavedMemory } from "../store/instances.ts";
 import { lockResources } from "../store/operation-claims.ts";
 import { readOperation, resourceOf } from "../store/operations.ts";
 import { claimPoolMember, doesAnyWait } from "../store/pools.ts";
-import { listSnapshotsOf } from "../store/snapshots.ts";
 import type { Transaction } from "../store/store.ts";
-import type { InstanceInput, NewInstanceInput } from "../workflows/instance-input.ts";
+import type { NewInstanceInput } from "../workflows/instance-input.ts";
 import { instanceEvent } from "../workflows/instance-record.ts";
+import { type ChangeRequest, openChange } from "../workflows/open-change.ts";
+import { checkAutosuspend, requireMemory } from "./autosuspend.ts";
 import { changeOnce, checkGeneration } from "./change.ts";
 import { requestUpdate } from "./change-instance.ts";
 import { canonicalReference, type ImageRequestContext, requestPull } from "./images.ts";
@@ -46,11 +38,13 @@ export interface InstanceRequestContext extends ImageRequestContext {
   readonly defaultLocation: string;
   /** What machines of a location that go on from saved memory have in common today; undefined where none do. */
   memoryBuild(location: string): Promise<string | undefined>;
+  /** Why nobody can be put to sleep and woken by connections here; empty when that can be. */
+  readonly cannotStandIn: string;
 }
 
 type Changes = Pick<
   Services["instances"],
-  "list" | "get" | "create" | "change" | "start" | "stop" | "restart" | "remove"
+  "list" | "get" | "create" | "change" | "start" | "stop" | "suspend" | "restart" | "remove"
 >;
 
 /** What a new instance is to be. */
@@ -107,8 +101,8 @@ export function instanceServices(context: InstanceRequestContext): Changes {
     });
     return refresh(made);
   };
-  const change = (scope: Scope, ref: string, options: ChangeOptions, asked: ChangeRequest) =>
-    changeOne(scope, ref, options, (tx, instance) => requestChange(tx, scope, instance, options, asked));
+  const change = (scope: Scope, ref: string, options: ChangeOptions, asked: Parameters<typeof requestChange>[5]) =>
+    changeOne(scope, ref, options, (tx, instance) => requestChange(tx, context, scope, instance, options, asked));
 
   return {
     async list(scope, query) {
@@ -122,8 +116,9 @@ export function instanceServices(context: InstanceRequestContext): Changes {
     },
     change: (scope, ref, input, options) =>
       changeOne(scope, ref, options, (tx, instance) => requestUpdate(tx, context, scope, instance, input, options)),
-    start: (scope, ref, options) => change(scope, ref, options, { verb: "start", force: false }),
+    start: (scope, ref, options) => change(scope, ref, options, { verb: "start", force: false, cold: options.cold }),
     stop: (scope, ref, options) => change(scope, ref, options, { verb: "stop", force: options.force }),
+    suspend: (scope, ref, options) => change(scope, ref, options, { verb: "suspend", force: false }),
     restart: (scope, ref, options) => change(scope, ref, options, { verb: "restart", force: false }),
     remove: (scope, ref, { force, snapshots, ...options }) =>
       change(scope, ref, options, { verb: "delete", force, snapshots }),
@@ -178,6 +173,7 @@ export async function requestInstance(
   }
   if ((spec.warm === "require" || spec.warm === "app") && !driver.abilities.templates)
     throw new BerthError("unsupported_by_driver", `${location} keeps no templates to begin from.`);
+  checkAutosuspend(context, location, spec);
   const name = request.name ?? (await freeName(tx, scope.project));
   const claimed =
     build !== undefined && image.contentDigest !== null && mayClaim(spec, driver.publish !== undefined)
@@ -259,57 +255,31 @@ async function freeName(tx: Transaction, project: string): Promise<string> {
   }
 }
 
-interface ChangeRequest {
-  readonly verb: "start" | "stop" | "restart" | "delete";
-  readonly force: boolean;
-  /** Of a delete: whether the instance's snapshots go too. */
-  readonly snapshots?: boolean;
-}
-
-/** Who goes before whom: a delete before a forced stop, both before anything else. */
-function rankOf({ verb, force }: ChangeRequest): number {
-  if (verb === "delete") return force ? 2 : 0;
-  return force ? 1 : 0;
-}
-
-const phaseOf = { start: "starting", restart: "starting", stop: "stopping", delete: "deleting" } as const;
-
+/** Judges what is asked of an instance, and opens its operation. */
 async function requestChange(
   tx: Transaction,
+  context: InstanceRequestContext,
   scope: Scope,
   instance: Instance,
   options: ChangeOptions,
-  asked: ChangeRequest,
+  asked: Omit<ChangeRequest, "queue" | "requestedBy">,
 ): Promise<InstanceChange> {
-  const running = instance.status.phase === "running" || instance.status.phase === "starting";
-  if (asked.verb === "delete" && running && !asked.force) {
-    throw new BerthError("instance_running", `${instance.name} is ${instance.status.phase}.`);
+  const { name, status } = instance;
+  const running = status.phase === "running" || status.phase === "starting";
+  if (asked.verb === "delete" && running && !asked.force)
+    throw new BerthError("instance_running", `${name} is ${status.phase}.`);
+  // Who waits his turn finds the instance as it is then.
+  if (!options.queue) refuseLoss(instance, asked);
+  if (asked.verb === "suspend") {
+    requireMemory(context.drivers.get(instance.location), instance.location);
+    if (!running && status.phase !== "suspended" && !options.queue)
+      throw new BerthError("instance_not_running", `${name} is ${status.phase}: only what runs can be suspended.`);
   }
-  const power: InstanceInput["power"] = asked.verb === "stop" || asked.verb === "delete" ? "stopped" : "running";
-  const restartGeneration = instance.spec.restartGeneration + (asked.verb === "restart" ? 1 : 0);
-  const snapshots = asked.snapshots ? await listSnapshotsOf(tx, instance.id) : [];
-  const operation = await startOperation(tx, {
-    type: `instance.${asked.verb}`,
-    project: scope.project,
-    target: { kind: "instance", id: instance.id, name: instance.name },
-    claims: [resourceOf("instance", instance.id), ...snapshots.map(({ id }) => resourceOf("snapshot", id))],
-    input: {
-      force: asked.force,
-      power,
-      restartGeneration,
-      snapshots: asked.snapshots ?? false,
-    } satisfies NewInstanceInput,
-    nodeId: instance.nodeId,
-    requestedBy: scope.caller.tokenId,
-    queue: options.queue,
-    rank: rankOf(asked),
-  });
-  const spec = { ...instance.spec, power, restartGeneration };
-  const off = { ready: false, health: "unknown" as const, restarts: noRestarts };
-  const status = {
-    ...((await lockInstance(tx, instance.id))?.status ?? instance.status),
-    ...off,
-    phase: phaseOf[asked.verb],
-  };
-  return { instance: await updateInstance(tx, instance.id, { spec, status }), operation };
+  return openChange(tx, instance, { ...asked, queue: options.queue, requestedBy: scope.caller.tokenId });
+}
+
+/** Refuses what would lose what is in a suspended instance's memory, unless it is forced. */
+function refuseLoss({ name, status }: Instance, { verb, force }: Pick<ChangeRequest, "verb" | "force">): void {
+  if (status.phase !== "suspended" || force || (verb !== "stop" && verb !== "restart")) return;
+  throw new BerthError("instance_suspended", `${name} is suspended: a ${verb} would lose what is in its memory.`);
 }

@@ -204,6 +204,11 @@ async function requestRestore(
   }
   const running = isOn(instance);
   if (running && !force) throw new BerthError("instance_running", `${instance.name} is ${instance.status.phase}.`);
+  if (instance.status.phase === "suspended" && !force)
+    throw new BerthError(
+      "instance_suspended",
+      `${instance.name} is suspended: its memory fits its present disks alone.`,
+    );
   const power = running || memory ? "running" : "stopped";
   const { restartGeneration } = instance.spec;
   const keptId = discard ? null : newId("snapshot");

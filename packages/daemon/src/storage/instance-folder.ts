@@ -20,6 +20,9 @@ export interface InstanceFolder {
   readonly user: HostUser | null;
 }
 
+/** What makes a memory image whole (docs/adr/memory-images.md). */
+const memoryRecord = "image.json";
+
 const rangeSize = 16_384;
 /** The uids that no system gives out: systemd's table "Users and Groups" leaves 0x70000000 to 0x7FFFFFFF unassigned. The first 65,536 are for builds. */
 const firstUid = 0x70010000;
@@ -84,6 +87,28 @@ export class InstanceFolders {
     const created = this.#last.then(() => this.#create(instanceId));
     this.#last = created.catch(() => {});
     return created;
+  }
+
+  /**
+   * Where an instance's own memory is while it is suspended. While that is whole, its disks must stay exactly as they are: they are those that the memory knows.
+   */
+  memoryPath(instanceId: string): string {
+    return join(this.path(instanceId), "memory");
+  }
+
+  /** The disk space of an instance's memory; null when it has none, or none that is whole. */
+  async memoryBytes(instanceId: string): Promise<number | null> {
+    const path = this.memoryPath(instanceId);
+    const { files } = this.#host;
+    return (await files.exists(join(path, memoryRecord))) ? files.usedBytes(path) : null;
+  }
+
+  /** Removes an instance's memory, whole or not; resolves when it is gone already. */
+  async removeMemory(instanceId: string): Promise<void> {
+    const path = this.memoryPath(instanceId);
+    // Without its record it is nothing at once, however long the rest takes.
+    await this.#host.files.remove(join(path, memoryRecord));
+    await this.#host.files.remove(path);
   }
 
   /** Removes the folder with all that is in it; resolves when it is gone already. */

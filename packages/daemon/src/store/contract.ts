@@ -614,6 +614,7 @@ export function newInstance(imageId: string, change: Partial<NewInstance> = {}):
       restart: "no",
       power: "running",
       warm: "auto",
+      autosuspend: null,
       restartGeneration: 0,
     },
     status: {
@@ -624,6 +625,7 @@ export function newInstance(imageId: string, change: Partial<NewInstance> = {}):
       observedAt: new Date(0).toISOString(),
       exitCode: null,
       startedAt: null,
+      memoryBytes: null,
       start: null,
       restartGeneration: null,
       ports: [],

@@ -97,6 +97,7 @@ function identityOf(
 /** Whose memory the present run goes on from; null for none, and a template's is nobody's. */
 async function originOf(queries: Queries, { id, status }: Instance): Promise<GuestOrigin | null> {
   const mode = status.start?.mode;
+  if (mode === "resumed") return { kind: "resume", parent: null, index: 0 };
   if (mode !== "restored" && mode !== "forked") return null;
   return (await readSavedMemory(queries, id))?.origin ?? null;
 }

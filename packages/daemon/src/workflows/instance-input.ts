@@ -16,6 +16,10 @@ export const InstanceInput = z.object({
     .object({ snapshotId: z.string(), keptId: z.string().nullable(), memory: z.boolean() })
     .nullable()
     .default(null),
+  /** A start: boots a suspended one from its disks. */
+  cold: z.boolean().default(false),
+  /** A suspend: only while nobody has a connection to it. */
+  onlyIdle: z.boolean().default(false),
 });
 export type InstanceInput = z.infer<typeof InstanceInput>;
 /** As it is written down: what does not concern the operation is left out. */

@@ -25,7 +25,9 @@ import { createDisks } from "./steps/create-disks.ts";
 import { createMachine } from "./steps/create-machine.ts";
 import { deleteDisks } from "./steps/delete-disks.ts";
 import { destroyMachine } from "./steps/destroy-machine.ts";
+import { dropMemory } from "./steps/drop-memory.ts";
 import { forgetSnapshots } from "./steps/forget-snapshots.ts";
+import { giveBackPorts } from "./steps/give-back-ports.ts";
 import { powerOff } from "./steps/power-off.ts";
 import { prepareRestore } from "./steps/prepare-restore.ts";
 import { realiseImage } from "./steps/realise-image.ts";
@@ -34,11 +36,12 @@ import { askForTemplate } from "./steps/request-template.ts";
 import { reservePorts } from "./steps/reserve-ports.ts";
 import { startMachine } from "./steps/start-machine.ts";
 import { stopGuest } from "./steps/stop-guest.ts";
+import { suspendMachine } from "./steps/suspend-machine.ts";
 import { takeOver } from "./steps/take-over.ts";
 import { unpackDisks } from "./steps/unpack-disks.ts";
 import { verifyArchiveStep } from "./steps/verify-archive.ts";
 
-type Verb = "create" | "import" | "start" | "stop" | "restart" | "delete" | "restore";
+type Verb = "create" | "import" | "start" | "stop" | "suspend" | "restart" | "delete" | "restore";
 type NamedStep = Step & { readonly name: InstanceStepName };
 
 /** What a workflow looks at: the instance's row, or its absence, and the world. */
@@ -51,7 +54,7 @@ interface Seen {
 
 /** The operations of an instance. All but `change` differ in what they wish for and in what a failure takes back; the loop is one. */
 export function instanceWorkflows(services: Services): readonly Workflow[] {
-  const off = [stopGuest(services), powerOff(services)];
+  const off = [dropMemory(services), stopGuest(services), powerOff(services)];
   const prepare = [realiseImage(services), createMachine(services)];
   const begin = [startMachine(services), awaitReady(services)];
   const on = [askForTemplate(services), ...begin];
@@ -59,23 +62,25 @@ export function instanceWorkflows(services: Services): readonly Workflow[] {
   const start = [...prepare.map(withoutUndo), ...on];
   // What was reserved goes with the row.
   const reserve = withoutUndo(reservePorts(services));
+  const ports = giveBackPorts(services);
   return [
     workflow(services, "create", [takeOver(services), createDisks(services), reserve, ...prepare, ...on]),
     workflow(services, "import", [
       ...admission(services),
       ...[unpackDisks(services), reserve, createMachine(services), ...begin],
     ]),
-    workflow(services, "start", start),
-    workflow(services, "stop", off),
+    workflow(services, "start", [dropMemory(services), ...start, ports]),
+    workflow(services, "stop", [...off, ports]),
+    workflow(services, "suspend", [suspendMachine(services), ports]),
     workflow(services, "restart", [...off, ...start]),
     workflow(services, "delete", [
-      ...[powerOff(services), destroyMachine(services), deleteDisks(services)],
+      ...[powerOff(services), destroyMachine(services), deleteDisks(services), ports],
       ...[forgetSnapshots(services), collectLayers(services)],
     ]),
     workflow(services, "restore", [
       ...[...off, prepareRestore(services), replaceDisks(services)],
       // What is started again ran before, and so has no template to wait for.
-      ...[...prepare.map(withoutUndo), ...begin, collectLayers(services)],
+      ...[...prepare.map(withoutUndo), ...begin, ports, collectLayers(services)],
     ]),
     changeWorkflow(services),
   ];
@@ -108,13 +113,14 @@ async function inspect(services: Services, operation: Claimed): Promise<Seen> {
 }
 
 function wishOf(verb: Verb, operation: Claimed): InstanceWish {
-  const { force, power, restartGeneration, snapshots, restore } = InstanceInput.parse(operation.input);
+  const { force, power, restartGeneration, cold, snapshots, restore } = InstanceInput.parse(operation.input);
   return {
     present: verb !== "delete",
     power,
     isNew: verb === "create" || verb === "import",
     restartGeneration,
     force,
+    cold,
     replaceDisks: restore !== null,
     after: afterwards(verb, snapshots),
   };
@@ -161,9 +167,8 @@ async function settle(tx: Transaction, verb: Verb, operation: Claimed, outcome: 
   if (verb === "restore" && outcome.status !== "succeeded") await forgetUnkept(tx, operation, outcome.error.message);
   // One that was cancelled while it waited its turn did nothing: the holder tells how things are.
   if (instance.operationId !== operation.id) return;
-  // A start that was taken back is no longer wished for.
-  if (verb === "start" && outcome.status === "cancelled" && instance.spec.power === "running")
-    await updateInstance(tx, instance.id, { spec: { ...instance.spec, power: "stopped" } });
+  const power = settledWish(verb, instance, outcome);
+  if (power !== instance.spec.power) await updateInstance(tx, instance.id, { spec: { ...instance.spec, power } });
   await writeStatus(tx, instance, settledStatus(verb, operation, instance, outcome), operation.id);
 }
 
@@ -176,6 +181,23 @@ async function forgetUnkept(tx: Transaction, operation: Claimed, reason: string)
   appendEvent(tx, snapshotEvent(kept, "snapshot.failed", operation.id, { instanceId: kept.instanceId, reason }));
 }
 
+/** What is wished for from now on: nobody waits any more for a sleep that was not to be, or for the end of one that goes on. */
+function settledWish(verb: Verb, { spec, status }: Instance, outcome: Outcome): Instance["spec"]["power"] {
+  const failed = outcome.status !== "succeeded";
+  if (verb !== "suspend") {
+    if (failed && isAsleep(status)) return "suspended";
+    // A start that was taken back is no longer wished for; one that goes on from memory runs on.
+    const takenBack = verb === "start" && outcome.status === "cancelled" && status.start?.mode !== "resumed";
+    return takenBack && spec.power === "running" ? "stopped" : spec.power;
+  }
+  return failed || (outcome.result as unknown as SeenState).power === "running" ? "running" : spec.power;
+}
+
+/** Whether it still has the memory it had before the operation. */
+function isAsleep({ memoryBytes }: InstanceStatus): boolean {
+  return memoryBytes !== null;
+}
+
 function settledStatus(verb: Verb, operation: Claimed, instance: Instance, outcome: Outcome): InstanceStatus {
   const now = new Date().toISOString();
   const status = { ...instance.status, observedAt: now };
@@ -186,10 +208,16 @@ function settledStatus(verb: Verb, operation: Claimed, instance: Instance, outco
     const started = settled.phase === "running" ? restartGeneration : null;
     return { ...settled, restartGeneration: settled.restartGeneration ?? started };
   }
+  // It runs on, unless the controller sees otherwise at once.
+  if (verb === "suspend") return status;
   const off = { ...status, ready: false, health: "unknown" as const };
+  if (verb !== "delete" && isAsleep(status)) {
+    const failed = verb === "start" && outcome.status === "failed";
+    return { ...off, phase: "suspended", reason: failed ? outcome.error.message : "" };
+  }
   if (outcome.status === "cancelled") {
     // A cancelled start was undone; after any other the controller looks at once how things stand.
-    return verb === "start"
+    return verb === "start" && status.start?.mode !== "resumed"
       ? { ...off, phase: "stopped", reason: "" }
       : { ...off, phase: "unknown", reason: "just cancelled" };
   }

@@ -35,6 +35,7 @@ export async function observeInstance(services: Services, instance: Instance): P
       ...prepared,
       ...run,
       claimed: instance.status.start?.mode === "pool",
+      portsHeld: services.standIns.holds(instance.id),
       runGeneration: instance.status.restartGeneration,
       publishes: instance.spec.ports.some((port) => port.protocol === "tcp"),
     },
@@ -51,7 +52,7 @@ export async function observeRun(
   const machine = await observeMachine(driver, handle);
   const guest =
     handle && machine.power !== "stopped" ? observeRunning(services, driver, id) : await observeEnded(driver, handle);
-  return { ...machine, ...guest };
+  return { ...machine, ...guest, memoryBytes: await services.folders.memoryBytes(id) };
 }
 
 /** The stored handle, or what carries the instance's owner mark although its handle was never saved. */
@@ -105,9 +106,9 @@ async function observePreparation(
   };
 }
 
-type SeenMachine = Pick<ObservedInstance, "made" | "power" | "powerReason" | "startedAt">;
+type SeenMachine = Pick<ObservedInstance, "made" | "power" | "powerReason" | "startedAt" | "memoryBytes">;
 
-async function observeMachine(driver: Driver, handle: Handle | undefined): Promise<SeenMachine> {
+async function observeMachine(driver: Driver, handle: Handle | undefined): Promise<Omit<SeenMachine, "memoryBytes">> {
   if (!handle) return { made: false, power: "stopped", powerReason: "", startedAt: null };
   const { exists, power, reason, startedAt } = await driver.inspect(handle);
   return {

@@ -1,5 +1,5 @@
 import { CreateInstance, type InstanceChange, type WarmPolicy } from "@berth/api";
-import { parseCpus, parseLabels, parseMebibytes, parseSeconds } from "../../amounts.ts";
+import { parseCpus, parseIdle, parseLabels, parseMebibytes, parseSeconds } from "../../amounts.ts";
 import { type Context, command, text, texts, yes } from "../../command.ts";
 import { readEnvironment } from "../../environment.ts";
 import { UsageError, UserError } from "../../errors.ts";
@@ -25,6 +25,7 @@ type Flags = {
   stopTimeout?: number;
   restart?: string;
   location?: string;
+  autosuspend?: { autosuspend: { idleSeconds: number } | null };
   cold?: boolean;
   warm?: WarmPolicy;
   detach?: boolean;
@@ -74,6 +75,13 @@ export default command<Flags, string[]>({
         optional: true,
       },
       restart,
+      autosuspend: {
+        kind: "parsed",
+        parse: parseIdle,
+        brief: "Put it to sleep when nobody has needed it for so long; the next connection wakes it: 60, 10m",
+        placeholder: "TIME",
+        optional: true,
+      },
       location: text("Where it shall run", "LOCATION"),
       cold: yes("Boot it, also when it could go on from a template's or snapshot's memory"),
       warm: {
@@ -177,5 +185,6 @@ async function wishes(context: Context, flags: Flags, words: readonly string[]) 
     ...(command === undefined ? {} : { command }),
     ...(flags.stopTimeout === undefined ? {} : { stopTimeoutMs: flags.stopTimeout }),
     ...(flags.restart === undefined ? {} : { restart: flags.restart }),
+    ...flags.autosuspend,
   };
 }

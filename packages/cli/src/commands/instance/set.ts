@@ -1,5 +1,5 @@
 import type { ChangeEffect, ChangeInstanceInput } from "@berth/api";
-import { parseCpus, parseLabels, parseMebibytes, parseSeconds } from "../../amounts.ts";
+import { parseCpus, parseIdle, parseLabels, parseMebibytes, parseSeconds } from "../../amounts.ts";
 import { command, instanceArgument, text, texts, yes } from "../../command.ts";
 import { readEnvironment } from "../../environment.ts";
 import { UsageError } from "../../errors.ts";
@@ -23,6 +23,7 @@ type Flags = {
   tty?: boolean;
   stopTimeout?: number;
   restart?: string;
+  autosuspend?: { autosuspend: { idleSeconds: number } | null };
   restartNow?: boolean;
 };
 
@@ -60,6 +61,13 @@ export default command<Flags, [string, ...string[]]>({
         optional: true,
       },
       restart,
+      autosuspend: {
+        kind: "parsed",
+        parse: parseIdle,
+        brief: "Put it to sleep when nobody has needed it for so long: 60, 10m; or off",
+        placeholder: "TIME",
+        optional: true,
+      },
       restartNow: yes("Restart it, when it runs and a change needs that"),
     },
     aliases: { p: "publish", e: "env", m: "memory", l: "label" },
@@ -83,6 +91,7 @@ export default command<Flags, [string, ...string[]]>({
       ...(flags.tty === undefined ? {} : { tty: flags.tty }),
       ...(flags.stopTimeout === undefined ? {} : { stopTimeoutMs: flags.stopTimeout }),
       ...(flags.restart === undefined ? {} : { restart: flags.restart }),
+      ...flags.autosuspend,
     };
     // A list is replaced as a whole, so it must not have changed since it was read.
     let ifMatch: number | undefined;

@@ -2,7 +2,7 @@ import type { Instance } from "@berth/api";
 import { command, instanceArgument } from "../../command.ts";
 import { formatPort } from "../../ports.ts";
 import { howItBegan } from "../../start-mode.ts";
-import { age, facts, mebibytes } from "../../text.ts";
+import { age, bytes, facts, mebibytes } from "../../text.ts";
 
 export default command<Record<never, never>, [string]>({
   parameters: { positional: { kind: "tuple", parameters: [instanceArgument] } },
@@ -22,6 +22,8 @@ function describe({ status, spec, ...instance }: Instance, now: number): [string
     ["Exit code", status.exitCode?.toString()],
     ["Up", isOn(status.phase) && status.startedAt && age(status.startedAt, now)],
     ["Began", status.start && howItBegan(status.start)],
+    ["Memory on disk", status.memoryBytes === null ? "" : bytes(status.memoryBytes)],
+    ["Autosuspend", spec.autosuspend && `when idle for ${spec.autosuspend.idleSeconds} s`],
     ["Operation", instance.operationId],
     ["Ports", status.ports.map(formatPort).join(", ")],
     [

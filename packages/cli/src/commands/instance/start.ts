@@ -1,10 +1,13 @@
 import { changeInstances } from "../../change-instances.ts";
-import { command, instanceArguments } from "../../command.ts";
+import { command, instanceArguments, yes } from "../../command.ts";
 
-export default command<Record<never, never>, string[]>({
-  parameters: { positional: instanceArguments },
-  run: (context, _flags, ...names) =>
+export default command<{ cold?: boolean }, string[]>({
+  parameters: {
+    flags: { cold: yes("Boot one that is suspended from its disks, and lose what is in its memory") },
+    positional: instanceArguments,
+  },
+  run: (context, { cold }, ...names) =>
     changeInstances(context, names, (client, instance, options) =>
-      client.startInstance({ params: { instance } }, options),
+      client.startInstance({ params: { instance }, query: { cold } }, options),
     ),
 });

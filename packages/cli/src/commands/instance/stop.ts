@@ -3,7 +3,7 @@ import { command, instanceArguments, yes } from "../../command.ts";
 
 export default command<{ force?: boolean }, string[]>({
   parameters: {
-    flags: { force: yes("Cut the power at once") },
+    flags: { force: yes("Cut the power at once; lose the memory of one that is suspended") },
     aliases: { f: "force" },
     positional: instanceArguments,
   },

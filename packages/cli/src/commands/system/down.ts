@@ -3,11 +3,11 @@ import { command, yes } from "../../command.ts";
 import { UsageError } from "../../errors.ts";
 import { listAll } from "../../pages.ts";
 
-const off = ["stopped", "failed", "deleting"];
+const off = ["stopped", "failed", "suspended", "deleting"];
 
 export default command<{ all?: boolean; yes?: boolean }>({
   description:
-    "Stops every instance; their disks stay, and berth start brings them back. Empties every pool too: berth pool set NAME --size N fills it again. berthd goes on.",
+    "Stops every instance; their disks stay, and berth start brings them back. Those that are suspended stay so. Empties every pool too: berth pool set NAME --size N fills it again. berthd goes on.",
   parameters: {
     flags: { all: yes("Yes, all of them; required"), yes: yes("Do not ask") },
     aliases: { y: "yes" },
@@ -19,6 +19,11 @@ export default command<{ all?: boolean; yes?: boolean }>({
     const instances = await listAll((page) => client.listInstances({ query: page }));
     const running = instances.filter(({ status }) => !off.includes(status.phase));
     const pools = (await listAll((page) => client.listPools({ query: page }))).filter(({ size }) => size > 0);
+    const suspended = instances.filter(({ status }) => status.phase === "suspended").map(({ name }) => name);
+    if (suspended.length > 0)
+      context.out.say(
+        `Suspended, and left so: ${suspended.join(", ")}. berth stop --force loses what is in their memory.`,
+      );
     if (running.length === 0 && pools.length === 0) return context.print([], () => "");
     const names = running.map(({ name }) => name);
     const stops = names.length > 0 ? [`stops ${names.length} instances: ${names.join(", ")}`] : [];

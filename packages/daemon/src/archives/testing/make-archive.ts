@@ -40,6 +40,7 @@ export function draftOf(...disks: readonly string[]): ManifestDraft {
         restart: "no",
         stopTimeoutMs: 10_000,
         warm: "auto",
+        autosuspend: null,
         power: "stopped",
         restartGeneration: 0,
       },

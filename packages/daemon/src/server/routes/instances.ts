@@ -10,6 +10,7 @@ type InstanceRoutes =
   | "changeInstance"
   | "startInstance"
   | "stopInstance"
+  | "suspendInstance"
   | "restartInstance"
   | "deleteInstance"
   | "instanceLogs"
@@ -32,6 +33,7 @@ type ChangeName =
   | "changeInstance"
   | "startInstance"
   | "stopInstance"
+  | "suspendInstance"
   | "restartInstance"
   | "deleteInstance";
 
@@ -72,7 +74,10 @@ export const instanceHandlers: Handlers<InstanceRoutes> = {
   startInstance: async (call) =>
     answer(
       call,
-      await call.services.instances.start(call.scope, call.params.instance, changeOptions("startInstance", call)),
+      await call.services.instances.start(call.scope, call.params.instance, {
+        ...changeOptions("startInstance", call),
+        cold: call.query.cold ?? false,
+      }),
     ),
   stopInstance: async (call) =>
     answer(
@@ -81,6 +86,11 @@ export const instanceHandlers: Handlers<InstanceRoutes> = {
         ...changeOptions("stopInstance", call),
         force: call.query.force ?? false,
       }),
+    ),
+  suspendInstance: async (call) =>
+    answer(
+      call,
+      await call.services.instances.suspend(call.scope, call.params.instance, changeOptions("suspendInstance", call)),
     ),
   restartInstance: async (call) =>
     answer(

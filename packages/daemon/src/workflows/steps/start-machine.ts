@@ -1,4 +1,4 @@
-import { BerthError, type Instance } from "@berth/api";
+import { BerthError, type Instance, type InstanceStart } from "@berth/api";
 import { runOf } from "../../core/instance-run.ts";
 import type { Driver, Handle } from "../../drivers/driver.ts";
 import { readImage } from "../../store/images.ts";
@@ -9,10 +9,14 @@ import { InstanceInput } from "../instance-input.ts";
 import { settleLeftSwitches } from "../left-switches.ts";
 import { instanceMachine } from "../machine-inputs.ts";
 import { findHandle } from "../observe-instance.ts";
+import { runPorts } from "../run-ports.ts";
 import type { Services } from "../services.ts";
 import { type InstanceStep, requireHandle, targetInstance } from "./step.ts";
 
-/** Powers the machine on, made anew of what is wished for now and from memory where there is some that fits, and begins to listen to its guest. */
+/**
+ * Powers the machine on and begins to listen to its guest. A suspended one goes on as it was; any other is made anew of what is wished for now, and goes on from memory
+ * where there is some that fits.
+ */
 export function startMachine(services: Services): InstanceStep {
   const { guests } = services;
   return {
@@ -21,10 +25,13 @@ export function startMachine(services: Services): InstanceStep {
       const instance = await targetInstance(services, context);
       const driver = services.driver(instance.location);
       const handle = await requireHandle(services, instance);
-      const isOff = (await driver.inspect(handle)).power === "stopped";
+      await services.network.prepare();
+      const isSuspended = (await services.folders.memoryBytes(instance.id)) !== null;
+      const isOff = !isSuspended && (await driver.inspect(handle)).power === "stopped";
       if (isOff) await settleLeftSwitches(services, instance);
       const begun = isOff ? await begin(services, instance, driver, handle, context.signal) : undefined;
-      if (!isOff) await goOn(services, instance, driver, handle, context.signal);
+      if (isSuspended) await resume(services, instance, driver, handle, context.signal);
+      else if (!isOff) await goOn(services, instance, driver, handle, context.signal);
       // What was heard of an earlier run is of no use for this one.
       guests.detach(instance.id);
       await attachGuest(services, instance, driver, handle);
@@ -35,7 +42,10 @@ export function startMachine(services: Services): InstanceStep {
           const current = await lockInstance(tx, instance.id);
           if (!current) return;
           const began = startedAt === null ? null : new Date(startedAt).toISOString();
-          const status = { ...current.status, restartGeneration, startedAt: began, exitCode: null, reason: "" };
+          // One that goes on is still of the generation that it was started for.
+          const generation = isSuspended ? {} : { restartGeneration };
+          const off = { exitCode: null, reason: "", memoryBytes: null };
+          const status = { ...current.status, ...generation, ...off, startedAt: began };
           // From here on its disks are of another moment than any memory kept for it.
           const saved = await readSavedMemory(tx, instance.id);
           await updateInstance(tx, instance.id, { status, ...(saved ? { memory: { ...saved, used: true } } : {}) });
@@ -46,10 +56,46 @@ export function startMachine(services: Services): InstanceStep {
     async undo(context) {
       const instance = await targetInstance(services, context);
       const handle = await findHandle(services, instance);
+      if (handle && (await hasResumed(services, instance, handle))) return;
       guests.detach(instance.id);
       if (handle) await services.driver(instance.location).powerOff(handle);
+      await standInAgain(services, instance);
     },
   };
+}
+
+/**
+ * Lets a suspended machine go on. It stands still until its memory is removed: from the moment it runs, its disks move on, and the memory of before must never be used again.
+ */
+async function resume(
+  services: Services,
+  instance: Instance,
+  driver: Driver,
+  handle: Handle,
+  signal: AbortSignal,
+): Promise<void> {
+  const { folders, standIns } = services;
+  const memory = { folder: folders.memoryPath(instance.id), use: "own" } as const;
+  if (standIns.holds(instance.id)) await standIns.divert(instance.id, await runPorts(services, instance));
+  await writeDown(services, instance.id, { start: { mode: "resumed", reason: "" } });
+  if ((await driver.inspect(handle)).power === "stopped") await driver.start(handle, signal, { memory, paused: true });
+  await folders.removeMemory(instance.id);
+  await driver.start(handle, signal);
+}
+
+/** Whether it runs on from its own memory, which is gone: that cannot be taken back without losing what was in it. */
+async function hasResumed(services: Services, instance: Instance, handle: Handle): Promise<boolean> {
+  if (instance.status.start?.mode !== "resumed" || (await services.folders.memoryBytes(instance.id)) !== null)
+    return false;
+  return (await services.driver(instance.location).inspect(handle)).power === "running";
+}
+
+/** Has berthd take the connections of one that sleeps on. */
+async function standInAgain(services: Services, instance: Instance): Promise<void> {
+  const { folders, standIns } = services;
+  if (!standIns.holds(instance.id) || (await folders.memoryBytes(instance.id)) === null) return;
+  // The same as when it fell asleep: it is tried again as long as it sleeps.
+  await standIns.own(instance.id, await runPorts(services, instance)).catch(() => undefined);
 }
 
 /** Lets a paused machine go on as it was started; one from a pool becomes what the instance wishes for. */
@@ -63,7 +109,7 @@ async function goOn(
   const { start, restartGeneration } = instance.status;
   if (start?.mode === "pool" && restartGeneration === null) {
     const run = runOf(instance);
-    await writeDown(services, instance.id, { run, beginning: { start } });
+    await writeDown(services, instance.id, { run, start });
     await driver.configure(handle, await instanceMachine(services, instance, run));
     await growDisks(services, instance, driver, handle);
     await driver.start(handle, signal);
@@ -82,9 +128,8 @@ async function begin(
   signal: AbortSignal,
 ): Promise<Beginning> {
   const run = runOf(instance);
-  await services.network.prepare();
   let beginning = await chooseBeginning(services, instance);
-  await writeDown(services, instance.id, { run, beginning });
+  await writeDown(services, instance.id, { run, start: beginning.start });
   await driver.configure(handle, await instanceMachine(services, instance, run));
   for (;;) {
     try {
@@ -94,7 +139,7 @@ async function begin(
       const unusable = error instanceof BerthError && error.code === "memory_unusable";
       if (!unusable || !beginning.instead) throw error;
       beginning = await beginning.instead(error);
-      await writeDown(services, instance.id, { run, beginning });
+      await writeDown(services, instance.id, { run, start: beginning.start });
     }
   }
 }
@@ -103,11 +148,11 @@ async function begin(
 async function writeDown(
   { store }: Services,
   id: string,
-  { run, beginning }: { readonly run: ReturnType<typeof runOf>; readonly beginning: Beginning },
+  { run, start }: { readonly run?: ReturnType<typeof runOf>; readonly start: InstanceStart },
 ): Promise<void> {
   await store.transaction(async (tx) => {
     const current = await lockInstance(tx, id);
-    if (current) await updateInstance(tx, id, { run, status: { ...current.status, start: beginning.start } });
+    if (current) await updateInstance(tx, id, { ...(run ? { run } : {}), status: { ...current.status, start } });
   });
 }
 
