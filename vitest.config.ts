@@ -1,12 +1,22 @@
 import { defineConfig } from "vitest/config";
 
 const hostTests = "**/*.host.test.ts";
+const longTests = "**/*.long.test.ts";
 const setUpRun = ["./test/support/run-folder.ts", "./test/support/stop-postgres.ts"];
 const removeScratch = "./test/support/remove-scratch.ts";
 const removeRules = "./test/support/remove-rules.ts";
 
 /** Where unit and host tests live: beside what they test, tools and helpers included. */
 const besideCode = (ending: string) => [`packages/*/src/**/${ending}`, `{tools,bench,test/support}/**/${ending}`];
+
+const systemTests = {
+  pool: "forks",
+  setupFiles: [removeScratch, removeRules],
+  maxWorkers: 2,
+  globalSetup: setUpRun,
+  testTimeout: 300_000,
+  hookTimeout: 300_000,
+} as const;
 
 export default defineConfig({
   test: {
@@ -41,16 +51,12 @@ export default defineConfig({
         test: {
           name: "system",
           include: ["test/**/*.test.ts"],
-          exclude: ["test/support/**", "**/node_modules/**"],
-          pool: "forks",
-          setupFiles: [removeScratch, removeRules],
-          maxWorkers: 2,
-          globalSetup: setUpRun,
-          testTimeout: 300_000,
-          hookTimeout: 300_000,
+          exclude: ["test/support/**", longTests, "**/node_modules/**"],
+          ...systemTests,
           sequence: { groupOrder: 2 },
         },
       },
+      { test: { name: "long", include: [`test/${longTests}`], ...systemTests } },
     ],
   },
 });

@@ -10,8 +10,17 @@ import { phasesSoFar, SetupError } from "./setup/progress.mjs";
 import { repositoryRoot } from "./setup/root.mjs";
 import { ensureSubordinateIds } from "./setup/subordinate-ids.mjs";
 
-/** Whether a command needs the host's packages, beyond Node and the dependencies. */
-const commands = { start: true, test: true, bench: true, check: false, generate: false, format: false };
+/** Whose packages of the host a command needs, beyond Node and the dependencies. */
+const commands = {
+  start: "start",
+  test: "test",
+  "test-long": "test",
+  ci: "test",
+  bench: "bench",
+  check: null,
+  generate: null,
+  format: null,
+};
 
 const [command = "", ...args] = process.argv.slice(2);
 try {
@@ -30,10 +39,11 @@ async function run(command, args) {
   if (!Object.hasOwn(commands, command))
     throw new SetupError(`npm run knows ${Object.keys(commands).join(", ")}; not "${command}".`);
   // What only a person can bring comes first: nobody should wait for downloads to be told.
-  if (commands[/** @type {keyof typeof commands} */ (command)]) {
-    await ensureHostPackages(command);
-    ensureDevices(command);
-    await ensureSubordinateIds(command);
+  const setUp = commands[/** @type {keyof typeof commands} */ (command)];
+  if (setUp) {
+    await ensureHostPackages(setUp);
+    ensureDevices(setUp);
+    await ensureSubordinateIds(setUp);
   }
   const node = await ensureNode();
   /** @type {NodeJS.ProcessEnv} */
