@@ -63,7 +63,7 @@ export function templateWorkflows(services: Services): readonly Workflow<Seen | 
       steps: remove,
       inspect: async () => undefined,
       decide: ({ journal }) => inOrder(remove, journal),
-      settle: settleDelete,
+      settle: (tx, operation, outcome) => settleDelete(services, tx, operation, outcome),
     },
   ];
 }
@@ -89,9 +89,16 @@ async function settleCreate(tx: Transaction, operation: Claimed, outcome: Outcom
   appendEvent(tx, templateEvent(template, "template.failed", operation.id, { reason }));
 }
 
-async function settleDelete(tx: Transaction, operation: Claimed, outcome: Outcome): Promise<void> {
+/** One that was given up when its memory was gone already has happened all the same: nothing could be cloned from what is left. */
+async function settleDelete(
+  { host, templates }: Services,
+  tx: Transaction,
+  operation: Claimed,
+  outcome: Outcome,
+): Promise<void> {
   const template = await readTemplate(tx, operation.target.id);
-  if (!template || outcome.status !== "succeeded") return;
+  if (!template) return;
+  if (outcome.status !== "succeeded" && (await host.files.exists(templates.memoryPath(template.id)))) return;
   await deleteTemplate(tx, template.id);
   appendEvent(tx, templateEvent(template, "template.deleted", operation.id));
 }
