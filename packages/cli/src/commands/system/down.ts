@@ -26,7 +26,10 @@ export default command<{ all?: boolean; yes?: boolean }>({
       );
     if (running.length === 0 && pools.length === 0) return context.print([], () => "");
     const names = running.map(({ name }) => name);
-    const stops = names.length > 0 ? [`stops ${names.length} instances: ${names.join(", ")}`] : [];
+    const stops =
+      names.length > 0
+        ? [`stops ${names.length === 1 ? "1 instance" : `${names.length} instances`}: ${names.join(", ")}`]
+        : [];
     const empties = pools.length > 0 ? [`empties the pools: ${pools.map(({ name }) => name).join(", ")}`] : [];
     await context.out.confirm(`This ${[...stops, ...empties].join("; ")}.`, "yes", flags.yes);
     for (const { id } of pools) await client.changePool({ params: { pool: id }, body: { size: 0 } });
