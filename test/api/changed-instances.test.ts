@@ -1,8 +1,9 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { ChangeInstanceInput, Client, CreateInstanceInput } from "@berth/api";
-import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { type Berthd, startBerthd } from "../support/berthd.ts";
+import { eventually } from "../support/eventually.ts";
 import { freePort } from "../support/ports.ts";
 import { createDatabase } from "../support/postgres.ts";
 import { expectFailed, expectRefused } from "../support/refusals.ts";
@@ -121,7 +122,7 @@ describe.each(["sqlite", "postgres"] as const)("with %s", (kind) => {
     await berthd.kill();
     berthd = await startBerthd({ dataDir, env });
     client = berthd.client;
-    await vi.waitFor(async () => expect((await now()).status).toMatchObject({ phase: "running", ready: true }), 10_000);
+    await eventually(async () => expect((await now()).status).toMatchObject({ phase: "running", ready: true }));
     expect((await now()).status.pending).toEqual(["memoryMib"]);
   });
 

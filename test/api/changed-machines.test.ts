@@ -1,8 +1,9 @@
 import { join } from "node:path";
 import type { Instance } from "@berth/api";
-import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type Berthd, startBerthd } from "../support/berthd.ts";
 import { buildBusybox, busyboxImage } from "../support/busybox-image.ts";
+import { eventually } from "../support/eventually.ts";
 import { whoRunsBerthd } from "../support/ordinary-user.ts";
 import { freePort } from "../support/ports.ts";
 import { berthOf, type RunBerth } from "../support/run-berth.ts";
@@ -61,7 +62,7 @@ describe.each(whoRunsBerthd)("a machine of a berthd as $who", ({ ordinaryUser })
       exitCode: 3,
       restarts: { count: 1, nextAt: null },
     };
-    await vi.waitFor(async () => expect(await status()).toMatchObject(givenUp), { timeout: 60_000, interval: 200 });
+    await eventually(async () => expect(await status()).toMatchObject(givenUp));
     expect(await cli.berth("logs", "crash")).toBe("crashed\ncrashed\n");
   });
 

@@ -2,10 +2,11 @@ import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import type { Client, CreateInstanceInput } from "@berth/api";
-import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { World } from "../../packages/daemon/src/drivers/fake/world.ts";
 import { localFiles } from "../../packages/daemon/src/host/files.ts";
 import { type Berthd, startBerthd } from "../support/berthd.ts";
+import { eventually } from "../support/eventually.ts";
 import { createDatabase } from "../support/postgres.ts";
 import { scratchDirectory } from "../support/scratch.ts";
 
@@ -13,7 +14,6 @@ const image = "localhost/any:latest";
 const name = "web";
 const params = { instance: name };
 const long = { wait: 60 } as const;
-const patient = { timeout: 30_000, interval: 25 };
 
 describe.each(["sqlite", "postgres"] as const)("with %s", (kind) => {
   let berthd: Berthd;
@@ -52,7 +52,7 @@ describe.each(["sqlite", "postgres"] as const)("with %s", (kind) => {
     return client.createInstance({ query: long, body: { image, name, env, ...asked } });
   };
   const now = async () => (await client.getInstance({ params })).status;
-  const until = (seen: object) => vi.waitFor(async () => expect(await now()).toMatchObject(seen), patient);
+  const until = (seen: object) => eventually(async () => expect(await now()).toMatchObject(seen));
   /** When each restart was opened, and why. */
   const restarts = async () => {
     const { id } = await client.getInstance({ params });
@@ -102,7 +102,7 @@ describe.each(["sqlite", "postgres"] as const)("with %s", (kind) => {
 
   it("a stop is never fought, while it runs and while it waits to be started", async () => {
     await create(1, 1, { restart: "always" });
-    await vi.waitFor(async () => expect((await now()).restarts.nextAt).not.toBeNull(), patient);
+    await eventually(async () => expect((await now()).restarts.nextAt).not.toBeNull());
     await client.stopInstance({ params, query: { ...long, force: true } });
     expect((await now()).restarts).toEqual({ count: 0, delayMs: 0, nextAt: null });
     const begun = (await restarts()).length;
@@ -111,10 +111,10 @@ describe.each(["sqlite", "postgres"] as const)("with %s", (kind) => {
     await client.stopInstance({ params, query: long });
     // As long as the pause that a restart would have had, and an event that a start would have been seen before.
     await create(1300, 0, { name: "other" });
-    await vi.waitFor(async () => {
+    await eventually(async () => {
       const other = await client.getInstance({ params: { instance: "other" } });
       expect(other.status.phase).toBe("stopped");
-    }, patient);
+    });
     expect(await now()).toMatchObject({ phase: "stopped", restarts: { count: 0, nextAt: null } });
     expect(await restarts()).toHaveLength(begun);
   });
@@ -175,16 +175,16 @@ describe.each(["sqlite", "postgres"] as const)("with %s", (kind) => {
             .sort();
         };
         const back = ["ran-always", "ran-unless-stopped", "was-always"];
-        await vi.waitFor(async () => expect(await running()).toEqual(back), patient);
+        await eventually(async () => expect(await running()).toEqual(back));
         // Another start of berthd is no restart of the node.
         await client.stopInstance({ params: { instance: "was-always" }, query: long });
         await berthd.stop();
         await start();
         await create(1300, 0, { name: "other" });
-        await vi.waitFor(async () => {
+        await eventually(async () => {
           const other = await client.getInstance({ params: { instance: "other" } });
           expect(other.status.phase).toBe("stopped");
-        }, patient);
+        });
         expect(await running()).toEqual(["ran-always", "ran-unless-stopped"]);
       });
     });

@@ -1,8 +1,9 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Client, CreateInstanceInput, Operation } from "@berth/api";
-import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { type Berthd, startBerthd } from "../support/berthd.ts";
+import { eventually } from "../support/eventually.ts";
 import { createDatabase } from "../support/postgres.ts";
 import { scratchDirectory } from "../support/scratch.ts";
 
@@ -43,7 +44,7 @@ describe.each(["sqlite", "postgres"] as const)("with %s", (kind) => {
     const body = { image, name, env, ports: [{ guestPort: 80 }], ...more };
     const { instance, operation } = await client.createInstance({ body });
     expect(instance.operationId).toBe(operation.id);
-    await vi.waitFor(async () => expect((await read(operation)).steps.at(-1)?.name).toBe("await-ready"), 10_000);
+    await eventually(async () => expect((await read(operation)).steps.at(-1)?.name).toBe("await-ready"));
     return operation;
   }
 

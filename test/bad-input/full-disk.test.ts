@@ -2,11 +2,12 @@ import { execFileSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { closeSync, mkdirSync, openSync, rmSync, writeFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
-import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { writeTar } from "../../packages/daemon/src/core/testing/tar-writer.ts";
 import { type FakeRegistry, startFakeRegistry } from "../../packages/daemon/src/images/testing/fake-registry.ts";
 import { audit } from "../faults/audit.ts";
 import { type Berthd, startBerthd } from "../support/berthd.ts";
+import { eventually } from "../support/eventually.ts";
 import { expectFailed, expectProblem, expectRefused } from "../support/refusals.ts";
 import { scratchDirectory } from "../support/scratch.ts";
 import { settled } from "../support/settled.ts";
@@ -133,10 +134,10 @@ describe("a full disk", () => {
     const body = { image: `${registry.host}/small`, labels: { "berth.fake/start-block": "1000" } };
     const { operation } = await berthd.client.createInstance({ body });
     const params = { operation: operation.id };
-    await vi.waitFor(async () => {
+    await eventually(async () => {
       const { steps } = await berthd.client.getOperation({ params });
       expect(steps.at(-1)?.name).toBe("start-machine");
-    }, 10_000);
+    });
     fill();
     await berthd.client.waitOperation({ params, query: { timeout: 3 } });
     free();

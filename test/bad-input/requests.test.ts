@@ -1,11 +1,12 @@
 import { join } from "node:path";
 import { type CreateInstanceInput, errorCatalogue } from "@berth/api";
 import fc from "fast-check";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { writeTar } from "../../packages/daemon/src/core/testing/tar-writer.ts";
 import { type FakeRegistry, startFakeRegistry } from "../../packages/daemon/src/images/testing/fake-registry.ts";
 import { audit } from "../faults/audit.ts";
 import { type Berthd, startBerthd } from "../support/berthd.ts";
+import { eventually } from "../support/eventually.ts";
 import { freePort } from "../support/ports.ts";
 import { expectFailed, expectProblem, expectRefused } from "../support/refusals.ts";
 import { scratchDirectory } from "../support/scratch.ts";
@@ -56,10 +57,10 @@ const hanging = { labels: { "berth.fake/start-block": "forever" } };
 
 /** Until the operation is at a step. */
 const reaches = (operation: string, step: string) =>
-  vi.waitFor(async () => {
+  eventually(async () => {
     const { steps } = await berthd.client.getOperation({ params: { operation } });
     expect(steps.at(-1)?.name).toBe(step);
-  }, 10_000);
+  });
 
 describe("more than the node has", () => {
   it("of memory or CPUs is refused, with what there is", async () => {

@@ -3,20 +3,18 @@ import { existsSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import type { Client, Instance } from "@berth/api";
-import { expect, vi } from "vitest";
+import { expect } from "vitest";
 import { markOf, readMark } from "../../packages/daemon/src/drivers/qemu/command-line.ts";
 import { parseSockets } from "../../packages/daemon/src/network/kernel-sockets.ts";
 import { withoutRules } from "../../packages/daemon/src/network/rules.ts";
 import { portTableName, tableName } from "../../packages/daemon/src/network/user-network.ts";
+import { eventually } from "../support/eventually.ts";
 import { type FoundProcess, processesOf } from "../support/processes.ts";
 import { audit } from "./audit.ts";
 
 /** Resolves once berthd has found out how guests run here: until then a trial machine is running, which is no instance's. */
 export async function accelerated(dataDir: string): Promise<void> {
-  await vi.waitFor(() => expect(existsSync(join(dataDir, "accelerator.json"))).toBe(true), {
-    timeout: 120_000,
-    interval: 100,
-  });
+  await eventually(() => expect(existsSync(join(dataDir, "accelerator.json"))).toBe(true));
 }
 
 const sockets = ["channel.sock", "console.sock", "control.sock", "qmp.sock", "work.sock"];
@@ -27,7 +25,7 @@ const streams = ["console", "control", "machine"];
  * exact marks. Processes that are just ending are given a moment.
  */
 export async function auditQemu(client: Client, dataDir: string, berthdPid: number): Promise<void> {
-  await vi.waitFor(() => auditOnce(client, dataDir, berthdPid), { timeout: 5_000, interval: 100 });
+  await eventually(() => auditOnce(client, dataDir, berthdPid));
 }
 
 async function auditOnce(client: Client, dataDir: string, berthdPid: number): Promise<void> {

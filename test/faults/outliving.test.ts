@@ -4,10 +4,11 @@ import { readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
 import { join } from "node:path";
 import type { Client, CreateInstanceInput, Instance } from "@berth/api";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { markOf } from "../../packages/daemon/src/drivers/qemu/command-line.ts";
 import { type Berthd, startBerthd } from "../support/berthd.ts";
 import { buildBusybox, busyboxImage } from "../support/busybox-image.ts";
+import { eventually } from "../support/eventually.ts";
 import { type FoundProcess, markProcess, processesOf } from "../support/processes.ts";
 import { scratchDirectory } from "../support/scratch.ts";
 import { accelerated, auditQemu, readInstallationId, removeRules } from "./audit-qemu.ts";
@@ -15,7 +16,6 @@ import { accelerated, auditQemu, readInstallationId, removeRules } from "./audit
 const long = { wait: 120 } as const;
 const name = "web";
 const params = { instance: name };
-const patient = { timeout: 60_000, interval: 50 };
 
 let dataDir: string;
 let berthd: Berthd;
@@ -73,7 +73,7 @@ async function killHypervisor(instance: Instance): Promise<void> {
 
 /** Until nothing but what is given runs in the data folder. */
 const allGone = (butPid = 0) =>
-  vi.waitFor(() => expect(processesOf(dataDir).filter(({ pid }) => pid !== butPid)).toEqual([]), patient);
+  eventually(() => expect(processesOf(dataDir).filter(({ pid }) => pid !== butPid)).toEqual([]));
 
 describe("a guest", () => {
   it("outlives a berthd that is stopped or killed; what it says and its exit code meanwhile are there afterwards", async () => {
@@ -85,7 +85,7 @@ describe("a guest", () => {
     expect(hypervisorOf(instance)).toEqual(before);
 
     berthd = await startBerthd({ dataDir, env });
-    await vi.waitFor(async () => expect(await statusNow()).toMatchObject({ phase: "running", ready: true }), patient);
+    await eventually(async () => expect(await statusNow()).toMatchObject({ phase: "running", ready: true }));
     expect(hypervisorOf(instance)).toEqual(before);
 
     await berthd.kill();
@@ -97,7 +97,7 @@ describe("a guest", () => {
     await allGone();
 
     berthd = await startBerthd({ dataDir, env });
-    await vi.waitFor(async () => expect((await statusNow()).phase).toBe("stopped"), patient);
+    await eventually(async () => expect((await statusNow()).phase).toBe("stopped"));
     expect(await statusNow()).toMatchObject({
       exitCode: 7,
       ready: false,
@@ -109,7 +109,7 @@ describe("a guest", () => {
   it("whose QEMU is killed from outside is stopped, and says why", async () => {
     const instance = await launch(berthd.client, {});
     await killHypervisor(instance);
-    await vi.waitFor(async () => expect((await statusNow()).phase).toBe("stopped"), patient);
+    await eventually(async () => expect((await statusNow()).phase).toBe("stopped"));
     expect(await statusNow()).toMatchObject({
       ready: false,
       exitCode: null,
@@ -131,7 +131,7 @@ describe("a living VM is told apart", () => {
     const path = join(dataDir, "instances", instance.id, "run.json");
     writeFileSync(path, JSON.stringify(change(JSON.parse(readFileSync(path, "utf8")))));
     berthd = await startBerthd({ dataDir, env });
-    await vi.waitFor(async () => expect((await statusNow()).phase).toBe("stopped"), patient);
+    await eventually(async () => expect((await statusNow()).phase).toBe("stopped"));
     return instance;
   }
 
@@ -179,19 +179,16 @@ describe("output without end", () => {
   async function watchRotations(folder: string): Promise<void> {
     const seen = new Set<string>();
     let largest = 0;
-    await vi.waitFor(
-      () => {
-        const files = readdirSync(folder);
-        for (const file of files) if (file.startsWith("@")) seen.add(file);
-        const sizes = files.map((file) => statSync(join(folder, file), { throwIfNoEntry: false })?.size ?? 0);
-        largest = Math.max(
-          largest,
-          sizes.reduce((sum, size) => sum + size),
-        );
-        expect(seen.size).toBeGreaterThan(11);
-      },
-      { ...patient, interval: 20 },
-    );
+    await eventually(() => {
+      const files = readdirSync(folder);
+      for (const file of files) if (file.startsWith("@")) seen.add(file);
+      const sizes = files.map((file) => statSync(join(folder, file), { throwIfNoEntry: false })?.size ?? 0);
+      largest = Math.max(
+        largest,
+        sizes.reduce((sum, size) => sum + size),
+      );
+      expect(seen.size).toBeGreaterThan(11);
+    });
     expect(largest).toBeLessThan(bound);
   }
 

@@ -1,8 +1,9 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Image } from "@berth/api";
-import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type Berthd, startBerthd } from "../support/berthd.ts";
+import { eventually } from "../support/eventually.ts";
 import { whoRunsBerthd } from "../support/ordinary-user.ts";
 import { berthOf, type RunBerth } from "../support/run-berth.ts";
 import { scratchDirectory } from "../support/scratch.ts";
@@ -39,14 +40,11 @@ describe.each(whoRunsBerthd)("berthd as $who", ({ ordinaryUser }) => {
 
   /** The same of one that publishes no port and so is ready before it has said all it says at first. */
   const lookOnceSaid = (name: string) =>
-    vi.waitFor(
-      async () => {
-        const seen = await look(name);
-        expect(seen.said).toContainEqual(expect.stringMatching(/^terminal /));
-        return seen;
-      },
-      { timeout: 60_000, interval: 50 },
-    );
+    eventually(async () => {
+      const seen = await look(name);
+      expect(seen.said).toContainEqual(expect.stringMatching(/^terminal /));
+      return seen;
+    });
 
   describe("busybox with a program linked with musl", () => {
     beforeAll(async () => {

@@ -1,12 +1,13 @@
 import { closeSync, existsSync, openSync, readdirSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import type { Client, Instance } from "@berth/api";
-import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { writeTar } from "../../packages/daemon/src/core/testing/tar-writer.ts";
 import { type FakeRegistry, startFakeRegistry } from "../../packages/daemon/src/images/testing/fake-registry.ts";
 import { audit } from "../faults/audit.ts";
 import { type Berthd, startBerthd } from "../support/berthd.ts";
 import { diskOf } from "../support/disks.ts";
+import { eventually } from "../support/eventually.ts";
 import { expectFailed, expectRefused } from "../support/refusals.ts";
 import { scratchDirectory } from "../support/scratch.ts";
 import { snapshotCalls } from "../support/snapshot-calls.ts";
@@ -181,7 +182,7 @@ describe("a snapshot with memory", () => {
     const { startedAt } = (await get("web")).status;
     const restoring = client.restoreSnapshot({ params, query: long, body: { force: true } });
     await expectFailed(restoring, "snapshot_damaged", "memory/ram");
-    await vi.waitFor(async () =>
+    await eventually(async () =>
       expect((await get("web")).status).toMatchObject({ phase: "running", ready: true, startedAt }),
     );
     await expectFailed(client.verifySnapshot({ params, query: long }), "snapshot_damaged", "memory/ram");

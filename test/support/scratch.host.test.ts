@@ -1,9 +1,9 @@
 import { execFileSync, spawn, spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
-import { expect, inject, it } from "vitest";
+import { describe, expect, inject, it } from "vitest";
 import { markProcess, mentions, processesOf } from "./processes.ts";
 import { sweepDeadRuns } from "./run-folder.ts";
 import { scratchDirectory } from "./scratch.ts";
@@ -48,4 +48,51 @@ it("sweeps a dead run with its processes and its firewall table, and leaves a li
   if (isRoot) expect(spawnSync("nft", ["list", "table", "inet", table]).status).toBe(1);
   expect(existsSync(living)).toBe(true);
   rmSync(living, { recursive: true });
+});
+
+describe("what a test file leaves running", () => {
+  /** Runs a test file that starts a process in its folder and then ends as told; resolves with that process and what the run said. */
+  function runFile(name: string, ending: string) {
+    const folder = mkdtempSync(join(inject("runFolder"), "nested-"));
+    const support = (file: string) => JSON.stringify(join(import.meta.dirname, file));
+    writeFileSync(
+      join(folder, "vitest.config.mjs"),
+      `export default { test: { name: "nested", pool: "forks", globalSetup: ${support("run-folder.ts")},
+        setupFiles: [${["remove-scratch.ts", "remove-rules.ts", "end-processes.ts"].map(support)}] } };`,
+    );
+    writeFileSync(
+      join(folder, `${name}.test.mjs`),
+      `import { spawn } from "node:child_process";
+      import { writeFileSync } from "node:fs";
+      import { beforeAll, expect, it } from "vitest";
+      import { scratchDirectory } from ${support("scratch.ts")};
+      const leave = async () => {
+        const { pid } = spawn("sleep", ["600"], { cwd: await scratchDirectory("left"), detached: true, stdio: "ignore" });
+        writeFileSync(${JSON.stringify(join(folder, "pid"))}, String(pid));
+      };
+      ${ending}`,
+    );
+    const vitest = join(import.meta.dirname, "../../node_modules/vitest/vitest.mjs");
+    const run = spawnSync(process.execPath, [vitest, "run", "--root", folder], { encoding: "utf8" });
+    const pid = Number(readFileSync(join(folder, "pid"), "utf8"));
+    rmSync(folder, { recursive: true });
+    return { status: run.status, said: run.stdout + run.stderr, pid };
+  }
+
+  it.each([
+    ["test", 'it("fails", async () => { await leave(); expect(1).toBe(2); });'],
+    ["beforeAll", 'beforeAll(async () => { await leave(); throw new Error("fails"); }); it("is skipped", () => {});'],
+  ])("is ended when its %s failed, and the run tells of the failure alone", (name, ending) => {
+    const { status, said, pid } = runFile(name, ending);
+    expect(status).toBe(1);
+    expect(markProcess(pid)).toBeUndefined();
+    expect(said).not.toContain("left behind");
+  });
+
+  it("fails the run when its tests have passed", () => {
+    const { status, said, pid } = runFile("passes", 'it("passes", leave);');
+    expect(status).toBe(1);
+    expect(said).toContain(`process ${pid}: sleep 600`);
+    expect(markProcess(pid)).toBeUndefined();
+  });
 });

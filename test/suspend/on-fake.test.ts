@@ -3,8 +3,9 @@ import { mkdir, writeFile } from "node:fs/promises";
 import { connect, createServer } from "node:net";
 import { join } from "node:path";
 import type { Client, CreateInstanceInput, Instance, Operation } from "@berth/api";
-import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { type Berthd, startBerthd } from "../support/berthd.ts";
+import { eventually } from "../support/eventually.ts";
 import { freePort } from "../support/ports.ts";
 import { createDatabase } from "../support/postgres.ts";
 import { expectFailed, expectRefused } from "../support/refusals.ts";
@@ -14,7 +15,6 @@ const image = "localhost/any:latest";
 const name = "web";
 const params = { instance: name };
 const long = { wait: 60 } as const;
-const patient = { timeout: 20_000, interval: 50 };
 
 describe.each(["sqlite", "postgres"] as const)("with %s", (kind) => {
   let berthd: Berthd;
@@ -134,22 +134,22 @@ describe.each(["sqlite", "postgres"] as const)("with %s", (kind) => {
   it("a suspend that is cancelled leaves the machine running", async () => {
     await create({ labels: { "berth.fake/save-memory-block": "forever" } });
     const { operation } = await client.suspendInstance({ params, query: {} });
-    await vi.waitFor(async () => {
+    await eventually(async () => {
       const { steps } = await client.getOperation({ params: { operation: operation.id } });
       expect(steps[0]).toMatchObject({ name: "suspend-machine", status: "running" });
-    }, patient);
+    });
     await client.cancelOperation({ params: { operation: operation.id } });
     const ended = await client.waitOperation({ params: { operation: operation.id }, query: { timeout: 30 } });
     expect(ended.status).toBe("cancelled");
-    await vi.waitFor(async () => {
+    await eventually(async () => {
       expect(await now()).toMatchObject({ spec: { power: "running" }, status: { phase: "running", ready: true } });
-    }, patient);
+    });
   });
 
   const sleeps = { autosuspend: { idleSeconds: 1 } } as const;
-  const asleep = () => vi.waitFor(async () => expect((await now()).status.phase).toBe("suspended"), patient);
+  const asleep = () => eventually(async () => expect((await now()).status.phase).toBe("suspended"));
   const awake = () =>
-    vi.waitFor(async () => expect((await now()).status).toMatchObject({ phase: "running", ready: true }), patient);
+    eventually(async () => expect((await now()).status).toMatchObject({ phase: "running", ready: true }));
 
   it("one that nobody needs sleeps, and whoever connects wakes it, also after berthd was restarted", async () => {
     const { status } = await create(sleeps);
@@ -163,12 +163,11 @@ describe.each(["sqlite", "postgres"] as const)("with %s", (kind) => {
     expect(items.slice(0, 2).map(({ type }) => type)).toEqual(["instance.start", "instance.suspend"]);
     await asleep();
     await restartBerthd();
-    await vi.waitFor(
+    await eventually(
       () =>
         new Promise<void>((resolve, reject) => {
           connect({ host: "127.0.0.1", port: hostPort }).once("connect", resolve).once("error", reject);
         }),
-      patient,
     );
     await awake();
   });
@@ -199,12 +198,12 @@ describe.each(["sqlite", "postgres"] as const)("with %s", (kind) => {
   it("one that somebody connects to as it falls asleep stays awake", async () => {
     const { status } = await create({ ...sleeps, labels: { "berth.fake/save-memory-block": "1500" } });
     const { hostPort } = status.ports[0] ?? { hostPort: 0 };
-    const suspending = await vi.waitFor(async () => {
+    const suspending = await eventually(async () => {
       const { items } = await client.listOperations({ query: { unfinished: true } });
       const found = items.find(({ type }) => type === "instance.suspend");
       expect(found).toBeDefined();
       return found as Operation;
-    }, patient);
+    });
     // The fake machine listens to nothing: somebody else does in its place, and is connected to.
     const server = createServer().listen(hostPort, "127.0.0.1");
     const client1 = connect({ host: "127.0.0.1", port: hostPort });

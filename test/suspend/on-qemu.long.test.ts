@@ -2,10 +2,11 @@ import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import { join } from "node:path";
 import type { Client, CreateInstanceInput, Instance } from "@berth/api";
-import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { accelerated, auditQemu, removeRules } from "../faults/audit-qemu.ts";
 import { type Berthd, startBerthd } from "../support/berthd.ts";
 import { buildBusybox, busyboxImage } from "../support/busybox-image.ts";
+import { eventually } from "../support/eventually.ts";
 import { whoRunsBerthd } from "../support/ordinary-user.ts";
 import { freePort } from "../support/ports.ts";
 import { scratchDirectory } from "../support/scratch.ts";
@@ -14,7 +15,6 @@ import { settled } from "../support/settled.ts";
 const long = { wait: 300 } as const;
 const name = "sleeper";
 const params = { instance: name };
-const patient = { timeout: 120_000, interval: 50 };
 const memoryMib = 96;
 
 /** Counts in its memory alone and says the count to whoever connects; a child of it answers each, for as long as it is spoken to. */
@@ -67,7 +67,7 @@ describe.each(whoRunsBerthd)("real machines of a berthd run by $who", ({ ordinar
   }
 
   const now = () => client.getInstance({ params });
-  const asleep = () => vi.waitFor(async () => expect((await now()).status.phase).toBe("suspended"), patient);
+  const asleep = () => eventually(async () => expect((await now()).status.phase).toBe("suspended"));
 
   it("a suspended machine goes on as it was, at the present time, with random numbers of its own", async () => {
     await launch({ command: ["/bin/sh", "-c", counter] });
@@ -123,10 +123,10 @@ describe.each(whoRunsBerthd)("real machines of a berthd run by $who", ({ ordinar
         await asleep();
         await Promise.all(Array.from({ length: 40 }, ask));
         // The rest come as it falls asleep again: before, in, and after the moment in which its ports change hands.
-        await vi.waitFor(async () => {
+        await eventually(async () => {
           const { items } = await client.listOperations({ query: { unfinished: true } });
           expect(items.some(({ type }) => type === "instance.suspend")).toBe(true);
-        }, patient);
+        });
         await Promise.all(Array.from({ length: 10 }, ask));
       }
       expect(refused).toEqual([]);

@@ -3,12 +3,13 @@ import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import type { Client, Instance } from "@berth/api";
-import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { findKit } from "../../packages/daemon/src/guest/kit/find-kit.ts";
 import { unprotectedKit } from "../../packages/daemon/src/guest/testing/unprotected-kit.ts";
 import { localHost } from "../../packages/daemon/src/host/local.ts";
 import { accelerated, auditQemu, removeRules } from "../faults/audit-qemu.ts";
 import { type Berthd, startBerthd } from "../support/berthd.ts";
+import { eventually } from "../support/eventually.ts";
 import { scratchDirectory } from "../support/scratch.ts";
 
 const image = "localhost/first-words:latest";
@@ -57,15 +58,12 @@ class Clones {
 
   /** What an instance says of itself, once it has said it all. */
   async identityOf({ id }: Instance): Promise<Identity> {
-    const words = await vi.waitFor(
-      async () => {
-        const log = await text(await this.client.instanceLogs({ params: { instance: id } }));
-        const said = facts.map((fact) => [fact, new RegExp(`^${fact} (\\S+)\r?$`, "m").exec(log)?.[1]] as const);
-        for (const [fact, value] of said) expect(value, fact).toBeDefined();
-        return Object.fromEntries(said) as Record<(typeof facts)[number], string>;
-      },
-      { timeout: 60_000, interval: 100 },
-    );
+    const words = await eventually(async () => {
+      const log = await text(await this.client.instanceLogs({ params: { instance: id } }));
+      const said = facts.map((fact) => [fact, new RegExp(`^${fact} (\\S+)\r?$`, "m").exec(log)?.[1]] as const);
+      for (const [fact, value] of said) expect(value, fact).toBeDefined();
+      return Object.fromEntries(said) as Record<(typeof facts)[number], string>;
+    });
     const keys = JSON.parse(readFileSync(join(this.dataDir, "instances", id, "channel-keys.json"), "utf8"));
     return { ...words, id, "host key": keys.hostKey };
   }

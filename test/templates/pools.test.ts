@@ -1,11 +1,12 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Client, CreateInstanceInput, Instance, Pool } from "@berth/api";
-import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { World } from "../../packages/daemon/src/drivers/fake/world.ts";
 import { localFiles } from "../../packages/daemon/src/host/files.ts";
 import { audit } from "../faults/audit.ts";
 import { type Berthd, startBerthd } from "../support/berthd.ts";
+import { eventually } from "../support/eventually.ts";
 import { createDatabase } from "../support/postgres.ts";
 import { scratchDirectory } from "../support/scratch.ts";
 import { settled } from "../support/settled.ts";
@@ -67,11 +68,11 @@ describe.each(["sqlite", "postgres"] as const)("pools with %s", (kind) => {
   const read = () => client.getPool({ params });
   const ids = async () => (await read()).machines.map(({ id }) => id);
   const until = (fits: (pool: Pool) => void) =>
-    vi.waitFor(async () => {
+    eventually(async () => {
       const pool = await read();
       fits(pool);
       return pool;
-    }, 30_000);
+    });
   const full = (size: number) => until((pool) => expect([pool.ready, pool.filling]).toEqual([size, 0]));
   const create = async (size: number) => {
     await client.createPool({ body: { name, image, size } });

@@ -2,10 +2,11 @@ import { truncateSync } from "node:fs";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import type { Client, CreateInstanceInput, Instance } from "@berth/api";
-import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { accelerated, auditQemu, removeRules } from "../faults/audit-qemu.ts";
 import { type Berthd, startBerthd } from "../support/berthd.ts";
 import { buildBusybox, busyboxImage } from "../support/busybox-image.ts";
+import { eventually } from "../support/eventually.ts";
 import { whoRunsBerthd } from "../support/ordinary-user.ts";
 import { scratchDirectory } from "../support/scratch.ts";
 import { settled } from "../support/settled.ts";
@@ -56,14 +57,11 @@ describe.each(whoRunsBerthd)("real machines of a berthd run by $who", ({ ordinar
   }
 
   const ready = () =>
-    vi.waitFor(
-      async () => {
-        const [template] = (await client.listTemplates()).items;
-        expect(template).toMatchObject({ state: "ready" });
-        return template;
-      },
-      { timeout: 120_000, interval: 100 },
-    );
+    eventually(async () => {
+      const [template] = (await client.listTemplates()).items;
+      expect(template).toMatchObject({ state: "ready" });
+      return template;
+    });
 
   it("a clone is what was asked for: disk, ports, environment, command, names, and a clock that is right", async () => {
     const first = await launch({ ports: [{ guestPort: 80 }] });
@@ -107,11 +105,11 @@ describe.each(whoRunsBerthd)("real machines of a berthd run by $who", ({ ordinar
       body: { image, memoryMib, warm: "require", diskMib: 16, command: ["/bin/sh", "-c", "echo last words; exit 3"] },
     });
     expect(operation.error).toBeNull();
-    const ended = await vi.waitFor(async () => {
+    const ended = await eventually(async () => {
       const { status } = await client.getInstance({ params: { instance: instance.id } });
       expect(status.phase).toBe("stopped");
       return status;
-    }, 60_000);
+    });
     expect(ended).toMatchObject({ exitCode: 3, start: { mode: "warm" } });
     expect(await text(await client.instanceLogs({ params: { instance: instance.id } }))).toContain("last words");
   });
@@ -132,14 +130,11 @@ describe.each(whoRunsBerthd)("real machines of a berthd run by $who", ({ ordinar
   it(`a pool's machine goes on as what was asked for${ordinaryUser ? ", but for ports" : ""}`, async () => {
     await launch({ warm: "require" });
     await client.createPool({ body: { name: pool, image, memoryMib, size: 2 } });
-    const full = await vi.waitFor(
-      async () => {
-        const found = await client.getPool({ params: { pool } });
-        expect(found).toMatchObject({ ready: 2, filling: 0 });
-        return found;
-      },
-      { timeout: 120_000, interval: 100 },
-    );
+    const full = await eventually(async () => {
+      const found = await client.getPool({ params: { pool } });
+      expect(found).toMatchObject({ ready: 2, filling: 0 });
+      return found;
+    });
     expect(full.memoryBytes).toBeGreaterThan(2 ** 20);
     const asked = { name: "claimed", diskMib: 2048, env: { COLOUR: "red" } };
     const claimed = await launch(asked);

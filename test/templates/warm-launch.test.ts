@@ -3,9 +3,10 @@ import { existsSync, readdirSync, readFileSync, truncateSync, writeFileSync } fr
 import { mkdir, rm as remove, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Client, CreateInstanceInput, Instance, Template } from "@berth/api";
-import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { audit } from "../faults/audit.ts";
 import { type Berthd, startBerthd } from "../support/berthd.ts";
+import { eventually } from "../support/eventually.ts";
 import { createDatabase } from "../support/postgres.ts";
 import { scratchDirectory } from "../support/scratch.ts";
 import { settled } from "../support/settled.ts";
@@ -65,12 +66,12 @@ describe.each(["sqlite", "postgres"] as const)("warm launches with %s", (kind) =
 
   /** The only template there is, once it is there. */
   async function theTemplate(): Promise<Template> {
-    const template = await vi.waitFor(async () => {
+    const template = await eventually(async () => {
       const [one, ...others] = (await client.listTemplates()).items;
       expect(others).toEqual([]);
       expect(one?.state).toBe("ready");
       return one;
-    }, 20_000);
+    });
     if (!template) throw new Error("there is no template");
     return template;
   }
@@ -92,13 +93,13 @@ describe.each(["sqlite", "postgres"] as const)("warm launches with %s", (kind) =
     expect(await events(template.id)).toEqual(["template.created", "template.ready"]);
     // Another shape.
     expect((await launch({ memoryMib: 512 })).status.start?.mode).toBe("cold");
-    await vi.waitFor(async () => {
+    await eventually(async () => {
       const { items } = await client.listTemplates();
       expect(items.map(({ memoryMib, state }) => [memoryMib, state])).toEqual([
         [512, "ready"],
         [256, "ready"],
       ]);
-    }, 20_000);
+    });
   });
 
   it("boots when that is asked for, and makes no template for it", async () => {
@@ -199,11 +200,11 @@ describe.each(["sqlite", "postgres"] as const)("warm launches with %s", (kind) =
     writeFileSync(templates, "");
     await start();
     await launch();
-    const failed = await vi.waitFor(async () => {
+    const failed = await eventually(async () => {
       const [one] = (await client.listTemplates()).items;
       expect(one?.state).toBe("failed");
       return one;
-    }, 20_000);
+    });
     expect(failed?.reason).not.toBe("");
     const second = await launch();
     expect(second.status.start?.reason).toContain("could not be made");

@@ -4,7 +4,8 @@ import { join } from "node:path";
 import { Readable } from "node:stream";
 import { type Archive, createClient, type RouteName } from "@berth/api";
 import tar from "tar-stream";
-import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { eventually } from "../../../test/support/eventually.ts";
 import { scratchDirectory } from "../../../test/support/scratch.ts";
 import { archive, Bytes, type Call, FakeBerthd, type Handler, ids, instance, Refusal } from "./testing/fake-berthd.ts";
 import { type RunOptions, runBerth } from "./testing/run-berth.ts";
@@ -65,7 +66,7 @@ async function berth(line: string, handlers: Partial<Record<RouteName, Handler>>
 const file = (name: string) => join(cwd, name);
 /** Resolves when so many bytes of the download are on disk, or nobody waits any more. */
 const here = (count: number) => () =>
-  vi.waitFor(() => expect(statSync(file("web.berth.part")).size).toBeGreaterThanOrEqual(count), 2000).catch(() => {});
+  eventually(() => expect(statSync(file("web.berth.part")).size).toBeGreaterThanOrEqual(count)).catch(() => {});
 
 describe("export", () => {
   test("writes the file, checks it, prints its name and leaves nothing on the node", async () => {

@@ -1,7 +1,8 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { PassThrough, Readable } from "node:stream";
-import { beforeEach, expect, test, vi } from "vitest";
+import { beforeEach, expect, test } from "vitest";
+import { eventually } from "../../../../test/support/eventually.ts";
 import { scratchDirectory } from "../../../../test/support/scratch.ts";
 import { localHost } from "../host/local.ts";
 import { ArchiveFiles } from "./archive-files.ts";
@@ -46,7 +47,7 @@ test("what came before the sender left is kept", async () => {
   const body = new PassThrough();
   const sending = send(0, body);
   body.write("012");
-  await vi.waitFor(async () => expect(await files.size(id)).toBe(3));
+  await eventually(async () => expect(await files.size(id)).toBe(3));
   body.destroy(new Error("the client left"));
   await expect(sending).rejects.toThrow("the client left");
   expect(await send(3, "3456789")).toBe(10);
@@ -56,7 +57,7 @@ test("who sends again takes the place of a connection that is dead", async () =>
   const dead = new PassThrough();
   const before = send(0, dead);
   dead.write("012");
-  await vi.waitFor(async () => expect(await files.size(id)).toBe(3));
+  await eventually(async () => expect(await files.size(id)).toBe(3));
   const [ended, now] = await Promise.allSettled([before, send(3, "3456789")]);
   expect(ended).toMatchObject({ status: "rejected" });
   expect(now).toEqual({ status: "fulfilled", value: 10 });

@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { expect, test, vi } from "vitest";
+import { eventually } from "../../../../test/support/eventually.ts";
 import { scratchDirectory } from "../../../../test/support/scratch.ts";
 import { newId } from "../core/ids.ts";
 import { insertArchive } from "../store/archives.ts";
@@ -21,7 +22,7 @@ test("an archive whose time is up is deleted once, and no other", async () => {
   for (let time = 0; time < 2; time += 1) {
     const stop = new AbortController();
     const running = expireArchives(store, nodeId, log, stop.signal);
-    await vi.waitFor(async () => expect(await operations()).toHaveLength(1));
+    await eventually(async () => expect(await operations()).toHaveLength(1));
     stop.abort();
     await running;
   }

@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { ExecRequest } from "@berth/api";
-import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { eventually } from "../../../../test/support/eventually.ts";
 import { scratchDirectory } from "../../../../test/support/scratch.ts";
 import { localHost } from "../host/local.ts";
 import { type GuestConfig, type GuestOrigin, machineIdOf } from "./config.ts";
@@ -37,7 +38,7 @@ async function stepsOf(machine: GuestMachine): Promise<string[]> {
 /** Waits until that many steps are on the console. */
 async function stepped(machine: GuestMachine, count: number): Promise<void> {
   const look = async () => expect((await stepsOf(machine)).length).toBeGreaterThanOrEqual(count);
-  await vi.waitFor(look, { timeout: 60_000, interval: 50 });
+  await eventually(look);
 }
 
 async function bootParent(without?: "reseed" | "holding"): Promise<GuestMachine> {

@@ -6,7 +6,7 @@ import { GuestHub } from "./hub.ts";
 import { createKeys } from "./keys.ts";
 
 const keys = createKeys();
-const soon = () => AbortSignal.timeout(5000);
+const soon = () => AbortSignal.timeout(60_000);
 const hello = {
   fact: "hello",
   uptimeMs: 1,

@@ -10,7 +10,7 @@ import { localHost } from "./local.ts";
 
 const host = localHost();
 const isRoot = process.getuid?.() === 0;
-const signal = () => AbortSignal.timeout(10_000);
+const signal = () => AbortSignal.timeout(60_000);
 
 describe("a program", () => {
   test("gets its arguments as they are and an environment of its own", async () => {

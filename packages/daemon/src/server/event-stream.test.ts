@@ -78,7 +78,7 @@ test("a reader that takes nothing in is cut, does not fill the memory, and can r
   const server = await serve({ slowReaderMs: 100, heartbeatMs: 20 });
   const socket = await readNothing(server);
   // The server lets go by itself.
-  await expect.poll(() => connections(server.app), { timeout: 5000 }).toBe(0);
+  await expect.poll(() => connections(server.app)).toBe(0);
   socket.destroy();
   const again = await open(server.url, { ...server.headers, "last-event-id": "200" });
   expect((await again.next())?.id).toBe("201");

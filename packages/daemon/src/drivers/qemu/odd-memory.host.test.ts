@@ -63,7 +63,7 @@ async function differingPages(name: string, bytes: number): Promise<number> {
     [await host.files.openDescriptor(ram, "read-write")],
     at("sib"),
   );
-  await expect.poll(() => host.files.readText(at("said")), { timeout: 60_000, interval: 200 }).toContain("here");
+  await expect.poll(() => host.files.readText(at("said")), { timeout: 60_000 }).toContain("here");
   await delay(500); // for it to be busy
   await setCapabilities(sibling, ["events"]);
   await setCapabilities(machine, ["events", "pause-before-switchover"]);
