@@ -56,6 +56,12 @@ describe("an image that is not there", () => {
     ["an unknown digest", () => `${registry.host}/known@${digestOf("nothing")}`, "image_not_found", /known/],
     ["a registry that nobody runs", () => `${deadHost}/app`, "registry_unreachable", /ECONNREFUSED/],
     ["a registry without a name", () => "no-such-registry.invalid/app", "registry_unreachable", /no-such-registry/],
+    [
+      "a name of what is built here",
+      () => "localhost/no-such",
+      "image_not_found",
+      /no-such:latest: only images that were built/,
+    ],
     ["a registry on loopback that nobody listed", () => "127.0.0.1:9/app", "address_refused", /127\.0\.0\.1/],
   ])("%s", async (_what, reference, code, detail) => {
     registry.addImage("known", "latest", [layer({ path: "f" })]);

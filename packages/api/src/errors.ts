@@ -37,6 +37,11 @@ export const errorCatalogue = {
     title: "There is no such object",
     hint: "List what there is with berth ls, berth image ls or berth op ls.",
   },
+  path_not_found: {
+    status: 404,
+    title: "The guest has no such path",
+    hint: "Look what there is: berth exec NAME -- ls; a folder that is copied into must be there.",
+  },
   route_not_found: { status: 404, title: "There is no such path", hint: "The API reference is at /docs." },
   method_not_allowed: {
     status: 405,

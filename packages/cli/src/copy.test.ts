@@ -42,7 +42,7 @@ async function cp(line: string, options: RunOptions = {}) {
   const readFiles: Handler = ({ query }) => {
     if (query.get("path") === "/srv") return srv;
     if (query.get("path") === "/etc/motd") return motd;
-    throw new Refusal(404, "not_found", `${query.get("path")}: No such file or directory`);
+    throw new Refusal(404, "path_not_found", `${query.get("path")}: No such file or directory`);
   };
   const handlers: Partial<Record<RouteName, Handler>> = { readFiles, writeFiles: () => undefined };
   berthd = await FakeBerthd.start(handlers);

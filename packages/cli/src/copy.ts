@@ -78,8 +78,7 @@ async function kindOf(client: Client, instance: string, path: string): Promise<"
   const archive = await client
     .readFiles({ params: { instance }, query: { path } }, { signal: leave.signal })
     .catch((error) => {
-      // Only that there is nothing at the path: an instance that is not there will be said by the copy itself.
-      if ((error as { code?: unknown }).code === "not_found") return undefined;
+      if ((error as { code?: unknown }).code === "path_not_found") return undefined;
       throw error;
     });
   if (!archive) return undefined;

@@ -48,7 +48,7 @@ async function folder(path: string, dockerfile: string): Promise<string> {
   if (!facts?.isDirectory())
     throw new UsageError(
       `${path} is not a folder.`,
-      "To launch an image from a registry, write its reference without a leading ./ or /.",
+      "Give a folder with a Dockerfile, or a Git URL; an image from a registry is written without a leading ./ or /.",
     );
   if (!(await stat(join(path, dockerfile)).catch(() => undefined)))
     throw new UsageError(`${path} has no ${dockerfile}.`);

@@ -85,7 +85,7 @@ export class GuestChannel {
 
   /**
    * A tar archive of one file or folder of the guest, its last name as the only entry at the top. Resolves once the guest has found the path;
-   * throws BerthError `not_found` when there is none. Destroying the stream ends the guest's tar.
+   * throws BerthError `path_not_found` when there is none. Destroying the stream ends the guest's tar.
    */
   async readTar(path: string, signal: AbortSignal): Promise<Readable> {
     const session = await this.#run({ action: "readTar", path }, signal);
@@ -105,7 +105,7 @@ export class GuestChannel {
     return archive;
   }
 
-  /** Unpacks a tar archive into a folder of the guest. Throws BerthError `not_found` when there is no such folder. */
+  /** Unpacks a tar archive into a folder of the guest. Throws BerthError `path_not_found` when there is no such folder. */
   async writeTar(path: string, tar: Readable, signal: AbortSignal): Promise<void> {
     const session = await this.#run({ action: "writeTar", path }, signal);
     const words = collectWords(session.stderr);
@@ -294,6 +294,6 @@ async function collectWords(stream: Readable | null): Promise<string> {
 
 function checkTar({ code }: { code: number }, words: string, path: string): void {
   if (code === 0) return;
-  if (code === notFound) throw new BerthError("not_found", `The guest has no ${path}.`);
+  if (code === notFound) throw new BerthError("path_not_found", `The guest has no ${path}.`);
   throw new BerthError("invalid_request", `The guest's tar failed at ${path}: ${words || `exit code ${code}`}`);
 }

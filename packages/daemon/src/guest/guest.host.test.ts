@@ -164,8 +164,10 @@ describe("a running guest", () => {
     // An absolute link leads to the image's /etc, not to that of the initramfs.
     const passwd = await buffer(await channel.readTar("/settings/passwd", soon()));
     expect(passwd.toString()).toContain("app:x:1000");
-    await expect(channel.readTar("/none", soon())).rejects.toMatchObject({ code: "not_found" });
-    await expect(channel.writeTar("/none", Readable.from([]), soon())).rejects.toMatchObject({ code: "not_found" });
+    await expect(channel.readTar("/none", soon())).rejects.toMatchObject({ code: "path_not_found" });
+    await expect(channel.writeTar("/none", Readable.from([]), soon())).rejects.toMatchObject({
+      code: "path_not_found",
+    });
     await expect(channel.writeTar("/job", Readable.from([randomBytes(2000)]), soon())).rejects.toMatchObject({
       code: "invalid_request",
     });

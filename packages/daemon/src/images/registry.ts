@@ -236,9 +236,9 @@ function wordsOf(body: Buffer): string {
   return text.replaceAll(/[^\x20-\x7e]+/g, " ").slice(0, 300);
 }
 
-function notThere(reference: ImageReference, why: string): BerthError {
+function notThere(reference: ImageReference, why: string, cause?: Error): BerthError {
   const name = formatReference(reference).slice(reference.registry.length + 1);
-  return new BerthError("image_not_found", `${reference.registry} does not give ${name}: ${why}.`);
+  return new BerthError("image_not_found", `${reference.registry} does not give ${name}: ${why}.`, { cause });
 }
 
 function answeredWith(answer: OutboundResponse, body: Buffer, reference: ImageReference): BerthError {
@@ -249,6 +249,9 @@ function answeredWith(answer: OutboundResponse, body: Buffer, reference: ImageRe
 }
 
 function unreachable(error: unknown, reference: ImageReference): BerthError {
+  // Where nobody lists localhost as a registry, it is the place of what is built here.
+  if (error instanceof BerthError && error.code === "address_refused" && reference.registry === "localhost")
+    return notThere(reference, "only images that were built on this node have such names", error);
   if (error instanceof BerthError) return error;
   const words = error instanceof Error ? error.message : String(error);
   return new BerthError("registry_unreachable", `${reference.registry}: ${words || "no answer"}.`, { cause: error });
