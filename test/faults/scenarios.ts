@@ -50,6 +50,7 @@ export function scenarioOf(point: string, surroundings: Surroundings): Scenario 
     "pool.delete": () => deletingPool(surroundings),
     "instance.create": () => (step === "take-over" ? claiming(surroundings, undo) : creating(surroundings, step, undo)),
     "instance.change": () => changing(surroundings, undo),
+    "instance.fork": () => forking(surroundings, undo),
     "instance.start": () =>
       isOfSleep(step) ? resuming(surroundings, step, undo) : starting(surroundings, "start", step, undo),
     "instance.stop": () => (isOfSleep(step) ? losing(surroundings) : stopping(surroundings, step)),
@@ -470,6 +471,33 @@ function changing(surroundings: Surroundings, undo: boolean): Scenario {
       expect(spec).toMatchObject(undo ? { cpus: 1, env: { A: "b" } } : { cpus: 2, env: { A: "c" } });
       expect(spec.ports).toHaveLength(status.ports.length);
       expect(status.pending).toEqual(undo ? [] : ["cpus", "ports", "env"]);
+    },
+    cleanUp: remove,
+  };
+}
+
+/** A fork of what runs; one that is undone has children that cannot go on. */
+function forking(surroundings: Surroundings, undo: boolean): Scenario {
+  const labels: Record<string, string> = undo ? { "berth.fake/start-error": "internal" } : {};
+  let parent: Instance;
+  return {
+    arrange: async (client) => {
+      parent = await create(client, surroundings, { ports: [{ guestPort: 80 }] });
+      diskOf(surroundings.dataDir, parent.id).write(0, then);
+    },
+    act: (client) => client.forkInstance({ params: instance, query: long, body: { count: 2, labels } }),
+    check: async (client) => {
+      const { items } = await client.listInstances({ query: {} });
+      const names = undo ? [name] : [`${name}-1`, `${name}-2`, name];
+      expect(items.map((one) => one.name).sort()).toEqual(names.sort());
+      for (const one of items) {
+        expect(one.status).toMatchObject({ phase: "running", ready: true });
+        expect(diskOf(surroundings.dataDir, one.id).read(0)).toBe(then);
+        const isParent = one.id === parent.id;
+        if (isParent) expect(one.status.startedAt).toBe(parent.status.startedAt);
+        else expect(one.status.start?.mode).toBe("forked");
+        diskOf(surroundings.dataDir, one.id).write(0, now);
+      }
     },
     cleanUp: remove,
   };

@@ -8,6 +8,7 @@ import { audit } from "../faults/audit.ts";
 import { type Berthd, startBerthd } from "../support/berthd.ts";
 import { diskOf } from "../support/disks.ts";
 import { eventually } from "../support/eventually.ts";
+import { guestNote } from "../support/guest-note.ts";
 import { expectFailed, expectRefused } from "../support/refusals.ts";
 import { scratchDirectory } from "../support/scratch.ts";
 import { snapshotCalls } from "../support/snapshot-calls.ts";
@@ -52,14 +53,7 @@ afterEach(async () => {
 });
 
 const get = (name: string) => client.getInstance({ params: { instance: name } });
-/** What stands in a file of the guest, which is in its memory. */
-async function read(instance: string): Promise<string> {
-  const archive = await client.readFiles({ params: { instance }, query: { path: "/note" } });
-  const bytes = Buffer.from(await new Response(archive).arrayBuffer());
-  return bytes.subarray(512, 512 + Number.parseInt(bytes.toString("latin1", 124, 135), 8)).toString();
-}
-const write = (instance: string, content: string) =>
-  client.writeFiles({ params: { instance }, query: { path: "/" }, body: writeTar([{ path: "note", content }]) });
+const { read, write } = guestNote(() => client);
 
 describe("a snapshot of a running instance", () => {
   it("keeps its disk of one moment, frozen, while it runs on", async () => {

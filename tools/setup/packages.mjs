@@ -43,6 +43,7 @@ export const hostPackages = [
   { name: "postgresql", why: "the second store", has: ["/usr/lib/postgresql"], for: tests, service: "postgresql" },
   { name: "mmdebstrap", why: "makes Debian images", has: ["mmdebstrap"], for: tests },
   { name: "musl-tools", why: "links programs for busybox images", has: ["musl-gcc"], for: tests },
+  { name: "libsqlite3-dev", why: "a database in a guest", has: ["/usr/include/sqlite3.h"], for: tests },
   { name: "attr", why: "extended attributes in images", has: ["setfattr"], for: tests },
   { name: "zsh", why: "a shell whose completion is tried", has: ["zsh"], for: tests },
   { name: "fish", why: "a shell whose completion is tried", has: ["fish"], for: tests },

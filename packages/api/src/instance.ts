@@ -187,15 +187,22 @@ export const InstanceStatus = z
   .meta({ id: "InstanceStatus" });
 export type InstanceStatus = z.infer<typeof InstanceStatus>;
 
-/** What an instance was made from, when that is not its image alone. The snapshot may be gone. */
+const ancestor = z.object({ id: idSchema("instance"), name: Name });
+
+/** What an instance was made from, when that is not its image alone. What it names may be gone. */
 export const InstanceOrigin = z
-  .object({
-    kind: z.literal("snapshot"),
-    instance: z
-      .object({ id: idSchema("instance"), name: Name })
-      .describe("The instance it is a copy of, which may be gone."),
-    snapshot: z.object({ id: idSchema("snapshot"), name: Name }),
-  })
+  .discriminatedUnion("kind", [
+    z.object({
+      kind: z.literal("snapshot"),
+      instance: ancestor.describe("The instance it is a copy of, which may be gone."),
+      snapshot: z.object({ id: idSchema("snapshot"), name: Name }),
+    }),
+    z.object({
+      kind: z.literal("fork"),
+      instance: ancestor.describe("The instance it is a child of, which may be gone."),
+      index: z.number().int().describe("Its place among the children of one fork, from 0."),
+    }),
+  ])
   .meta({ id: "InstanceOrigin" });
 export type InstanceOrigin = z.infer<typeof InstanceOrigin>;
 
@@ -277,6 +284,27 @@ export const ChangeInstance = z
   });
 export type ChangeInstance = z.infer<typeof ChangeInstance>;
 export type ChangeInstanceInput = z.input<typeof ChangeInstance>;
+
+/** The most children of one fork. */
+export const maxChildren = 100;
+
+/** A request for children of a running instance: each goes on from its memory and disks of one moment, as itself. */
+export const ForkInstance = z
+  .strictObject({
+    count: z.number().int().min(1).max(maxChildren).default(1),
+    name: Name.optional().describe(
+      "The name of the only child; of several, what their names begin with: `NAME-1`, `NAME-2` and so on, as far as these are free. The parent's name when not given.",
+    ),
+    labels: Labels.default({}).describe("Labels beside the parent's, or instead of them."),
+    ports: z
+      .array(PublishedPort.strict())
+      .max(256)
+      .optional()
+      .describe("What each child publishes; the parent's ports, on free host ports, when not given."),
+  })
+  .meta({ id: "ForkInstance", examples: [{ count: 3, name: "trial" }] });
+export type ForkInstance = z.infer<typeof ForkInstance>;
+export type ForkInstanceInput = z.input<typeof ForkInstance>;
 
 /** What it takes until a change holds: `live`, nothing; `restart`, the next start; `rebuild`, a new root disk. */
 export const ChangeEffect = z

@@ -16,6 +16,7 @@ import {
   CreateInstance,
   DeleteInstanceQuery,
   FilesQuery,
+  ForkInstance,
   Instance,
   InstanceParams,
   ListInstancesQuery,
@@ -55,6 +56,9 @@ export type InstanceChange = z.infer<typeof InstanceChange>;
 /** A changed instance: what each changed field takes until it holds. */
 export const InstanceUpdate = InstanceChange.extend({ effects: z.array(ChangeEffect) }).meta({ id: "InstanceUpdate" });
 export type InstanceUpdate = z.infer<typeof InstanceUpdate>;
+/** A running instance being forked, with its children. */
+export const ForkChange = InstanceChange.extend({ children: z.array(Instance) }).meta({ id: "ForkChange" });
+export type ForkChange = z.infer<typeof ForkChange>;
 export const ImageChange = z.object({ image: Image, operation: Operation }).meta({ id: "ImageChange" });
 export type ImageChange = z.infer<typeof ImageChange>;
 export const TemplateChange = z.object({ template: Template, operation: Operation }).meta({ id: "TemplateChange" });
@@ -194,6 +198,23 @@ export const routes = {
     query: DeleteInstanceQuery,
     status: 202,
     response: InstanceChange,
+    idempotent: true,
+    precondition: true,
+  }),
+  forkInstance: route({
+    method: "POST",
+    path: `${instance}/fork`,
+    summary: "Make children of a running instance",
+    description:
+      "All children go on from the instance's memory and disks of one moment, each with an identity of its own. It runs on meanwhile, and stands still for that moment only. All of them are made, or none.",
+    resource: "instance",
+    action: "create",
+    kind: "json",
+    params: InstanceParams,
+    query: ChangeQuery,
+    body: ForkInstance,
+    status: 202,
+    response: ForkChange,
     idempotent: true,
     precondition: true,
   }),

@@ -324,6 +324,54 @@ describe("instances", () => {
     expect(Object.fromEntries(berthd?.callsOf(route)[0]?.query ?? [])).toEqual(query);
   });
 
+  describe("fork", () => {
+    const children = ["web-1", "web-2"].map((name) => ({ ...instance, name }));
+    const [step] = operation.steps;
+    const saved = { ...operation, steps: [{ ...step, name: "save-memory", detail: "stood still for 12 ms" }] };
+    const forked = () => ({ instance, operation: saved, children });
+
+    test("waits, says how long the parent stood still, and prints the names", async () => {
+      const handlers = { forkInstance: forked, getOperation: () => saved, watchOperation: () => new Events([saved]) };
+      const line = "fork web --count 2 --name trial -p 80 -p 0.0.0.0::53/udp -l team=a";
+      const ran = await berth(line, { ...handlers, getInstance: () => ({ ...instance, name: "trial-1" }) });
+      expect(ran).toMatchObject({ code: 0, stdout: "trial-1\ntrial-1\n" });
+      expect(ran.stderr).toContain("web stood still for 12 ms.\n");
+      expect(berthd?.callsOf("forkInstance")[0]?.json).toEqual({
+        ...{ count: 2, name: "trial", labels: { team: "a" } },
+        ports: [{ guestPort: 80 }, { hostAddress: "0.0.0.0", guestPort: 53, protocol: "udp" }],
+      });
+    });
+
+    test("--detach does not wait, --json prints the children", async () => {
+      const ran = await berth("fork web -n 2 -d --json", { forkInstance: forked });
+      expect(JSON.parse(ran.stdout).map(({ name }: Instance) => name)).toEqual(["web-1", "web-2"]);
+      expect(berthd?.callsOf("watchOperation")).toEqual([]);
+      expect(berthd?.callsOf("forkInstance")[0]?.json).toEqual({ count: 2, labels: {} });
+    });
+
+    test("of none, or of too many, is refused here", async () => {
+      for (const count of ["0", "101"]) {
+        const ran = await berth(`fork web --count ${count}`);
+        expect(ran).toMatchObject({ code: 2, stderr: expect.stringContaining("--count is 1 to 100") });
+        expect(berthd?.calls).toEqual([]);
+        await berthd?.stop();
+      }
+    });
+  });
+
+  test("show tells what it is a fork or a copy of", async () => {
+    const parent = { id: ids.instance, name: "db" };
+    const fork = { kind: "fork", instance: parent, index: 0 };
+    expect((await berth("show web", { getInstance: () => ({ ...instance, origin: fork }) })).stdout).toMatch(
+      /^From: +a fork of db$/m,
+    );
+    await berthd?.stop();
+    const copy = { kind: "snapshot", instance: parent, snapshot: { id: "snap-00000000000000001", name: "one" } };
+    expect((await berth("show web", { getInstance: () => ({ ...instance, origin: copy }) })).stdout).toMatch(
+      /^From: +the snapshot one of db$/m,
+    );
+  });
+
   test("set asks for the change and says when each part of it holds", async () => {
     const line =
       "set web --name shop --cpus 2 -m 1G -e A=b --unset-env C -l team=b --unset-label tier --no-tty --restart on-failure:3";

@@ -33,6 +33,7 @@ export const tree: Readonly<Record<string, Leaf | Branch>> = {
   ls: { brief: "List instances", load: () => import("./commands/instance/ls.ts") },
   show: { brief: "Show one instance", load: () => import("./commands/instance/show.ts") },
   set: { brief: "Change an instance", load: () => import("./commands/instance/set.ts"), passOnAfter: 1 },
+  fork: { brief: "Make children of a running instance", load: () => import("./commands/instance/fork.ts") },
   start: { brief: "Start instances", load: () => import("./commands/instance/start.ts") },
   stop: { brief: "Stop instances", load: () => import("./commands/instance/stop.ts") },
   suspend: {

@@ -279,6 +279,7 @@ const defaults: Partial<Record<RouteName, Handler>> = {
   createInstance: changed,
   getInstance: () => instance,
   changeInstance: () => ({ ...changed(), effects: [{ field: "memoryMib", takes: "restart" }] }),
+  forkInstance: () => ({ ...changed(), children: [instance] }),
   startInstance: changed,
   stopInstance: changed,
   suspendInstance: changed,

@@ -1,6 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { isRecorded, recordLayers } from "../storage/layer-records.ts";
 import { followEvents, lastEventSeq } from "../store/events.ts";
+import { listForkFolders } from "../store/instances.ts";
 import { listReadyFolders } from "../store/snapshots.ts";
 import { collectLayers } from "../workflows/collect-layers.ts";
 import type { Services } from "../workflows/services.ts";
@@ -9,7 +10,12 @@ import { Looks } from "./looks.ts";
 
 const hourMs = 3_600_000;
 /** Events after which there may be something to do. */
-const reasons: ReadonlySet<string> = new Set(["snapshot.created", "snapshot.deleted", "instance.deleted"]);
+const reasons: ReadonlySet<string> = new Set([
+  "snapshot.created",
+  "snapshot.deleted",
+  "instance.deleted",
+  "instance.forked",
+]);
 
 /**
  * Looks after the node's frozen files, at the start, once an hour, and when snapshots come or go: removes what a killed daemon left, and writes down the checksums of those
@@ -19,7 +25,8 @@ export async function tendSnapshots(services: Services, log: ControllerLog, sign
   const { store, host, snapshotFolders, nodeId } = services;
   const tend = async () => {
     await collectLayers(services);
-    for (const folder of await listReadyFolders(store.queries, nodeId)) {
+    const snapshots = await listReadyFolders(store.queries, nodeId);
+    for (const folder of [...snapshots, ...(await listForkFolders(store.queries, nodeId))]) {
       signal.throwIfAborted();
       if (await isRecorded(host, snapshotFolders, folder)) continue;
       await recordLayers(host, snapshotFolders, folder, { signal });

@@ -247,7 +247,9 @@ function decideTemplate(
 }
 
 /** The machine was started by this operation and is off again: a program that ran to its end well, or a failure to look at. */
-function decideEnded(seen: ObservedInstance): InstanceDecision {
+export function decideEnded(
+  seen: Pick<ObservedInstance, "failure" | "exit" | "publishes" | "powerReason">,
+): InstanceDecision {
   if (seen.failure !== null) return { fail: new BerthError("start_failed", seen.failure), keep: true };
   if (seen.exit?.code === 0 && !seen.publishes) return { done: true };
   if (seen.exit !== null) {

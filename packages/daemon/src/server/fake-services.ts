@@ -102,6 +102,10 @@ export class FakeServices implements Services {
       this.all.instances.set(instance.id, instance);
       return { ...change, instance, effects: effectsOf(wishesOf(before), after) };
     },
+    fork: async (scope, ref, _input, options) => {
+      const change = await this.#changeInstance("fork", scope, ref, options, "running");
+      return { ...change, children: [change.instance] };
+    },
     start: (scope, ref, options) => this.#changeInstance("start", scope, ref, options, "running"),
     stop: (scope, ref, options) => this.#changeInstance("stop", scope, ref, options, "stopped"),
     suspend: (scope, ref, options) => this.#changeInstance("suspend", scope, ref, options, "suspended"),

@@ -38,6 +38,7 @@ const requests: Record<RouteName, InjectOptions> = {
   suspendInstance: { url: "/api/v1/instances/web/suspend" },
   restartInstance: { url: "/api/v1/instances/web/restart" },
   deleteInstance: { url: "/api/v1/instances/made?force=true&wait=1" },
+  forkInstance: { url: "/api/v1/instances/web/fork?wait=1", payload: { count: 2, name: "trial" } },
   exportInstance: { url: "/api/v1/instances/web/export?environment=false" },
   instanceLogs: { url: "/api/v1/instances/web/logs?tail=10&timestamps=true" },
   execInstance: { url: "/api/v1/instances/web/exec" },

@@ -12,6 +12,8 @@ import type {
   Event,
   ExecRequest,
   ExecSignal,
+  ForkChange,
+  ForkInstance,
   Image,
   ImageChange,
   ImportInstance,
@@ -129,6 +131,8 @@ export interface Services {
     get(scope: Scope, ref: string): Promise<Instance>;
     create(scope: Scope, input: CreateInstance, options: ChangeOptions): Promise<InstanceChange>;
     change(scope: Scope, ref: string, input: ChangeInstance, options: ChangeOptions): Promise<InstanceUpdate>;
+    /** Throws `instance_not_running` for one that does not run. */
+    fork(scope: Scope, ref: string, input: ForkInstance, options: ChangeOptions): Promise<ForkChange>;
     start(scope: Scope, ref: string, options: ChangeOptions & { readonly cold: boolean }): Promise<InstanceChange>;
     stop(scope: Scope, ref: string, options: ChangeOptions & { readonly force: boolean }): Promise<InstanceChange>;
     suspend(scope: Scope, ref: string, options: ChangeOptions): Promise<InstanceChange>;

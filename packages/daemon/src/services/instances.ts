@@ -29,6 +29,7 @@ import { type ChangeRequest, openChange } from "../workflows/open-change.ts";
 import { checkAutosuspend, requireMemory } from "./autosuspend.ts";
 import { changeOnce, checkGeneration } from "./change.ts";
 import { requestUpdate } from "./change-instance.ts";
+import { requestFork } from "./fork-instance.ts";
 import { canonicalReference, type ImageRequestContext, requestPull } from "./images.ts";
 
 /** What requests about instances need to know of the node. */
@@ -44,7 +45,7 @@ export interface InstanceRequestContext extends ImageRequestContext {
 
 type Changes = Pick<
   Services["instances"],
-  "list" | "get" | "create" | "change" | "start" | "stop" | "suspend" | "restart" | "remove"
+  "list" | "get" | "create" | "change" | "fork" | "start" | "stop" | "suspend" | "restart" | "remove"
 >;
 
 /** What a new instance is to be. */
@@ -116,6 +117,14 @@ export function instanceServices(context: InstanceRequestContext): Changes {
     },
     change: (scope, ref, input, options) =>
       changeOne(scope, ref, options, (tx, instance) => requestUpdate(tx, context, scope, instance, input, options)),
+    async fork(scope, ref, asked, options) {
+      const { queue } = options;
+      const made = await changeOne(scope, ref, options, (tx, instance) =>
+        requestFork(tx, context, scope, instance, { asked, queue }),
+      );
+      const now = async (child: Instance) => (await readInstance(store.queries, child.id)) ?? child;
+      return { ...made, children: await Promise.all(made.children.map(now)) };
+    },
     start: (scope, ref, options) => change(scope, ref, options, { verb: "start", force: false, cold: options.cold }),
     stop: (scope, ref, options) => change(scope, ref, options, { verb: "stop", force: options.force }),
     suspend: (scope, ref, options) => change(scope, ref, options, { verb: "suspend", force: false }),

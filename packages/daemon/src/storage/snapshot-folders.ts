@@ -42,14 +42,14 @@ export class SnapshotFolders {
     return join(this.#root, folder, "memory");
   }
 
-  /** Makes the folder, with a word of whose it is for who looks there; one that is there stays as it is. */
-  async create(folder: string, snapshotId: string): Promise<void> {
+  /** Makes the folder, with a word of whose it is for who looks there: a snapshot's, or a fork's; one that is there stays as it is. */
+  async create(folder: string, owner: { readonly snapshotId: string } | { readonly forkOf: string }): Promise<void> {
     const { files } = this.#host;
     const mode = this.user ? 0o711 : 0o700;
     await files.makeDirectory(this.#root, { mode });
     await files.makeDirectory(this.path(folder), { mode });
     const path = join(this.path(folder), "snapshot.json");
-    if (!(await files.exists(path))) await files.writeAtomic(path, `${JSON.stringify({ snapshotId })}\n`);
+    if (!(await files.exists(path))) await files.writeAtomic(path, `${JSON.stringify(owner)}\n`);
   }
 
   /** Removes the folder with all that is in it; resolves when it is gone already. */

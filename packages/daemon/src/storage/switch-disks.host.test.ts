@@ -29,7 +29,7 @@ beforeEach(async () => {
   await host.files.makeDirectory(vm, { mode: 0o700, ...user });
   folders = new SnapshotFolders({ host, root: join(scratch, "snapshots"), user: folderUser });
   folder = newFolderName();
-  await folders.create(folder, "snap-1");
+  await folders.create(folder, { snapshotId: "snap-1" });
   disks = ["root", "data"].map((name) => {
     const path = join(vm, `${name}.qcow2`);
     const frozenPath = folders.layerPath({ folder, disk: name });
@@ -104,7 +104,7 @@ describe("a switch", () => {
     await finishSwitch(host, disks, user);
     for (const { path } of disks) write(path, 0x0c);
     const kept = newFolderName();
-    await folders.create(kept, "snap-2");
+    await folders.create(kept, { snapshotId: "snap-2" });
     const back = disks.map(({ name, path, basePath, sizeMib }) => {
       const frozenPath = name === "root" ? folders.layerPath({ folder: kept, disk: name }) : null;
       return { name, path, nextPath: `${path}.next-y`, frozenPath, basePath, sizeMib };

@@ -250,16 +250,23 @@ export async function readSavedMemory(queries: Queries, id: string): Promise<Sav
 
 /** The folders whose memory a node's instances are still to go on from. */
 export async function listAwaitedMemory(queries: Queries, nodeId: string): Promise<string[]> {
+  return (await listSavedMemory(queries, nodeId)).flatMap(({ folder, used }) => (used ? [] : [folder]));
+}
+
+/** The folders that children of forks have gone on from: what is in them does not change any more. */
+export async function listForkFolders(queries: Queries, nodeId: string): Promise<string[]> {
+  const saved = await listSavedMemory(queries, nodeId);
+  return [...new Set(saved.flatMap(({ folder, used, origin }) => (used && origin.kind === "fork" ? [folder] : [])))];
+}
+
+async function listSavedMemory(queries: Queries, nodeId: string): Promise<SavedMemory[]> {
   const rows = await queries
     .selectFrom("instance")
     .select("memory")
     .where("node_id", "=", nodeId)
     .where("memory", "is not", null)
     .execute();
-  return rows.flatMap(({ memory }) => {
-    const saved = memory === null ? null : readJson(SavedMemory, memory, "instance.memory");
-    return saved && !saved.used ? [saved.folder] : [];
-  });
+  return rows.flatMap(({ memory }) => (memory === null ? [] : [readJson(SavedMemory, memory, "instance.memory")]));
 }
 
 /** A node's instances that were made from frozen files: from which folder, and which disks they have. */

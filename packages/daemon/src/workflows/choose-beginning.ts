@@ -1,4 +1,4 @@
-import type { BerthError, Instance, InstanceStart, Template } from "@berth/api";
+import { BerthError, type Instance, type InstanceStart, type Template } from "@berth/api";
 import { chooseStart } from "../core/choose-start.ts";
 import type { MemorySource } from "../drivers/driver.ts";
 import { isUntouched } from "../storage/qcow2.ts";
@@ -61,9 +61,12 @@ export async function chooseBeginning(services: Services, instance: Instance): P
 /** On from the memory of a snapshot or a fork, as long as the disks are those of that moment. What cannot boots instead, and says so; but a child of a fork is none without. */
 async function goingOn(services: Services, instance: Instance, { folder, origin }: SavedMemory): Promise<Beginning> {
   const { snapshotFolders: folders } = services;
-  const stand = await standOn(services, instance, folder);
-  if (!stand) return booted("its disk has been written to since the moment its memory is of");
   const mode = origin.kind === "fork" ? "forked" : "restored";
+  if (!(await standOn(services, instance, folder))) {
+    const why = "its disk has been written to since the moment its memory is of";
+    if (mode === "forked") throw new BerthError("memory_unusable", `It cannot go on as a child: ${why}.`);
+    return booted(why);
+  }
   const beginning: Beginning = {
     memory: { folder: folders.memoryPath(folder), use: "shared" },
     start: { mode, reason: "" },

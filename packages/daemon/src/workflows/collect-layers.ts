@@ -12,10 +12,12 @@ import type { Services } from "./services.ts";
 export async function collectLayers(services: Services, leavingId?: string): Promise<void> {
   const { snapshotFolders: folders } = services;
   await folders.alone(async () => {
+    // Before the rows: whoever makes a folder has its row already.
+    const there = await folders.list();
     const memory = new Set(await listAwaitedMemory(services.store.queries, services.nodeId));
     const { seen, snapshots } = await look(services, leavingId);
     for (const ref of planLayers(seen).remove) await services.host.files.remove(folders.layerPath(ref));
-    for (const folder of await folders.list()) {
+    for (const folder of there) {
       if (seen.kept.has(folder)) continue;
       if (!memory.has(folder)) await services.host.files.remove(folders.memoryPath(folder));
       if ((await folders.filesOf(folder)).length === 0) await folders.remove(folder);

@@ -1,5 +1,6 @@
 import type { Workflow } from "../operations/workflow.ts";
 import { archiveWorkflows } from "./archive.ts";
+import { forkWorkflow } from "./fork.ts";
 import { imageWorkflows } from "./image.ts";
 import { instanceWorkflows } from "./instance.ts";
 import { poolWorkflows } from "./pool.ts";
@@ -14,6 +15,7 @@ export function allWorkflows(services: Services): readonly Workflow[] {
     ...templateWorkflows(services),
     ...poolWorkflows(services),
     ...instanceWorkflows(services),
+    forkWorkflow(services),
     ...archiveWorkflows(services),
     ...snapshotWorkflows(services),
   ];

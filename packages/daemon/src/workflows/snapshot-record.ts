@@ -3,7 +3,8 @@ import { z } from "zod";
 import type { StepContext } from "../operations/workflow.ts";
 import type { NewEvent } from "../store/events.ts";
 import { readInstance } from "../store/instances.ts";
-import { readFolder, readSnapshot } from "../store/snapshots.ts";
+import { readFolder, readSnapshot, updateSnapshot } from "../store/snapshots.ts";
+import type { FindMoment } from "./moment.ts";
 import type { Services } from "./services.ts";
 
 /** The event that tells of a snapshot. */
@@ -47,4 +48,22 @@ export async function snapshotInstance({ store }: Services, snapshot: Snapshot):
   const instance = await readInstance(store.queries, snapshot.instanceId);
   if (!instance) throw new BerthError("not_found", `Instance ${snapshot.instanceName} is gone.`);
   return instance;
+}
+
+/** The moment that a snapshot being made is of. */
+export function snapshotMoment(services: Services): FindMoment {
+  return async (context) => {
+    const { snapshot, folder } = await targetSnapshot(services, context);
+    return {
+      instanceId: snapshot.instanceId,
+      instance: () => snapshotInstance(services, snapshot),
+      folder,
+      owner: { snapshotId: snapshot.id },
+      tag: snapshot.id,
+      memoryMib: snapshot.kind === "memory" ? snapshot.spec.memoryMib : null,
+      record: async (tx, facts) => {
+        await updateSnapshot(tx, snapshot.id, facts);
+      },
+    };
+  };
 }

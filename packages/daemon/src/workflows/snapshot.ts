@@ -12,7 +12,7 @@ import { appendEvent } from "../store/events.ts";
 import { deleteSnapshot, readSnapshot, updateSnapshot } from "../store/snapshots.ts";
 import type { Transaction } from "../store/store.ts";
 import type { Services } from "./services.ts";
-import { snapshotEvent } from "./snapshot-record.ts";
+import { snapshotEvent, snapshotMoment } from "./snapshot-record.ts";
 import { collectLayers } from "./steps/collect-layers.ts";
 import { forgetSnapshot } from "./steps/forget-snapshot.ts";
 import { keepLayers } from "./steps/keep-layers.ts";
@@ -37,9 +37,10 @@ export function snapshotWorkflows(services: Services): readonly Workflow[] {
 
 /** The memory and the disks of a running machine are kept in one moment; without memory, the disks are. */
 function createWorkflow(services: Services): Workflow<Snapshot["kind"]> {
-  const prepare = prepareLayers(services);
-  const moment = { disk: switchDisks(services), memory: saveMemory(services) };
-  const rest = [keepLayers(services), recordLayers(services), collectLayers(services)];
+  const find = snapshotMoment(services);
+  const prepare = prepareLayers(services, find);
+  const moment = { disk: switchDisks(services), memory: saveMemory(services, find) };
+  const rest = [keepLayers(services, find), recordLayers(services), collectLayers(services)];
   return {
     type: "snapshot.create",
     steps: [prepare, moment.disk, moment.memory, ...rest],

@@ -24,6 +24,7 @@ function describe({ status, spec, ...instance }: Instance, now: number): [string
     ["Began", status.start && howItBegan(status.start)],
     ["Memory on disk", status.memoryBytes === null ? "" : bytes(status.memoryBytes)],
     ["Autosuspend", spec.autosuspend && `when idle for ${spec.autosuspend.idleSeconds} s`],
+    ["From", instance.origin && originIn(instance.origin)],
     ["Operation", instance.operationId],
     ["Ports", status.ports.map(formatPort).join(", ")],
     [
@@ -49,6 +50,11 @@ function describe({ status, spec, ...instance }: Instance, now: number): [string
     ["Created", `${instance.createdAt} (${age(instance.createdAt, now)} ago)`],
     ...optional.flatMap(([name, value]): [string, string][] => (value ? [[name, value]] : [])),
   ];
+}
+
+function originIn(origin: NonNullable<Instance["origin"]>): string {
+  const { name } = origin.instance;
+  return origin.kind === "fork" ? `a fork of ${name}` : `the snapshot ${origin.snapshot.name} of ${name}`;
 }
 
 function isOn(phase: Instance["status"]["phase"]): boolean {

@@ -8,6 +8,7 @@ type InstanceRoutes =
   | "createInstance"
   | "getInstance"
   | "changeInstance"
+  | "forkInstance"
   | "startInstance"
   | "stopInstance"
   | "suspendInstance"
@@ -71,6 +72,19 @@ export const instanceHandlers: Handlers<InstanceRoutes> = {
         changeOptions("changeInstance", call),
       ),
     ),
+  forkInstance: async (call) => {
+    const { services, scope, params, body } = call;
+    const change = await services.instances.fork(scope, params.instance, body, changeOptions("forkInstance", call));
+    // Those that could not be made are answered as they were last seen.
+    const answered = await answerChange(call, change, async () => ({
+      instance: await services.instances.get(scope, change.instance.id),
+      children: await Promise.all(
+        change.children.map((child) => services.instances.get(scope, child.id).catch(() => child)),
+      ),
+    }));
+    call.header("etag", etagOf(answered.instance));
+    return answered;
+  },
   startInstance: async (call) =>
     answer(
       call,

@@ -3,30 +3,27 @@ import { z } from "zod";
 import { remedySwitch, type SwitchRemedy } from "../../core/disk-switch.ts";
 import type { Step, StepContext } from "../../operations/workflow.ts";
 import { finishSwitch, forgetSwitch, prepareSwitch, takeBackSwitch } from "../../storage/switch-disks.ts";
-import { updateSnapshot } from "../../store/snapshots.ts";
 import { describeSwitch, type InstanceSwitch, isSwitched, requireSwitchable } from "../disk-switch.ts";
 import { settleLeftSwitches } from "../left-switches.ts";
+import type { FindMoment, Moment } from "../moment.ts";
 import { findHandle } from "../observe-instance.ts";
 import type { Services } from "../services.ts";
-import { snapshotInstance, targetSnapshot } from "../snapshot-record.ts";
 
 /** What it leaves: whether the machine was off. */
 const Prepared = z.object({ wasOff: z.boolean() });
 
-/** Makes the snapshot's folder, gives the present disks a second name there, and makes the overlays that will take their place. */
-export function prepareLayers(services: Services): Step {
+/** Makes the folder of a moment that is kept, gives the present disks a second name there, and makes the overlays that will take their place. */
+export function prepareLayers(services: Services, find: FindMoment): Step {
   const { host, snapshotFolders } = services;
 
-  const describe = async (context: StepContext): Promise<InstanceSwitch> => {
-    const { snapshot, folder } = await targetSnapshot(services, context);
-    const instance = await snapshotInstance(services, snapshot);
-    return describeSwitch(services, instance, { keepIn: folder, standOn: null, tag: snapshot.id });
+  const describe = async (moment: Moment): Promise<InstanceSwitch> => {
+    const { folder, tag } = moment;
+    return describeSwitch(services, await moment.instance(), { keepIn: folder, standOn: null, tag });
   };
 
   /** How the disks become as before, by what is seen of the machine. */
-  const remedy = async (context: StepContext, { disks }: InstanceSwitch): Promise<SwitchRemedy> => {
-    const { snapshot } = await targetSnapshot(services, context);
-    const instance = await snapshotInstance(services, snapshot);
+  const remedy = async (context: StepContext, moment: Moment, { disks }: InstanceSwitch): Promise<SwitchRemedy> => {
+    const instance = await moment.instance();
     const driver = services.driver(instance.location);
     const handle = await findHandle(services, instance);
     const power = handle ? (await driver.inspect(handle)).power : "stopped";
@@ -42,35 +39,34 @@ export function prepareLayers(services: Services): Step {
   return {
     name: "prepare-layers",
     async run(context) {
-      const { snapshot, folder } = await targetSnapshot(services, context);
-      const instance = await snapshotInstance(services, snapshot);
+      const moment = await find(context);
+      const { folder, owner, memoryMib } = moment;
+      const instance = await moment.instance();
       const handle = await findHandle(services, instance);
       const power = handle ? (await services.driver(instance.location).inspect(handle)).power : "stopped";
-      if (snapshot.kind === "memory" && power === "stopped")
+      if (memoryMib !== null && power === "stopped")
         throw new BerthError("instance_not_running", `${instance.name} is off: it has no memory to keep.`);
       await settleLeftSwitches(services, instance);
-      const { disks, user } = await describe(context);
-      await snapshotFolders.create(folder, snapshot.id);
-      const memoryBytes = snapshot.kind === "memory" ? snapshot.spec.memoryMib * 2 ** 20 : 0;
-      await requireSwitchable(services, disks, memoryBytes);
+      const { disks, user } = await describe(moment);
+      await snapshotFolders.create(folder, owner);
+      await requireSwitchable(services, disks, (memoryMib ?? 0) * 2 ** 20);
       await prepareSwitch(host, disks, user, context.signal);
       const sizes = await Promise.all(
         disks.map(async ({ name, path }) => ({ name, sizeBytes: (await snapshotFolders.sizeBytes(path)) ?? 0 })),
       );
+      // Of a running one it is not known before its disks are switched.
+      const consistency = power === "stopped" ? "stopped" : memoryMib === null ? "crash" : "memory";
       return {
         result: { wasOff: power === "stopped" } satisfies z.infer<typeof Prepared>,
-        write: async (tx) => {
-          // Of a running one it is not known before its disks are switched.
-          const consistency = power === "stopped" ? "stopped" : snapshot.kind === "memory" ? "memory" : "crash";
-          await updateSnapshot(tx, snapshot.id, { disks: sizes, consistency });
-        },
+        write: (tx) => moment.record(tx, { disks: sizes, consistency }),
       };
     },
     async undo(context) {
-      const { snapshot, folder } = await targetSnapshot(services, context);
-      if (await services.folders.find(snapshot.instanceId)) {
-        const parts = await describe(context);
-        const how = await remedy(context, parts);
+      const moment = await find(context);
+      const { instanceId, folder } = moment;
+      if (await services.folders.find(instanceId)) {
+        const parts = await describe(moment);
+        const how = await remedy(context, moment, parts);
         if (how === "forget") await forgetSwitch(host, parts.disks);
         if (how === "take-back") await takeBackSwitch(host, parts.disks, parts.user);
         if (how === "finish") await finishSwitch(host, parts.disks, parts.user);

@@ -19,7 +19,7 @@ export function prepareRestore(services: Services): InstanceStep {
       await requireSound(services, inspected, context.signal);
       if (withMemory) await requireFittingMemory(services, instance, source.folder);
       await settleLeftSwitches(services, instance);
-      if (kept) await snapshotFolders.create(kept.folder, kept.snapshot.id);
+      if (kept) await snapshotFolders.create(kept.folder, { snapshotId: kept.snapshot.id });
       await requireSwitchable(services, disks);
       await prepareSwitch(host, disks, user, context.signal);
       if (!kept) return undefined;
