@@ -154,6 +154,7 @@ describe("without the reseed", () => {
         }
       }
       expect(repeated(said)).toBeGreaterThan(0);
+      await remove(client, parent.instance);
     } finally {
       removeRules(dataDir);
     }

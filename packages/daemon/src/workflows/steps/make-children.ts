@@ -1,6 +1,5 @@
 import { checkForkMemory } from "../../core/fork.ts";
 import type { Step, StepOutcome } from "../../operations/workflow.ts";
-import { collectLayers } from "../collect-layers.ts";
 import { ForkInput, forEachChild } from "../fork-record.ts";
 import type { Services } from "../services.ts";
 import { createDisks } from "./create-disks.ts";
@@ -34,7 +33,6 @@ export function makeChildren(services: Services): Step {
         await machine.undo?.(child);
         await folders.remove(child.operation.target.id);
       });
-      await collectLayers(services);
     },
   };
 }
