@@ -12,6 +12,7 @@ const well: SeenChild = {
   ready: true,
   notReadyReason: "",
   heard: true,
+  memoryBytes: null,
   guestVisible: true,
 };
 

@@ -12,6 +12,7 @@ import { resourceOf } from "../store/operations.ts";
 import type { Transaction } from "../store/store.ts";
 import type { ForkInput } from "../workflows/fork-record.ts";
 import { instanceEvent } from "../workflows/instance-record.ts";
+import { checkAutosuspend, requireMemory } from "./autosuspend.ts";
 import type { InstanceRequestContext } from "./instances.ts";
 
 /** Writes down the children of an instance that runs, and the operation that makes all of them. */
@@ -28,6 +29,7 @@ export async function requestFork(
   const spec = specOfChild(parent.spec, run, asked.ports);
   checkPorts(spec.ports);
   checkCapacity(spec, context.capacity);
+  checkAutosuspend(context, parent.location, spec);
   const labels = childLabels(parent, asked);
   const children: ForkInput["children"] = [];
   for (const name of await childNames(tx, parent, asked)) children.push({ id: newId("instance"), name });
@@ -60,9 +62,7 @@ export async function requestFork(
 }
 
 function requireForkable({ drivers }: InstanceRequestContext, { name, location, status }: Instance): void {
-  const driver = drivers.get(location);
-  if (!driver?.saveMemory || !driver.abilities.channel)
-    throw new BerthError("unsupported_by_driver", `The driver of ${location} saves no memory to go on from.`);
+  requireMemory(drivers.get(location), location);
   if (status.phase !== "running" && status.phase !== "starting")
     throw new BerthError("instance_not_running", `${name} is ${status.phase}: only what runs is forked.`);
 }
