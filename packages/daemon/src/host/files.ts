@@ -206,6 +206,7 @@ function toFacts(found: BigIntStats): FileFacts {
     uid: Number(found.uid),
     sizeBytes: Number(size),
     usedBytes: Number(found.blocks) * bytesPerBlock,
+    names: Number(found.nlink),
     id: `${dev}:${ino}`,
     stamp: `${dev}:${ino}:${size}:${mtimeNs}:${ctimeNs}`,
   };

@@ -136,6 +136,8 @@ export interface FileFacts {
   readonly sizeBytes: number;
   /** Bytes it takes on the disk: less than its size when it has holes. */
   readonly usedBytes: number;
+  /** How many names it has. */
+  readonly names: number;
   /** Tells the file from any other, whatever its names. */
   readonly id: string;
   /** Another one whenever its content, owner, mode or number of names may have changed since: size and times to the nanosecond. */

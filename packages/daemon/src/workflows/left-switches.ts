@@ -18,8 +18,9 @@ export async function settleLeftSwitches(services: Services, instance: Instance)
     const left = names.filter((name) => name.startsWith(`${diskFile(disk)}.next-`));
     for (const name of left) {
       const path = join(folder.vmPath, name);
-      const isHalf = name.endsWith(".new");
-      if (!isHalf && (await isDisk(services, instance, disk, path)))
+      // One with a second name is a file that was kept already: it was only called so for the moment of a switch.
+      const isOther = name.endsWith(".new") || ((await host.files.facts(path))?.names ?? 0) > 1;
+      if (!isOther && (await isDisk(services, instance, disk, path)))
         await host.files.rename(path, diskPath(folder.vmPath, disk));
       else await removeOverlay(host, path);
     }

@@ -71,6 +71,8 @@ export async function activeFiles(
 export interface PreparedSwitch {
   readonly from: string;
   readonly to: string;
+  /** The present file, by what it is called now, and by what QEMU opened it as. */
+  readonly file: { readonly path: string; readonly openedAs: string };
 }
 
 /** What is to be switched, with the overlays opened; and those switched already. Nothing has changed for the guest yet. */
@@ -99,16 +101,33 @@ export async function prepareSwitches(
     throw error;
   }
   return {
-    todo: todo.map(({ disk, node }) => ({ from: disk.node, to: node })),
+    todo: todo.map(({ disk, node }) => ({
+      from: disk.node,
+      to: node,
+      file: { path: disks[disk.index]?.path ?? "", openedAs: disk.openedAs },
+    })),
     done: wanted.length - todo.length,
   };
 }
 
-/** Switches all of them at one moment, or none. */
-export async function commitSwitches(qmp: Qmp, switches: readonly PreparedSwitch[]): Promise<void> {
+/**
+ * Switches all of them at one moment, or none. QEMU opens each present file once more, to only read it, by the name it had when it was opened first; where that fails it says nothing, and goes on
+ * with a file that nobody else can stand on as long as it runs. So a file that was renamed has its old name once more meanwhile.
+ */
+export async function commitSwitches(host: Host, qmp: Qmp, switches: readonly PreparedSwitch[]): Promise<void> {
   if (switches.length === 0) return;
-  const actions = switches.map(({ from, to }) => ({ type: "blockdev-snapshot", data: { node: from, overlay: to } }));
-  await qmp.execute("transaction", { actions });
+  const renamed: string[] = [];
+  try {
+    for (const { path, openedAs } of switches.map(({ file }) => file)) {
+      if (openedAs === path || (await host.files.exists(openedAs))) continue;
+      renamed.push(openedAs);
+      await host.files.link(path, openedAs);
+    }
+    const actions = switches.map(({ from, to }) => ({ type: "blockdev-snapshot", data: { node: from, overlay: to } }));
+    await qmp.execute("transaction", { actions });
+  } finally {
+    for (const name of renamed) await host.files.remove(name);
+  }
 }
 
 /** Closes overlays that were opened and are not in use. */

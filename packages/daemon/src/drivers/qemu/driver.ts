@@ -148,7 +148,7 @@ export function qemuDriver(options: QemuDriverOptions): Driver {
       withRunning(handle, async (qmp, { disks }) => {
         const { todo } = await prepareSwitches(host, qmp, disks, switches);
         try {
-          await commitSwitches(qmp, todo);
+          await commitSwitches(host, qmp, todo);
         } catch (error) {
           await dropOverlays(
             qmp,

@@ -254,7 +254,7 @@ class Save {
 
   /** While nothing runs: the disks are switched, and the rest of the memory and the devices are handed over. */
   async #switchOver(switches: readonly PreparedSwitch[]): Promise<void> {
-    await commitSwitches(this.#qmp, switches);
+    await commitSwitches(this.#parts.host, this.#qmp, switches);
     await this.#qmp.execute("migrate-continue", { state: "pre-switchover" });
     await untilMigration(this.#qmp, "completed", this.#signal);
   }
