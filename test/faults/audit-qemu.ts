@@ -37,10 +37,7 @@ async function auditOnce(client: Client, dataDir: string, berthdPid: number): Pr
   const running = items.filter(({ status }) => status.phase === "running");
   const expected = [...running, ...waiting].flatMap(({ id }) => processesFor(id, installationId)).sort();
   const found = processesOf(dataDir).filter(({ pid }) => pid !== berthdPid);
-  // An ordinary user's machine is behind its launcher, for as long as it runs.
-  const launchers = new Set(running.map(({ id }) => `launcher of ${id}`));
-  const names = found.map((one) => nameOf(one, dataDir)).filter((name) => !launchers.has(name));
-  expect(names.sort(), "processes of the data folder").toEqual(expected);
+  expect(found.map((one) => nameOf(one, dataDir)).sort(), "processes of the data folder").toEqual(expected);
   for (const instance of items) {
     const folder = join(dataDir, "instances", instance.id);
     const running = instance.status.phase === "running";

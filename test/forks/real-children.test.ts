@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Client, Instance } from "@berth/api";
-import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { findKit } from "../../packages/daemon/src/guest/kit/find-kit.ts";
 import { unprotectedKit } from "../../packages/daemon/src/guest/testing/unprotected-kit.ts";
 import { localHost } from "../../packages/daemon/src/host/local.ts";
@@ -76,7 +76,8 @@ describe.each(whoRunsBerthd)("a database under write load, forked by a berthd ru
     for (const { status } of children)
       expect(status).toMatchObject({ phase: "running", ready: true, start: { mode: "forked" } });
     expect(words).toMatch(/^ledger stood still for \d{1,3} ms[.]$/m);
-    await auditQemu(client, dataDir, berthd.pid);
+    // An ordinary user's machines are in namespaces of their own, which the audit does not look into.
+    if (!ordinaryUser) await auditQemu(client, dataDir, berthd.pid);
   });
 
   it("each child's database is sound, and its counter in memory is the one on its disk, then and later", () => {
@@ -122,7 +123,7 @@ describe.each(whoRunsBerthd)("a database under write load, forked by a berthd ru
     const { memory: written } = foundIn(logs[0] ?? "", "later");
     await consoleOf(client, first?.id ?? "", new RegExp(`^began with ${written}\r?$`, "m"));
     for (const { id } of children) await remove(client, id);
-    await vi.waitFor(() => auditQemu(client, dataDir, berthd.pid));
+    await auditQemu(client, dataDir, berthd.pid);
   });
 });
 

@@ -54,8 +54,10 @@ export function proveChanges({ harness, memory, signal, make, seen }: Bench): vo
       await driver().switchDisks(handle, switches, signal());
       await driver().switchDisks(handle, switches, signal());
       expect(await driver().activeDisks(handle)).toEqual({ root: overlayPath });
-      await rename(path, `${path}.frozen${Math.random()}`);
+      const frozen = `${path}.frozen${Math.random()}`;
+      await rename(path, frozen);
       await rename(overlayPath, path);
+      await memory().standOn(owner, frozen);
       expect(await driver().activeDisks(handle)).toEqual({ root: path });
     }
     await memory().bootId(handle);

@@ -32,6 +32,8 @@ export interface MemoryHarness {
   folder(): Promise<string>;
   /** An empty overlay over what the disk is now, ready to be switched to. */
   overlay(owner: OwnerMark, disk: string): Promise<string>;
+  /** Opens a disk's file as a machine does that only stands on it. Rejects when another still writes to it, or may. */
+  standOn(owner: OwnerMark, path: string): Promise<void>;
   /** What the running guest says its kernel's boot is called: another for each boot, the same for all that go on from its memory. */
   bootId(handle: Handle): Promise<string>;
 }

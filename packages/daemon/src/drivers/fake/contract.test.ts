@@ -55,6 +55,8 @@ function proveContract(shape: Shape, output: string | null): void {
           await writeFile(path, "");
           return path;
         },
+        // What it stands on is never opened.
+        standOn: async () => undefined,
         bootId: (handle) => askBootId(fakeDriver(options), handle),
       },
     };

@@ -63,6 +63,10 @@ driverContract("qemu", { output, memory: true }, async () => {
         await host.run("qemu-img", args, { ...user });
         return overlay;
       },
+      async standOn(owner, path) {
+        const { user } = await folders.create(owner.instanceId);
+        await host.run("qemu-img", ["info", "-f", "qcow2", path], { ...user });
+      },
       bootId: (handle) => askGuest(driverOf(installationId), handle, "cat /proc/sys/kernel/random/boot_id"),
     },
   };
