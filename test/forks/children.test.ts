@@ -1,12 +1,13 @@
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import type { Client, CreateInstanceInput, ForkInstanceInput, Instance } from "@berth/api";
-import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { writeTar } from "../../packages/daemon/src/core/testing/tar-writer.ts";
 import { type FakeRegistry, startFakeRegistry } from "../../packages/daemon/src/images/testing/fake-registry.ts";
 import { audit } from "../faults/audit.ts";
 import { type Berthd, startBerthd } from "../support/berthd.ts";
 import { diskOf } from "../support/disks.ts";
+import { eventually } from "../support/eventually.ts";
 import { guestNote } from "../support/guest-note.ts";
 import { expectFailed, expectRefused } from "../support/refusals.ts";
 import { scratchDirectory } from "../support/scratch.ts";
@@ -190,7 +191,7 @@ describe("a fork", () => {
     await arrange();
     const [child] = await fork();
     const root = join(dataDir, "snapshots", folders()[0] ?? "");
-    await vi.waitFor(() => expect(existsSync(join(root, "layers.json"))).toBe(true));
+    await eventually(() => expect(existsSync(join(root, "layers.json"))).toBe(true));
     expect(await snapshot("web-1", "one", { memory: true })).toMatchObject({ consistency: "memory" });
     await remove("web");
     const { operation } = await client.verifySnapshot({ params: { snapshot: "one" }, query: long });
@@ -234,7 +235,7 @@ describe("what cannot be forked", () => {
     const { id } = await arrange();
     const labels = { "berth.fake/start-block": "forever" };
     const { operation } = await client.forkInstance({ params: parent, body: { count: 2, labels } });
-    await vi.waitFor(async () => {
+    await eventually(async () => {
       const { steps } = await client.getOperation({ params: { operation: operation.id } });
       expect(steps.at(-1)?.name).toBe("start-children");
     });

@@ -3,7 +3,8 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import type { Client } from "@berth/api";
-import { expect, vi } from "vitest";
+import { expect } from "vitest";
+import { eventually } from "../support/eventually.ts";
 
 export const ledgerImage = "localhost/ledger:latest";
 
@@ -33,14 +34,11 @@ export interface Found {
 
 /** What an instance wrote to its console, once all of these are in it. */
 export async function consoleOf(client: Client, instance: string, ...words: readonly RegExp[]): Promise<string> {
-  return vi.waitFor(
-    async () => {
-      const log = await text(await client.instanceLogs({ params: { instance } }));
-      for (const one of words) expect(log).toMatch(one);
-      return log.replaceAll("\r", "");
-    },
-    { timeout: 120_000, interval: 200 },
-  );
+  return eventually(async () => {
+    const log = await text(await client.instanceLogs({ params: { instance } }));
+    for (const one of words) expect(log).toMatch(one);
+    return log.replaceAll("\r", "");
+  });
 }
 
 /** What it found at a moment that it has a word for. */
