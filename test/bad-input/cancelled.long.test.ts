@@ -1,0 +1,3 @@
+import { beginnings, cancelAt } from "./cancelling.ts";
+
+cancelAt((point) => !beginnings.test(point));
