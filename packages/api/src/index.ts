@@ -15,4 +15,5 @@ export * from "./route.ts";
 export * from "./routes.ts";
 export { readServerSentEvents } from "./server-sent-events.ts";
 export * from "./snapshot.ts";
+export * from "./snapshot-schedule.ts";
 export * from "./template.ts";

@@ -13,6 +13,7 @@ import {
   YesOrNo,
 } from "./common.ts";
 import { Problem } from "./problem.ts";
+import { ChangeSnapshotSchedule, SnapshotSchedule, SnapshotScheduleStatus } from "./snapshot-schedule.ts";
 
 /** What an instance is doing, as last observed. */
 export const instancePhases = [
@@ -122,6 +123,9 @@ export const InstanceSpec = z
     autosuspend: Autosuspend.nullable()
       .default(null)
       .describe("When it is put to sleep by itself; null for never. It must publish a TCP port."),
+    snapshots: SnapshotSchedule.nullable()
+      .default(null)
+      .describe("When snapshots of it are taken by themselves, and which of those stay; null for none."),
     power: z
       .enum(["running", "stopped", "suspended"])
       .describe("The power state wished for; `suspended` is off with its memory on disk."),
@@ -177,6 +181,9 @@ export const InstanceStatus = z
         nextAt: Timestamp.nullable().describe("When the policy will start it; null when it will not."),
       })
       .default({ count: 0, delayMs: 0, nextAt: null }),
+    snapshots: SnapshotScheduleStatus.nullable()
+      .default(null)
+      .describe("How its schedule of snapshots is doing; null when it has none."),
     pending: z
       .array(z.string())
       .default([])
@@ -250,6 +257,7 @@ export const CreateInstance = z
     start: z.boolean().default(true).describe("Whether to start it at once."),
     warm: InstanceSpec.shape.warm,
     autosuspend: InstanceSpec.shape.autosuspend,
+    snapshots: InstanceSpec.shape.snapshots,
   })
   .meta({
     id: "CreateInstance",
@@ -276,6 +284,7 @@ export const ChangeInstance = z
     stopTimeoutMs: InstanceSpec.shape.stopTimeoutMs,
     restart: RestartPolicy,
     autosuspend: InstanceSpec.shape.autosuspend.unwrap(),
+    snapshots: ChangeSnapshotSchedule.nullable(),
   })
   .partial()
   .meta({

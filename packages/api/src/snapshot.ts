@@ -20,6 +20,7 @@ export const Snapshot = z
     project: Name,
     instanceId: idSchema("instance").describe("The instance it was made of, which may be gone."),
     instanceName: Name,
+    automatic: z.boolean().describe("Whether its instance's schedule took it, and deletes it again in its time."),
     kind: z.enum(["disk", "memory"]).describe("Whether it has the machine's memory beside its disks."),
     consistency: z
       .enum(["stopped", "frozen", "memory", "crash"])
@@ -103,6 +104,9 @@ export const LaunchSnapshot = z
     tty: z.boolean().optional(),
     stopTimeoutMs: InstanceSpec.shape.stopTimeoutMs.optional(),
     restart: RestartPolicy.optional(),
+    snapshots: InstanceSpec.shape.snapshots.describe(
+      "Its own schedule of snapshots; that of the first instance is not taken over.",
+    ),
     start: shape.start,
     cold: z
       .boolean()

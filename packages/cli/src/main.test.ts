@@ -52,7 +52,7 @@ describe("snapshot", () => {
   test("ls and show tell sizes and verdicts", async () => {
     const { stdout } = await berth("snapshot ls --instance web");
     expect(stdout).toMatch(
-      /^NAME +INSTANCE +KIND +STATE +AGE +OWN +SHARED +VERIFIED\nbefore +web +disk +ready +\d+d +0 B +1[.]2 MB +sound\n$/,
+      /^NAME +INSTANCE +KIND +MADE +STATE +AGE +OWN +SHARED +VERIFIED\nbefore +web +disk +by hand +ready +\d+d +0 B +1[.]2 MB +sound\n$/,
     );
     expect(berthd?.callsOf("listSnapshots")[0]?.query.get("instance")).toBe("web");
     await berthd?.stop();
@@ -210,6 +210,10 @@ describe("launch", () => {
   test.each([
     ["launch", "IMAGE is missing"],
     ["launch --snapshot before --location here", "runs where the snapshot is"],
+    ["launch nginx --keep 24h", "--keep needs --snapshots"],
+    ["set web --keep 24x", "24h,7d,4w"],
+    ["set web --keep 24h,7h", "twice how many hours"],
+    ["set web --snapshots 0", "15m, 1h or 1d"],
     ["launch nginx --memory 512", "512 bytes"],
     ["launch nginx -p 99999", "not a port"],
     ["launch nginx -p x", "must look like"],
@@ -393,6 +397,33 @@ describe("instances", () => {
     });
     expect(call?.headers["if-match"]).toBeUndefined();
     expect(berthd?.callsOf("restartInstance")).toEqual([]);
+  });
+
+  test.each<[string, object | null]>([
+    ["--snapshots 1h", { everySeconds: 3600 }],
+    [
+      "--snapshots 15m --keep 4,24h,7d,4w,12mo",
+      { everySeconds: 900, keep: { last: 4, hours: 24, days: 7, weeks: 4, months: 12 } },
+    ],
+    ["--keep 7d", { keep: { days: 7 } }],
+    ["--snapshots off", null],
+  ])("set %s asks for that schedule of snapshots", async (options, snapshots) => {
+    expect(await berth(`set web ${options}`)).toMatchObject({ code: 0 });
+    expect(berthd?.callsOf("changeInstance")[0]?.json).toEqual({ snapshots });
+  });
+
+  test("show tells of the schedule of snapshots, and of what went wrong", async () => {
+    const keep = { last: 2, hours: 24, days: 7, weeks: 4, months: 0 };
+    const nextAt = new Date(Date.now() + 90 * 60_000 + 5_000).toISOString();
+    const snapshots = { lastAt: instance.createdAt, nextAt, failures: 2, reason: "no room" };
+    const getInstance = () => ({
+      ...instance,
+      spec: { ...instance.spec, snapshots: { everySeconds: 5400, keep } },
+      status: { ...instance.status, snapshots },
+    });
+    const { stdout } = await berth("show web", { getInstance });
+    expect(stdout).toMatch(/^Snapshots: +every 90m, keeping 2,24h,7d,4w$/m);
+    expect(stdout).toMatch(/^Next snapshot: +in 1h; failed 2 times: no room$/m);
   });
 
   test("set replaces the list of ports, unless it has changed since", async () => {

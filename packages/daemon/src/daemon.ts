@@ -10,6 +10,7 @@ import { keepTemplates } from "./controllers/keep-templates.ts";
 import { observeInstances } from "./controllers/observe-instances.ts";
 import { prune } from "./controllers/prune.ts";
 import { restartInstances } from "./controllers/restart-instances.ts";
+import { scheduleSnapshots } from "./controllers/schedule-snapshots.ts";
 import { tendSnapshots } from "./controllers/tend-snapshots.ts";
 import { dataFolderMode, takeDataFolder } from "./data-folder.ts";
 import type { Host } from "./host/host.ts";
@@ -92,6 +93,7 @@ export async function startDaemon(config: Config, log: Logger, version: string):
     prune(store, log, stopping.signal),
     expireArchives(store, identity.nodeId, log, stopping.signal),
     tendSnapshots(node.services, log, stopping.signal),
+    scheduleSnapshots(node.services, log, stopping.signal),
     node.cannotStandIn === "" && autosuspend(node.services, identity.nodeId, log, stopping.signal),
   ]);
   working.catch((error: unknown) => log.error({ err: error }, "a part of berthd ended that should not"));

@@ -77,6 +77,7 @@ export const instance: Instance = {
     power: "running",
     warm: "auto",
     autosuspend: null,
+    snapshots: null,
     restartGeneration: 0,
   },
   status: {
@@ -92,6 +93,7 @@ export const instance: Instance = {
     restartGeneration: 0,
     ports: [{ hostAddress: "127.0.0.1", hostPort: 8080, guestPort: 80, protocol: "tcp" }],
     restarts: { count: 0, delayMs: 0, nextAt: null },
+    snapshots: null,
     pending: [],
   },
   operationId: null,
@@ -159,6 +161,7 @@ const snapshot: Snapshot = {
   project: "default",
   instanceId: ids.instance,
   instanceName: "web",
+  automatic: false,
   kind: "disk",
   consistency: "stopped",
   state: "ready",

@@ -53,6 +53,7 @@ describe("a change", () => {
     [{}, []],
     [{ cpus: 1, env: { B: "2", A: "1" }, labels: {} }, []],
     [{ labels: { team: null }, stopTimeoutMs: 1 }, ["labels live", "stopTimeoutMs live"]],
+    [{ snapshots: { everySeconds: 60 } }, ["snapshots live"]],
     [{ memoryMib: 1024, cpus: 2 }, ["cpus restart", "memoryMib restart"]],
     [
       { env: { A: "2" }, entrypoint: [], command: null, tty: true },

@@ -1,4 +1,12 @@
-import { BerthError, type ChangeEffect, ChangeInstance, type Instance, InstanceSpec, Labels } from "@berth/api";
+import {
+  BerthError,
+  type ChangeEffect,
+  ChangeInstance,
+  type Instance,
+  InstanceSpec,
+  Labels,
+  SnapshotSchedule,
+} from "@berth/api";
 import { z } from "zod";
 import { InstanceRun } from "./instance-run.ts";
 import { isSame } from "./is-same.ts";
@@ -13,6 +21,7 @@ export const Wishes = InstanceRun.extend({
   stopTimeoutMs: InstanceSpec.shape.stopTimeoutMs,
   restart: InstanceSpec.shape.restart,
   autosuspend: InstanceSpec.shape.autosuspend,
+  snapshots: InstanceSpec.shape.snapshots,
 });
 export type Wishes = z.infer<typeof Wishes>;
 type Field = keyof Wishes & keyof ChangeInstance;
@@ -31,28 +40,41 @@ const takes: Readonly<Record<Field, ChangeEffect["takes"]>> = {
   stopTimeoutMs: "live",
   restart: "live",
   autosuspend: "live",
+  snapshots: "live",
 };
 const fields = Object.keys(takes) as Field[];
 
 /** What is wished for now. */
 export function wishesOf({ name, labels, spec }: Changeable): Wishes {
-  const { cpus, memoryMib, ports, env, entrypoint, command, tty, stopTimeoutMs, restart, autosuspend } = spec;
+  const { cpus, memoryMib, ports, env, entrypoint, command, tty, stopTimeoutMs, restart, autosuspend, snapshots } =
+    spec;
   return {
     ...{ name, labels, cpus, memoryMib, ports, env, entrypoint, command, tty },
-    ...{ stopTimeoutMs, restart, autosuspend },
+    ...{ stopTimeoutMs, restart, autosuspend, snapshots },
   };
 }
 
 /** The wishes after a request. */
 function after(before: Wishes, asked: ChangeInstance): Wishes {
-  const { labels, env, ...replaced } = asked;
+  const { labels, env, snapshots, ...replaced } = asked;
   const given = Object.entries(replaced).filter(([, value]) => value !== undefined);
   return {
     ...before,
     ...Object.fromEntries(given),
     ...(labels ? { labels: merge(before.labels, labels) } : {}),
     ...(env ? { env: merge(before.env, env) } : {}),
+    ...(snapshots === undefined ? {} : { snapshots: snapshots && mergeSchedule(before.snapshots, snapshots) }),
   };
+}
+
+/** What of a schedule is left out stays. Throws `invalid_request` when there is nothing that could stay. */
+function mergeSchedule(
+  before: Wishes["snapshots"],
+  { everySeconds = before?.everySeconds, keep = before?.keep }: NonNullable<ChangeInstance["snapshots"]>,
+): Wishes["snapshots"] {
+  if (everySeconds === undefined)
+    throw new BerthError("invalid_request", "It has no schedule of snapshots: say how often one is taken.");
+  return SnapshotSchedule.parse({ everySeconds, keep });
 }
 
 /** A JSON merge patch of texts: null takes away. */

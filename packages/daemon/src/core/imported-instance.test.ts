@@ -17,6 +17,7 @@ const spec = {
     start: false,
     warm: "auto",
     autosuspend: null,
+    snapshots: null,
     restart: "no",
   }),
   restartGeneration: 7,

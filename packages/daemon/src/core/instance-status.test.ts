@@ -15,6 +15,7 @@ const before: InstanceStatus = {
   start: null,
   restartGeneration: 0,
   restarts: { count: 0, delayMs: 0, nextAt: null },
+  snapshots: null,
   pending: [],
 };
 const now = "2026-01-01T00:01:00.000Z";

@@ -26,6 +26,7 @@ export function specOf(request: CreateInstance): InstanceSpec {
     warm: request.warm,
     restart: request.restart,
     autosuspend: request.autosuspend,
+    snapshots: request.snapshots,
     power: request.start ? "running" : "stopped",
     restartGeneration: 0,
   };
@@ -46,6 +47,7 @@ export function firstStatus(now: string): InstanceStatus {
     restartGeneration: null,
     ports: [],
     restarts: noRestarts,
+    snapshots: null,
     pending: [],
   };
 }

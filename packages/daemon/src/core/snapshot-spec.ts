@@ -2,7 +2,8 @@ import { BerthError, type InstanceSpec, type LaunchSnapshot } from "@berth/api";
 
 /** The spec of a new instance from a snapshot: as it was then, with what the request says instead. Its ports are published on free host ports. */
 export function specFromSnapshot(then: InstanceSpec, request: LaunchSnapshot): InstanceSpec {
-  const { cpus, memoryMib, diskMib, ports, env, entrypoint, command, tty, stopTimeoutMs, restart, start } = request;
+  const { cpus, memoryMib, diskMib, ports, env, entrypoint, command, tty, stopTimeoutMs, restart, snapshots, start } =
+    request;
   const [root, ...others] = then.disks;
   if (!root) throw new Error("a spec without a disk");
   if (diskMib !== undefined && diskMib < root.sizeMib) {
@@ -14,6 +15,7 @@ export function specFromSnapshot(then: InstanceSpec, request: LaunchSnapshot): I
     disks: [{ ...root, sizeMib: diskMib ?? root.sizeMib }, ...others],
     ports: ports ?? then.ports.map((port) => ({ ...port, hostPort: 0 })),
     env: { ...then.env, ...env },
+    snapshots,
     // No template has a disk like its.
     warm: "never",
     power: start ? "running" : "stopped",

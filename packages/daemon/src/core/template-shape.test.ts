@@ -39,6 +39,7 @@ test("with its process, what that was started with is part of the shape; the ord
     env: { A: "1", B: "2" },
     entrypoint: null,
     autosuspend: null,
+    snapshots: null,
     command: ["x"],
     tty: false,
     stopTimeoutMs: 1,

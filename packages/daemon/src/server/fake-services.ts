@@ -358,6 +358,7 @@ export class FakeServices implements Services {
         start: null,
         ports: spec.ports,
         restarts: { count: 0, delayMs: 0, nextAt: null },
+        snapshots: null,
         pending: [],
       },
       operationId: null,

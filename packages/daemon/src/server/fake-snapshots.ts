@@ -73,6 +73,7 @@ function makeSnapshot(instance: Instance, name: string, number: number): Snapsho
     project,
     instanceId,
     instanceName,
+    automatic: false,
     kind: "disk",
     consistency: "stopped",
     state: "ready",

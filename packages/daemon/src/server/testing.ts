@@ -24,6 +24,7 @@ export function testServer(tuning: Partial<Tuning> = {}) {
       start: true,
       warm: "auto",
       autosuspend: null,
+      snapshots: null,
     },
     image,
   );

@@ -10,19 +10,18 @@ import {
   type SnapshotChange,
 } from "@berth/api";
 import { newId } from "../core/ids.ts";
-import { beyondMemory, restoreMismatch, snapshotName, specFromSnapshot } from "../core/snapshot-spec.ts";
+import { beyondMemory, restoreMismatch, specFromSnapshot } from "../core/snapshot-spec.ts";
 import { startOperation } from "../operations/start.ts";
 import type { ChangeOptions, Scope, Services } from "../server/services.ts";
-import { newFolderName } from "../storage/snapshot-folders.ts";
 import { readImage } from "../store/images.ts";
 import { findInstance, lockInstance, readInstance, updateInstance } from "../store/instances.ts";
 import { lockResources } from "../store/operation-claims.ts";
 import { readOperation, resourceOf } from "../store/operations.ts";
-import { findSnapshot, insertSnapshot, listSnapshots, readFolder, readSnapshot } from "../store/snapshots.ts";
+import { findSnapshot, listSnapshots, readFolder, readSnapshot } from "../store/snapshots.ts";
 import type { Queries, Transaction } from "../store/store.ts";
 import type { NewInstanceInput } from "../workflows/instance-input.ts";
+import { freeSnapshotName, insertSnapshotOf, openSnapshot, openSnapshotWork } from "../workflows/open-snapshot.ts";
 import { originOf } from "../workflows/saved-memory.ts";
-import type { SnapshotInput } from "../workflows/snapshot-record.ts";
 import { changeOnce } from "./change.ts";
 import { type InstanceRequestContext, requestInstance } from "./instances.ts";
 
@@ -124,44 +123,18 @@ async function requestCreate(
       "instance_not_running",
       `${instance.name} is ${instance.status.phase}: it has no memory to keep.`,
     );
-  const id = newId("snapshot");
-  const name = input.name ?? (await freeName(tx, instance));
-  const operation = await startOperation(tx, {
-    type: "snapshot.create",
-    project: scope.project,
-    target: { kind: "snapshot", id, name },
-    claims: [resourceOf("instance", instance.id), resourceOf("snapshot", id)],
-    input: { crashConsistent: input.crashConsistent } satisfies SnapshotInput,
-    nodeId: instance.nodeId,
-    requestedBy: scope.caller.tokenId,
+  return openSnapshot(tx, instance, {
+    name: input.name,
+    kind: input.memory ? "memory" : "disk",
+    automatic: false,
+    crashConsistent: input.crashConsistent,
     queue: options.queue,
+    requestedBy: scope.caller.tokenId,
   });
-  const snapshot = await insertOf(tx, instance, { id, name, kind: input.memory ? "memory" : "disk" });
-  return { snapshot: { ...snapshot, operationId: operation.id }, operation };
 }
 
 function isOn({ status }: Instance): boolean {
   return status.phase === "running" || status.phase === "starting";
-}
-
-/** The row of a snapshot that is going to be made of an instance as it is. How its disks are is known when they are switched. */
-function insertOf(
-  tx: Transaction,
-  instance: Instance,
-  what: Pick<Snapshot, "id" | "name" | "kind">,
-): Promise<Snapshot> {
-  const { project, imageId, image, location, nodeId, spec } = instance;
-  const of = { instanceId: instance.id, instanceName: instance.name, consistency: "stopped" as const, disks: [] };
-  const folder = newFolderName();
-  return insertSnapshot(tx, { project, ...what, ...of, imageId, image, location, nodeId, spec, folder });
-}
-
-async function freeName(tx: Transaction, instance: Instance, what?: string): Promise<string> {
-  const now = new Date();
-  for (let number = 1; ; number += 1) {
-    const name = snapshotName(instance.name, now, { number, ...(what ? { what } : {}) });
-    if (!(await findSnapshot(tx, instance.project, name))) return name;
-  }
 }
 
 /** Work on the snapshot alone. */
@@ -173,18 +146,8 @@ async function requestWork(
   verb: "delete" | "verify",
 ): Promise<SnapshotChange> {
   const snapshot = await requireSnapshot(tx, scope, ref);
-  const operation = await startOperation(tx, {
-    type: `snapshot.${verb}`,
-    project: scope.project,
-    target: { kind: "snapshot", id: snapshot.id, name: snapshot.name },
-    claims: [resourceOf("snapshot", snapshot.id)],
-    input: {},
-    nodeId: snapshot.nodeId,
-    requestedBy: scope.caller.tokenId,
-    queue: options.queue,
-    rank: verb === "delete" ? 2 : 0,
-  });
-  return { snapshot: { ...snapshot, operationId: operation.id }, operation };
+  const { queue } = options;
+  return openSnapshotWork(tx, snapshot, { verb, first: verb === "delete", queue, requestedBy: scope.caller.tokenId });
 }
 
 async function requestRestore(
@@ -227,7 +190,12 @@ async function requestRestore(
     queue: options.queue,
   });
   const kept = keptId
-    ? await insertOf(tx, instance, { id: keptId, name: await freeName(tx, instance, "before-restore"), kind: "disk" })
+    ? await insertSnapshotOf(tx, instance, {
+        id: keptId,
+        name: await freeSnapshotName(tx, instance, "before-restore"),
+        kind: "disk",
+        automatic: false,
+      })
     : null;
   const spec = { ...instance.spec, power } as const;
   // What the observer has written meanwhile is kept.

@@ -567,7 +567,8 @@ function newEvent(type: string, id: string) {
   };
 }
 
-function newImage(): Parameters<typeof insertImage>[1] {
+/** An image to insert. */
+export function newImage(): Parameters<typeof insertImage>[1] {
   return {
     id: newId("image"),
     project: "default",
@@ -615,6 +616,7 @@ export function newInstance(imageId: string, change: Partial<NewInstance> = {}):
       power: "running",
       warm: "auto",
       autosuspend: null,
+      snapshots: null,
       restartGeneration: 0,
     },
     status: {
@@ -630,6 +632,7 @@ export function newInstance(imageId: string, change: Partial<NewInstance> = {}):
       restartGeneration: null,
       ports: [],
       restarts: { count: 0, delayMs: 0, nextAt: null },
+      snapshots: null,
       pending: [],
     },
     ...change,

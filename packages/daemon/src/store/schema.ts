@@ -180,6 +180,8 @@ export interface SnapshotTable {
   created_at: number;
   kind: string;
   memory_bytes: number;
+  /** 1 when its instance's schedule took it. */
+  automatic: number;
 }
 
 export interface PoolTable {

@@ -16,6 +16,7 @@ export type NewSnapshot = Pick<
   | "name"
   | "instanceId"
   | "instanceName"
+  | "automatic"
   | "kind"
   | "consistency"
   | "imageId"
@@ -54,6 +55,7 @@ function toSnapshot(row: SnapshotRow): Snapshot {
     project: row.project,
     instanceId: row.instance_id,
     instanceName: row.instance_name,
+    automatic: row.automatic === 1,
     kind: Kind.parse(row.kind),
     consistency: Consistency.parse(row.consistency),
     state: State.parse(row.state),
@@ -86,6 +88,7 @@ export async function insertSnapshot(tx: Transaction, snapshot: NewSnapshot): Pr
       name: snapshot.name,
       instance_id: snapshot.instanceId,
       instance_name: snapshot.instanceName,
+      automatic: snapshot.automatic ? 1 : 0,
       kind: snapshot.kind,
       consistency: snapshot.consistency,
       state: "creating",

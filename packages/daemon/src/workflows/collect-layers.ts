@@ -12,12 +12,10 @@ import type { Services } from "./services.ts";
 export async function collectLayers(services: Services, leavingId?: string): Promise<void> {
   const { snapshotFolders: folders } = services;
   await folders.alone(async () => {
-    // Before the rows: whoever makes a folder has its row already.
-    const there = await folders.list();
     const memory = new Set(await listAwaitedMemory(services.store.queries, services.nodeId));
-    const { seen, snapshots } = await look(services, leavingId);
+    const { seen, present, snapshots } = await look(services, leavingId);
     for (const ref of planLayers(seen).remove) await services.host.files.remove(folders.layerPath(ref));
-    for (const folder of there) {
+    for (const folder of present) {
       if (seen.kept.has(folder)) continue;
       if (!memory.has(folder)) await services.host.files.remove(folders.memoryPath(folder));
       if ((await folders.filesOf(folder)).length === 0) await folders.remove(folder);
@@ -28,15 +26,22 @@ export async function collectLayers(services: Services, leavingId?: string): Pro
 
 type SnapshotRows = Awaited<ReturnType<typeof listSnapshotFolders>>;
 
-async function look(services: Services, leavingId?: string): Promise<{ seen: SeenLayers; snapshots: SnapshotRows }> {
+/** What is on the node, the folders there are, and the snapshots. */
+async function look(
+  services: Services,
+  leavingId?: string,
+): Promise<{ seen: SeenLayers; present: readonly string[]; snapshots: SnapshotRows }> {
   const { store, nodeId, snapshotFolders } = services;
+  // First: whoever makes a folder has its row already, of a snapshot or of an instance. What comes after is left to the next look.
+  const present = await snapshotFolders.list();
   const snapshots = await listSnapshotFolders(store.queries, nodeId);
   const awaited = await listAwaited(services, leavingId);
   // Disks before frozen files: a file only ever moves from the former to the latter, so none is missed.
   const disks = await listDisks(services);
   const layers = await snapshotFolders.survey();
-  const kept = new Set([...snapshots.map(({ folder }) => folder), ...awaited]);
-  return { seen: { layers, disks, kept }, snapshots };
+  const since = layers.map(({ folder }) => folder).filter((folder) => !present.includes(folder));
+  const kept = new Set([...snapshots.map(({ folder }) => folder), ...awaited, ...since]);
+  return { seen: { layers, disks, kept }, present, snapshots };
 }
 
 /** The folders that an instance is about to be made from: it has a row already, and not all of its disks. */

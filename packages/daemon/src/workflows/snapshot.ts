@@ -1,4 +1,5 @@
 import { BerthError, type Snapshot } from "@berth/api";
+import { afterFailure, afterTurn } from "../core/snapshot-schedule.ts";
 import {
   type Claimed,
   type Decision,
@@ -9,6 +10,7 @@ import {
   type Workflow,
 } from "../operations/workflow.ts";
 import { appendEvent } from "../store/events.ts";
+import { lockInstance, updateInstance } from "../store/instances.ts";
 import { deleteSnapshot, readSnapshot, updateSnapshot } from "../store/snapshots.ts";
 import type { Transaction } from "../store/store.ts";
 import type { Services } from "./services.ts";
@@ -58,6 +60,7 @@ function listed(type: string, steps: readonly Step[]): Workflow {
 async function settleCreate(tx: Transaction, operation: Claimed, outcome: Outcome): Promise<void> {
   const snapshot = await readSnapshot(tx, operation.target.id);
   if (!snapshot) return;
+  if (snapshot.automatic) await noteTurn(tx, snapshot, outcome);
   if (outcome.status === "succeeded") {
     await updateSnapshot(tx, snapshot.id, { state: "ready" });
     appendEvent(tx, snapshotEvent(snapshot, "snapshot.created", operation.id, { instanceId: snapshot.instanceId }));
@@ -67,6 +70,20 @@ async function settleCreate(tx: Transaction, operation: Claimed, outcome: Outcom
   const { instanceId } = snapshot;
   const data = { instanceId, reason: outcome.error.message };
   appendEvent(tx, snapshotEvent(snapshot, "snapshot.failed", operation.id, data));
+}
+
+/** The schedule goes on to its next turn, or tries this one again. */
+async function noteTurn(tx: Transaction, { instanceId, createdAt }: Snapshot, outcome: Outcome): Promise<void> {
+  const instance = await lockInstance(tx, instanceId);
+  const schedule = instance?.spec.snapshots;
+  if (!instance || !schedule) return;
+  const { status } = instance;
+  const takenAt = Date.parse(createdAt);
+  const snapshots =
+    outcome.status === "succeeded"
+      ? afterTurn(schedule, takenAt)
+      : afterFailure(status.snapshots ?? afterTurn(schedule, takenAt), outcome.error.message, Date.now());
+  await updateInstance(tx, instanceId, { status: { ...status, snapshots } });
 }
 
 /** What is damaged fails the operation, so that whoever waits for it cannot take it for sound. */

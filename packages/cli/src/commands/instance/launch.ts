@@ -8,9 +8,10 @@ import { isBuildSource } from "../../image-source.ts";
 import { buildAndWait } from "../../images.ts";
 import { type PortToPublish, parsePort } from "../../ports.ts";
 import { restart } from "../../restart-policy.ts";
+import { type ScheduleFlags, scheduleFlags } from "../../snapshot-schedule.ts";
 import { howItBegan } from "../../start-mode.ts";
 
-type Flags = {
+type Flags = ScheduleFlags & {
   name?: string;
   snapshot?: string;
   publish?: PortToPublish[];
@@ -82,6 +83,7 @@ export default command<Flags, string[]>({
         placeholder: "TIME",
         optional: true,
       },
+      ...scheduleFlags,
       location: text("Where it shall run", "LOCATION"),
       cold: yes("Boot it, also when it could go on from a template's or snapshot's memory"),
       warm: {
@@ -169,6 +171,8 @@ async function launchSnapshot(
 
 /** What the options ask for; what they do not mention is left to berthd. */
 async function wishes(context: Context, flags: Flags, words: readonly string[]) {
+  const every = flags.snapshots?.every;
+  if (flags.keep && !every) throw new UsageError("--keep needs --snapshots TIME: how often one is taken.");
   const env = await readEnvironment(flags.env ?? [], flags.envFile ?? [], context.outside.env);
   // As with docker, another entrypoint leaves the image's CMD out.
   const command = words.length > 0 || flags.entrypoint !== undefined ? [...words] : undefined;
@@ -186,5 +190,6 @@ async function wishes(context: Context, flags: Flags, words: readonly string[]) 
     ...(flags.stopTimeout === undefined ? {} : { stopTimeoutMs: flags.stopTimeout }),
     ...(flags.restart === undefined ? {} : { restart: flags.restart }),
     ...flags.autosuspend,
+    ...(every ? { snapshots: { ...every, ...(flags.keep ? { keep: flags.keep } : {}) } } : {}),
   };
 }

@@ -6,9 +6,10 @@ import { UsageError } from "../../errors.ts";
 import { follow } from "../../follow.ts";
 import { type PortToPublish, parsePort, portsAfter } from "../../ports.ts";
 import { restart } from "../../restart-policy.ts";
+import { type ScheduleFlags, scheduleFlags, scheduleOf } from "../../snapshot-schedule.ts";
 import { facts } from "../../text.ts";
 
-type Flags = {
+type Flags = ScheduleFlags & {
   name?: string;
   cpus?: number;
   memory?: number;
@@ -68,6 +69,7 @@ export default command<Flags, [string, ...string[]]>({
         placeholder: "TIME",
         optional: true,
       },
+      ...scheduleFlags,
       restartNow: yes("Restart it, when it runs and a change needs that"),
     },
     aliases: { p: "publish", e: "env", m: "memory", l: "label" },
@@ -80,6 +82,7 @@ export default command<Flags, [string, ...string[]]>({
   async run(context, flags, name, ...words) {
     const client = await context.client();
     const env = await readEnvironment(flags.env ?? [], flags.envFile ?? [], context.outside.env);
+    const snapshots = scheduleOf(flags);
     const asked: ChangeInstanceInput = {
       ...(flags.name === undefined ? {} : { name: flags.name }),
       ...(flags.cpus === undefined ? {} : { cpus: flags.cpus }),
@@ -92,6 +95,7 @@ export default command<Flags, [string, ...string[]]>({
       ...(flags.stopTimeout === undefined ? {} : { stopTimeoutMs: flags.stopTimeout }),
       ...(flags.restart === undefined ? {} : { restart: flags.restart }),
       ...flags.autosuspend,
+      ...(snapshots === undefined ? {} : { snapshots }),
     };
     // A list is replaced as a whole, so it must not have changed since it was read.
     let ifMatch: number | undefined;

@@ -1,6 +1,7 @@
 import type { Instance } from "@berth/api";
 import { command, instanceArgument } from "../../command.ts";
 import { formatPort } from "../../ports.ts";
+import { describeSchedule } from "../../snapshot-schedule.ts";
 import { howItBegan } from "../../start-mode.ts";
 import { age, bytes, facts, mebibytes } from "../../text.ts";
 
@@ -25,6 +26,8 @@ function describe({ status, spec, ...instance }: Instance, now: number): [string
     ["Memory on disk", status.memoryBytes === null ? "" : bytes(status.memoryBytes)],
     ["Autosuspend", spec.autosuspend && `when idle for ${spec.autosuspend.idleSeconds} s`],
     ["From", instance.origin && originIn(instance.origin)],
+    ["Snapshots", spec.snapshots && describeSchedule(spec.snapshots)],
+    ["Next snapshot", spec.snapshots && nextSnapshot(status.snapshots, now)],
     ["Operation", instance.operationId],
     ["Ports", status.ports.map(formatPort).join(", ")],
     [
@@ -59,6 +62,14 @@ function originIn(origin: NonNullable<Instance["origin"]>): string {
 
 function isOn(phase: Instance["status"]["phase"]): boolean {
   return phase === "running" || phase === "starting" || phase === "stopping";
+}
+
+/** When its schedule takes the next snapshot, and how the last one went wrong. */
+function nextSnapshot(snapshots: Instance["status"]["snapshots"], now: number): string {
+  if (!snapshots) return "";
+  const { nextAt, failures, reason } = snapshots;
+  const when = Date.parse(nextAt) <= now ? "due" : `in ${age(new Date(now).toISOString(), Date.parse(nextAt))}`;
+  return failures === 0 ? when : `${when}; failed ${failures === 1 ? "once" : `${failures} times`}: ${reason}`;
 }
 
 /** How often its policy has started it, and when it will next. */

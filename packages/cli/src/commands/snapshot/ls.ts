@@ -18,7 +18,7 @@ export default command<{ instance?: string; quiet?: boolean }>({
     if (quiet) return context.print(snapshots, () => snapshots.map(({ name }) => `${name}\n`).join(""));
     context.print(snapshots, () =>
       table(
-        ["NAME", "INSTANCE", "KIND", "STATE", "AGE", "OWN", "SHARED", "VERIFIED"],
+        ["NAME", "INSTANCE", "KIND", "MADE", "STATE", "AGE", "OWN", "SHARED", "VERIFIED"],
         snapshots.map((snapshot) => row(snapshot, Date.now())),
       ),
     );
@@ -26,7 +26,8 @@ export default command<{ instance?: string; quiet?: boolean }>({
 });
 
 function row(snapshot: Snapshot, now: number): string[] {
-  const { name, instanceName, kind, state, createdAt, ownBytes, sharedBytes, verification } = snapshot;
+  const { name, instanceName, kind, automatic, state, createdAt, ownBytes, sharedBytes, verification } = snapshot;
   const verified = verification.verdict === "unverified" ? "-" : verification.verdict;
-  return [name, instanceName, kind, state, age(createdAt, now), bytes(ownBytes), bytes(sharedBytes), verified];
+  const made = automatic ? "by schedule" : "by hand";
+  return [name, instanceName, kind, made, state, age(createdAt, now), bytes(ownBytes), bytes(sharedBytes), verified];
 }

@@ -31,6 +31,7 @@ function describe(snapshot: Snapshot, now: number): [string, string][] {
     ["Instance", `${snapshot.instanceName} (${snapshot.instanceId})`],
     ["State", snapshot.state],
     ["Kind", snapshot.kind],
+    ["Made", snapshot.automatic ? "by its instance's schedule" : "by hand"],
     ["Disks were", consistencies[snapshot.consistency]],
     ["Image", snapshot.image],
     ["CPUs", String(spec.cpus)],

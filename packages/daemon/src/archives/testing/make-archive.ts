@@ -41,6 +41,7 @@ export function draftOf(...disks: readonly string[]): ManifestDraft {
         stopTimeoutMs: 10_000,
         warm: "auto",
         autosuspend: null,
+        snapshots: null,
         power: "stopped",
         restartGeneration: 0,
       },

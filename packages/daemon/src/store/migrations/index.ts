@@ -6,6 +6,7 @@ import { archives } from "./0005-archives.ts";
 import { snapshots } from "./0006-snapshots.ts";
 import { pools } from "./0007-pools.ts";
 import { savedMemory } from "./0008-saved-memory.ts";
+import { automaticSnapshots } from "./0009-automatic-snapshots.ts";
 
 /** What differs in the SQL of the two stores. */
 export interface SqlWords {
@@ -34,4 +35,5 @@ export const migrations: readonly MigrationFile[] = [
   snapshots,
   pools,
   savedMemory,
+  automaticSnapshots,
 ];
