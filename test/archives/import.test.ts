@@ -112,6 +112,41 @@ describe.each(whoRunsBerthd)("berthd as $who", ({ ordinaryUser }) => {
     expect(await cli.berth("import", join(scratch, "again.berth"))).toBe("again\n");
   });
 
+  test("a snapshot is exported as the instance was then, whatever it is now", async () => {
+    const { client } = berthd;
+    const params = { instance: "web" };
+    const body = { ...params, name: "then" };
+    const { snapshot } = await client.createSnapshot({ query: long, body });
+    const { id } = await client.getInstance({ params });
+    execFileSync("qemu-io", ["-f", "qcow2", "-c", "write -P 7 0 64k", diskOf(id)]);
+    const then = join(scratch, "then.berth");
+    expect(await cli.berth("export", "--snapshot", "then", "-o", then)).toBe(`${then}\n`);
+    await cli.berth("import", then, "--name", "again", "--no-start");
+    const again = await show("again");
+    const compare = ["compare", "-f", "qcow2", "-F", "qcow2", original, diskOf(again.id)];
+    expect(execFileSync("qemu-img", compare, { encoding: "utf8" })).toContain("identical");
+    // Negative control: the instance itself is another by now.
+    expect(() => execFileSync("qemu-img", [...compare.slice(0, -1), diskOf(id)], { stdio: "pipe" })).toThrow();
+    await client.restoreSnapshot({ params: { snapshot: "then" }, query: long, body: { discard: true } });
+    await client.deleteSnapshot({ params: { snapshot: snapshot.id }, query: long });
+  });
+
+  test("the memory of a snapshot stays behind: what is imported boots", async () => {
+    const { client } = berthd;
+    await client.createInstance({ query: long, body: { image, name: "runs" } });
+    const body = { instance: "runs", name: "running", memory: true };
+    const { operation, snapshot } = await client.createSnapshot({ query: long, body });
+    expect(operation.error).toBeNull();
+    expect(snapshot).toMatchObject({ kind: "memory" });
+    const running = join(scratch, "running.berth");
+    await cli.berth("export", "--snapshot", "running", "-o", running);
+    await cli.berth("import", running, "--name", "boots");
+    expect((await show("boots")).status).toMatchObject({ ready: true, start: { mode: "cold" } });
+    // Negative control: the snapshot itself is gone on from.
+    await client.launchSnapshot({ params: { snapshot: "running" }, query: long, body: { name: "goes-on" } });
+    expect((await show("goes-on")).status).toMatchObject({ ready: true, start: { mode: "restored" } });
+  });
+
   test("import where neither instance nor image ever were", async () => {
     await using elsewhere = await fakeBerthd(await scratchDirectory("elsewhere"), { ordinaryUser });
     const [old] = (await elsewhere.client.listImages({ query: { reference: image } })).items;

@@ -92,6 +92,51 @@ describe("a full disk", () => {
     expect((await berthd.client.listImages({ query: { reference: `${registry.host}/large` } })).items).toEqual([]);
   });
 
+  // Before those that leave verified content there, which takes most of the room.
+  it("ends an export, an upload and an import with disk_full, and leaves nothing of them", async () => {
+    const { client } = berthd;
+    const params = { instance: "web" };
+    const { instance } = await client.createInstance({
+      query: long,
+      body: { image: `${registry.host}/small`, name: "web", start: false },
+    });
+    const path = join(dataDir, "instances", instance.id, "vm/root.qcow2");
+    const content = join(scratch, "content");
+    writeFileSync(content, randomBytes(8 * mebibyte));
+    execFileSync("qemu-io", ["-f", "qcow2", "-c", `write -s ${content} 0 8M`, path]);
+
+    fill(4 * mebibyte);
+    await expectFailed(client.exportInstance({ params, query: long }), "disk_full", /[Nn]o space/);
+    expect((await client.listArchives({ query: {} })).items).toEqual([]);
+    free();
+    const { archive } = await client.exportInstance({ params, query: long });
+    const bytes = new Uint8Array(
+      await new Response(await client.readArchive({ params: { archive: archive.id } })).arrayBuffer(),
+    );
+    await client.deleteArchive({ params: { archive: archive.id }, query: long });
+    await client.deleteInstance({ params, query: long });
+
+    const announced = { name: "web.berth", sizeBytes: bytes.length, beginning: "0".repeat(64) };
+    const { id } = await client.createArchive({ body: announced });
+    const sent = { archive: id };
+    fill(4 * mebibyte);
+    await expectRefused(client.createArchive({ body: announced }), "disk_full", "the node has");
+    await expectRefused(client.writeArchive({ params: sent, body: bytes }), "disk_full", /[Nn]o space/);
+    free();
+    // What had room is there, and the rest follows.
+    const { receivedBytes } = await client.getArchive({ params: sent });
+    expect(receivedBytes).toBeGreaterThan(mebibyte);
+    await client.writeArchive({ params: sent, body: bytes.subarray(receivedBytes) }, { fromByte: receivedBytes });
+
+    const ask = () => client.importInstance({ params: sent, query: long, body: { start: false } });
+    fill(4 * mebibyte);
+    await expectFailed(ask(), "disk_full", /Its disks take \d+ MiB; the node has \d+ MiB free/);
+    expect((await client.listInstances({ query: {} })).items).toEqual([]);
+    free();
+    expect((await ask()).operation.error).toBeNull();
+    await client.deleteArchive({ params: sent, query: long });
+  });
+
   it("ends a pull with disk_full as the image is unpacked", async () => {
     fill((largeMib + 5) * mebibyte);
     await expectFailed(pull("large"), "disk_full", /[Nn]o space/);

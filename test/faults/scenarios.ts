@@ -63,6 +63,7 @@ export function scenarioOf(point: string, surroundings: Surroundings): Scenario 
           : starting(surroundings, "restart", step, undo),
     "instance.delete": () => (isOfSleep(step) ? deletingSleeper(surroundings) : deleting(surroundings, step, undo)),
     "instance.export": () => exporting(surroundings, undo),
+    "snapshot.export": () => exportingSnapshot(surroundings, undo),
     "instance.import": () => importing(surroundings, undo),
     "archive.delete": () => deletingArchive(surroundings),
     "instance.restore": () => (isOfSleep(step) ? restoringSleeper(surroundings) : restoring(surroundings, step, undo)),
@@ -523,25 +524,46 @@ function deleting(surroundings: Surroundings, step: string, undo: boolean): Scen
   };
 }
 
-/** An archive that cannot be finished, since the disk has become something that is none. */
+/** An archive that is written, or taken back when all of it was. */
 function exporting(surroundings: Surroundings, undo: boolean): Scenario {
   return {
+    ...(undo ? { failsAt: "instance.export/write-archive/after" } : {}),
     arrange: async (client) => {
-      const { id } = await create(client, surroundings, { start: false });
-      if (undo) writeFileSync(join(surroundings.dataDir, "instances", id, "vm/root.qcow2"), "no disk");
+      await create(client, surroundings, { start: false });
     },
     act: (client) => client.exportInstance({ params: instance, query: long }),
     check: async (client) => {
-      const made = undo ? [] : [{ name: "victim.berth", state: "ready", operationId: null }];
-      expect(await archivesOf(client)).toMatchObject(made);
+      await expectExported(client, undo ? [] : ["victim.berth"]);
       const { status, operationId } = await client.getInstance({ params: instance });
       expect([status.phase, operationId]).toEqual(["stopped", null]);
     },
     cleanUp: async (client) => {
       await removeArchives(client);
-      await remove(client);
+      await removeAll(client);
     },
   };
+}
+
+function exportingSnapshot(surroundings: Surroundings, undo: boolean): Scenario {
+  const exported = exporting(surroundings, undo);
+  return {
+    ...exported,
+    ...(undo ? { failsAt: "snapshot.export/write-archive/after" } : {}),
+    arrange: async (client) => {
+      await exported.arrange(client);
+      await takeSnapshot(client);
+    },
+    act: (client) => client.exportSnapshot({ params: { snapshot: point }, query: long }),
+    check: async (client) => {
+      await expectExported(client, undo ? [] : [`${point}.berth`]);
+      await verify(client);
+    },
+  };
+}
+
+async function expectExported(client: Client, names: readonly string[]): Promise<void> {
+  const whole = names.map((file) => ({ name: file, state: "ready", operationId: null }));
+  expect(await archivesOf(client)).toMatchObject(whole);
 }
 
 /** An instance comes back from an archive that is all there is of it. */

@@ -9,7 +9,11 @@ export const beginningBytes = 64 * 1024;
 export const ArchiveSource = z.discriminatedUnion("type", [
   z.object({
     type: z.literal("export"),
-    instance: z.object({ id: idSchema("instance"), name: Name }),
+    instance: z.object({ id: idSchema("instance"), name: Name }).describe("The instance, which may be gone."),
+    snapshot: z
+      .object({ id: idSchema("snapshot"), name: Name })
+      .nullable()
+      .describe("The point in time of it; null for the instance as it was."),
     environment: z.boolean().describe("Whether the instance's own variables are in it."),
   }),
   z.object({ type: z.literal("upload") }),
@@ -86,8 +90,8 @@ export const ListArchivesQuery = PageQuery;
 /** An archive has no name that is its own, so its path takes the id alone. */
 export const ArchiveParams = z.object({ archive: idSchema("archive") });
 
-/** An export; `environment=false` leaves the instance's own variables out, which may hold secrets. */
-export const ExportInstanceQuery = ChangeQuery.extend({
+/** An export of an instance or a snapshot; `environment=false` leaves the instance's own variables out, which may hold secrets. */
+export const ExportQuery = ChangeQuery.extend({
   environment: YesOrNo.optional().describe(
     "Whether its own variables, which may be secret, go with it; true when not given.",
   ),

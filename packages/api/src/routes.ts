@@ -1,12 +1,5 @@
 import { z } from "zod";
-import {
-  Archive,
-  ArchiveParams,
-  CreateArchive,
-  ExportInstanceQuery,
-  ImportInstance,
-  ListArchivesQuery,
-} from "./archive.ts";
+import { Archive, ArchiveParams, CreateArchive, ExportQuery, ImportInstance, ListArchivesQuery } from "./archive.ts";
 import { ChangeQuery, PageQuery, pageOf } from "./common.ts";
 import { Event, EventList, ListEventsQuery, StreamEventsQuery } from "./event.ts";
 import { BuildImage, Image, ImageParams, ListImagesQuery, PullImage } from "./image.ts";
@@ -228,7 +221,7 @@ export const routes = {
     action: "use",
     kind: "json",
     params: InstanceParams,
-    query: ExportInstanceQuery,
+    query: ExportQuery,
     status: 202,
     response: ArchiveChange,
     idempotent: true,
@@ -585,6 +578,19 @@ export const routes = {
     body: LaunchSnapshot,
     status: 202,
     response: InstanceChange,
+    idempotent: true,
+  }),
+  exportSnapshot: route({
+    method: "POST",
+    path: `${snapshot}/export`,
+    summary: "Put a snapshot into an archive, as the instance it was made of",
+    resource: "snapshot",
+    action: "use",
+    kind: "json",
+    params: SnapshotParams,
+    query: ExportQuery,
+    status: 202,
+    response: ArchiveChange,
     idempotent: true,
   }),
   deleteSnapshot: route({

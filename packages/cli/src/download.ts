@@ -1,5 +1,5 @@
 import { open, rename, rm, truncate } from "node:fs/promises";
-import { type Archive, beginningBytes, type Client, type Instance } from "@berth/api";
+import { type Archive, beginningBytes, type Client } from "@berth/api";
 import { beginningOf, checkArchive, sizeOf } from "./archive-file.ts";
 import type { Context } from "./command.ts";
 import { listAll } from "./pages.ts";
@@ -10,16 +10,20 @@ export function partOf(file: string): string {
   return `${file}.part`;
 }
 
+/** What is to be downloaded. */
+export interface Wanted {
+  /** The instance's or snapshot's. */
+  readonly id: string;
+  /** When it became what it is. */
+  readonly since: string;
+  readonly environment: boolean;
+}
+
 /**
- * The archive that a part of a download here is of: one of the same instance with the same beginning, written since the instance last ran. Undefined when there is none, or too
+ * The archive that a part of a download here is of: one of the same thing with the same beginning, written since that became what it is. Undefined when there is none, or too
  * little here to tell.
  */
-export async function archiveOfPart(
-  client: Client,
-  file: string,
-  instance: Instance,
-  environment: boolean,
-): Promise<Archive | undefined> {
+export async function archiveOfPart(client: Client, file: string, wanted: Wanted): Promise<Archive | undefined> {
   const have = (await sizeOf(partOf(file))) ?? 0;
   if (have < beginningBytes) return undefined;
   const beginning = await beginningOf(partOf(file));
@@ -27,12 +31,12 @@ export async function archiveOfPart(
   return archives.find(
     ({ source, state, sizeBytes, createdAt, ...archive }) =>
       source.type === "export" &&
-      source.instance.id === instance.id &&
-      source.environment === environment &&
+      (source.snapshot ?? source.instance).id === wanted.id &&
+      source.environment === wanted.environment &&
       state === "ready" &&
       (sizeBytes ?? 0) >= have &&
       archive.beginning === beginning &&
-      Date.parse(createdAt) >= Date.parse(instance.status.startedAt ?? instance.createdAt),
+      Date.parse(createdAt) >= Date.parse(wanted.since),
   );
 }
 

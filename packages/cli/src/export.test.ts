@@ -7,7 +7,17 @@ import tar from "tar-stream";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { eventually } from "../../../test/support/eventually.ts";
 import { scratchDirectory } from "../../../test/support/scratch.ts";
-import { archive, Bytes, type Call, FakeBerthd, type Handler, ids, instance, Refusal } from "./testing/fake-berthd.ts";
+import {
+  archive,
+  Bytes,
+  type Call,
+  FakeBerthd,
+  type Handler,
+  ids,
+  instance,
+  Refusal,
+  snapshot,
+} from "./testing/fake-berthd.ts";
 import { type RunOptions, runBerth } from "./testing/run-berth.ts";
 
 let berthd: FakeBerthd;
@@ -33,7 +43,12 @@ async function archiveBytes(right = true): Promise<Buffer> {
   return Buffer.concat(await Readable.from(packed).toArray());
 }
 
-const exported = { type: "export", instance: { id: ids.instance, name: "web" }, environment: true } as const;
+const exported = {
+  type: "export",
+  instance: { id: ids.instance, name: "web" },
+  snapshot: null,
+  environment: true,
+} as const;
 const bytes = await archiveBytes();
 const known = (content: Buffer): Archive => ({
   ...archive,
@@ -171,6 +186,13 @@ describe("export", () => {
     expect(ran.code).toBe(130);
     expect(ran.stderr).toContain("give the same command again");
     expect(readFileSync(file("web.berth.part")).length).toBe(90_000);
+  });
+
+  test.each([["--snapshot point"], [ids.snapshot]])("a snapshot is exported: %s", async (words) => {
+    const { file: there } = JSON.parse((await berth(`export ${words} --json`)).stdout);
+    expect(there).toBe(file(`${snapshot.name}.berth`));
+    expect(berthd.callsOf("exportInstance")).toEqual([]);
+    expect(berthd.callsOf("exportSnapshot")[0]?.params).toEqual({ snapshot: snapshot.id });
   });
 
   test("an archive that berthd still has is fetched by its id", async () => {

@@ -116,7 +116,10 @@ describe("import", () => {
   test.each<[string, Partial<Archive>]>([
     ["another beginning", { beginning: "1".repeat(64) }],
     ["another length", { sizeBytes: 7 }],
-    ["another origin", { source: { type: "export", instance: { id: ids.instance, name: "web" }, environment: true } }],
+    [
+      "another origin",
+      { source: { type: "export", instance: { id: ids.instance, name: "web" }, snapshot: null, environment: true } },
+    ],
   ])("an upload of %s is left alone", async (_what, change) => {
     const listArchives = () => ({ items: [{ ...upload(100), ...change }], nextCursor: null });
     expect((await berth("import web.berth", { listArchives })).ran).toMatchObject({ code: 0 });

@@ -3,7 +3,7 @@ import { BerthError, type Check, type Node } from "@berth/api";
 import type { Logger } from "pino";
 import { ArchiveFiles } from "./archives/archive-files.ts";
 import type { Config } from "./config.ts";
-import type { HostUser, KitDescription } from "./core/descriptions.ts";
+import type { KitDescription } from "./core/descriptions.ts";
 import type { Driver } from "./drivers/driver.ts";
 import { drivers } from "./drivers/index.ts";
 import { probeAccelerator, type Verdict } from "./drivers/qemu/accelerator.ts";
@@ -89,16 +89,17 @@ export async function wireNode(wiring: NodeWiring): Promise<WiredNode> {
     });
   }
 
+  const folders = new InstanceFolders({ host, root: instancesDir, range: uids });
   const services: Services = {
     store,
     host,
     images: await createImages({ host, dataDirectory: dataDir, outbound: { allowHosts: config.allowHosts } }),
     guests: new GuestHub(),
     sessions: new Sessions(),
-    folders: new InstanceFolders({ host, root: instancesDir, range: uids }),
+    folders,
     templates: new TemplateFolders(host, join(dataDir, "templates")),
     archives: new ArchiveFiles({ host, directory: join(dataDir, "archives") }),
-    snapshotFolders: new SnapshotFolders({ host, root: join(dataDir, "snapshots"), user: uids && imageUser(uids) }),
+    snapshotFolders: new SnapshotFolders({ host, root: join(dataDir, "snapshots"), user: folders.nobody }),
     nodeId: identity.nodeId,
     network,
     standIns: new StandIns({
@@ -163,11 +164,6 @@ export function joinMachines(parts: {
   const table = { host, table: portTableName(installationId), folder };
   const portTable = kind === "fake" ? noPortTable : uids ? nftPortTable(table) : undefined;
   return { driver, network, portTable, instancesDir, uids, isOurs };
-}
-
-/** Who handles images that guests may have made up: no guest's user, since those come from the range's other end. */
-function imageUser({ last }: UserRange): HostUser {
-  return { uid: last - 1, gid: last - 1 };
 }
 
 /** The kit that guests boot; undefined when none was built. */

@@ -145,7 +145,7 @@ export const archive: Archive = {
   id: ids.archive,
   project: "default",
   name: "web.berth",
-  source: { type: "export", instance: { id: ids.instance, name: "web" }, environment: true },
+  source: { type: "export", instance: { id: ids.instance, name: "web" }, snapshot: null, environment: true },
   state: "ready",
   sizeBytes: 1024,
   receivedBytes: 1024,
@@ -155,7 +155,7 @@ export const archive: Archive = {
   expiresAt: "2026-01-02T00:00:00.000Z",
 };
 
-const snapshot: Snapshot = {
+export const snapshot: Snapshot = {
   id: ids.snapshot,
   name: "before",
   project: "default",
@@ -299,6 +299,7 @@ const defaults: Partial<Record<RouteName, Handler>> = {
   deleteTemplate: () => ({ template, operation }),
   pruneTemplates: () => ({ items: [] }),
   exportInstance: () => ({ archive, operation }),
+  exportSnapshot: () => ({ archive, operation }),
   listArchives: () => page([archive]),
   getArchive: () => archive,
   deleteArchive: () => ({ archive, operation }),

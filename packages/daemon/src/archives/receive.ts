@@ -27,14 +27,19 @@ export async function receive(
     // Written chunk by chunk: a stream would lose what it holds when the body breaks off.
     for await (const chunk of addAbortSignal(signal, body)) {
       const part = (chunk as Buffer).subarray(0, sizeBytes - position);
-      await file.writeFile(part);
+      await file.writeFile(part).catch(explain);
       position += part.length;
       told();
       if (part.length < (chunk as Buffer).length)
         throw new BerthError("body_too_large", `${sizeBytes} bytes were announced; more were sent.`);
     }
-    await file.sync();
+    await file.sync().catch(explain);
   } finally {
     await file.close();
   }
+}
+
+function explain(error: NodeJS.ErrnoException): never {
+  if (error.code !== "ENOSPC" && error.code !== "EDQUOT") throw error;
+  throw new BerthError("disk_full", "No space is left for what is sent.", { cause: error });
 }

@@ -14,7 +14,10 @@ test("an archive whose time is up is deleted once, and no other", async () => {
   const add = () => {
     const instance = { id: newId("instance"), name: "web" };
     const made = { id: newId("archive"), project: "default", nodeId, name: "web.berth", sizeBytes: 7, beginning: "" };
-    return insertArchive(store.queries, { ...made, source: { type: "export", instance, environment: true } });
+    return insertArchive(store.queries, {
+      ...made,
+      source: { type: "export", instance, snapshot: null, environment: true },
+    });
   };
   const [old] = [await add(), await add()];
   await store.queries.updateTable("archive").set({ expires_at: 1 }).where("id", "=", old.id).execute();

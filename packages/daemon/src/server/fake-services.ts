@@ -207,6 +207,13 @@ export class FakeServices implements Services {
         const archive = this.addArchive({ id, name }, scope.project);
         return { archive, operation: this.begin("instance.export", { kind: "instance", id, name }, scope.project) };
       }),
+    exportSnapshot: async (scope, ref, options) => {
+      const { id, name, instanceName } = await this.snapshots.get(scope, ref);
+      return this.#once(scope, options, () => {
+        const archive = this.addArchive({ id: "i-00000000000000001", name: instanceName }, scope.project);
+        return { archive, operation: this.begin("snapshot.export", { kind: "snapshot", id, name }, scope.project) };
+      });
+    },
     read: async (scope, id) => {
       const { name } = this.#archive(scope, id);
       const bytes = Buffer.from("the bytes of an archive");
@@ -434,7 +441,7 @@ export class FakeServices implements Services {
       id: this.#nextArchive(),
       project,
       name: `${name}.berth`,
-      source: { type: "export", instance: { id, name }, environment: true },
+      source: { type: "export", instance: { id, name }, snapshot: null, environment: true },
       state: "ready",
       sizeBytes: 23,
       receivedBytes: 23,

@@ -61,6 +61,7 @@ const requests: Record<RouteName, InjectOptions> = {
   getTemplate: { url: `/api/v1/templates/${template.id}` },
   deleteTemplate: { url: `/api/v1/templates/${template.id}?queue=true` },
   pruneTemplates: { url: "/api/v1/templates/prune", payload: { unusedForMs: 0, dryRun: true } },
+  exportSnapshot: { url: "/api/v1/snapshots/point/export" },
   listArchives: { url: "/api/v1/archives" },
   getArchive: { url: `/api/v1/archives/${archive.id}` },
   readArchive: { url: `/api/v1/archives/${archive.id}/content` },

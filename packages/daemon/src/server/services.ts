@@ -181,6 +181,8 @@ export interface Services {
     get(scope: Scope, id: string): Promise<Archive>;
     /** Throws `instance_running` for one that is not off. */
     export(scope: Scope, ref: string, options: ExportOptions): Promise<ArchiveChange>;
+    /** Throws `busy` for a snapshot that is being made or deleted. */
+    exportSnapshot(scope: Scope, ref: string, options: ExportOptions): Promise<ArchiveChange>;
     /** Announces an archive that will be sent. */
     create(scope: Scope, input: CreateArchive, options: ChangeOptions): Promise<Archive>;
     /** Takes the next part of an announced archive; resolves with how much has arrived. Throws `upload_offset` when another part is expected. */

@@ -25,6 +25,7 @@ import type { ExportInput } from "../workflows/export-input.ts";
 import { toInput } from "../workflows/import-input.ts";
 import { changeOnce, checkGeneration } from "./change.ts";
 import type { InstanceRequestContext } from "./instances.ts";
+import { requireUsable } from "./snapshots.ts";
 
 /** What requests about archives need to know of the node. */
 export interface ArchiveRequestContext extends InstanceRequestContext {
@@ -33,8 +34,6 @@ export interface ArchiveRequestContext extends InstanceRequestContext {
   readonly dataDir: string;
 }
 
-/** What is left to the rest of the node when an archive is sent here, in bytes. */
-const reserveBytes = 256 * 2 ** 20;
 /** How often an archive that is being sent begins its time anew, in milliseconds. */
 const touchMs = 600_000;
 
@@ -63,6 +62,9 @@ export function archiveServices(context: ArchiveRequestContext): Services["archi
     get,
     async export(scope, ref, options) {
       return refresh(await changeOnce(store, scope, options, (tx) => requestExport(tx, scope, ref, options)));
+    },
+    async exportSnapshot(scope, ref, options) {
+      return refresh(await changeOnce(store, scope, options, (tx) => requestSnapshotExport(tx, scope, ref, options)));
     },
     async read(scope, id) {
       const archive = await get(scope, id);
@@ -128,25 +130,58 @@ async function requestExport(tx: Transaction, scope: Scope, ref: string, options
   if (!instance) throw new BerthError("not_found", `There is no instance ${ref}.`);
   checkGeneration(options, instance.generation);
   requireOff(instance, options);
-  const { environment } = options;
-  const { id, name, project, nodeId } = instance;
+  const { id, name, nodeId } = instance;
+  const target = { kind: "instance", id, name };
+  return startExport(tx, scope, options, { target, nodeId, instance: { id, name }, snapshot: null });
+}
+
+async function requestSnapshotExport(
+  tx: Transaction,
+  scope: Scope,
+  ref: string,
+  options: ExportOptions,
+): Promise<Requested> {
+  const { id, name, instanceId, instanceName, nodeId } = await requireUsable(tx, scope, ref);
+  const instance = { id: instanceId, name: instanceName };
+  return startExport(tx, scope, options, {
+    target: { kind: "snapshot", id, name },
+    nodeId,
+    instance,
+    snapshot: { id, name },
+  });
+}
+
+/** What is exported. */
+interface Exported {
+  readonly target: { readonly kind: string; readonly id: string; readonly name: string };
+  readonly nodeId: string;
+  readonly instance: { readonly id: string; readonly name: string };
+  readonly snapshot: { readonly id: string; readonly name: string } | null;
+}
+
+async function startExport(
+  tx: Transaction,
+  { project, caller }: Scope,
+  { environment, queue }: ExportOptions,
+  { target, nodeId, instance, snapshot }: Exported,
+): Promise<Requested> {
   const archiveId = newId("archive");
   const operation = await startOperation(tx, {
-    type: "instance.export",
+    type: `${target.kind}.export`,
     project,
-    target: { kind: "instance", id, name },
-    claims: [resourceOf("instance", id), resourceOf("archive", archiveId)],
+    target,
+    claims: [resourceOf(target.kind, target.id), resourceOf("archive", archiveId)],
     input: { archiveId, environment } satisfies ExportInput,
     nodeId,
-    requestedBy: scope.caller.tokenId,
-    queue: options.queue,
+    requestedBy: caller.tokenId,
+    queue,
   });
   const archive = await insertArchive(tx, {
     id: archiveId,
     project,
     nodeId,
-    name: `${name}.berth`,
-    source: { type: "export", instance: { id, name }, environment },
+    name: `${target.name}.berth`,
+    source: { type: "export", instance: { ...instance }, snapshot, environment },
     sizeBytes: null,
     beginning: null,
   });
@@ -156,12 +191,15 @@ async function requestExport(tx: Transaction, scope: Scope, ref: string, options
 /** One that waits its turn is looked at again then. */
 function requireOff({ name, status }: Instance, { queue }: ChangeOptions): void {
   if (queue || ["stopped", "failed"].includes(status.phase)) return;
-  throw new BerthError("instance_running", `${name} is ${status.phase}; only what is off can be exported.`);
+  throw new BerthError(
+    "instance_running",
+    `${name} is ${status.phase}; only what is off can be exported, or a snapshot.`,
+  );
 }
 
 async function requireRoom({ host, dataDir }: ArchiveRequestContext, { sizeBytes }: CreateArchive): Promise<void> {
   const free = await host.files.freeBytes(dataDir);
-  if (sizeBytes + reserveBytes <= free) return;
+  if (sizeBytes <= free) return;
   throw new BerthError("disk_full", `It has ${sizeBytes} bytes; the node has ${free} free.`);
 }
 

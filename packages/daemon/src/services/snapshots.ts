@@ -82,7 +82,7 @@ async function requireSnapshot(queries: Queries, scope: Scope, ref: string): Pro
 }
 
 /** A snapshot that can be used: it is whole, and nobody is deleting it. Nothing that deletes it can begin before the transaction ends. */
-async function requireUsable(tx: Transaction, scope: Scope, ref: string): Promise<Snapshot> {
+export async function requireUsable(tx: Transaction, scope: Scope, ref: string): Promise<Snapshot> {
   const found = await requireSnapshot(tx, scope, ref);
   await lockResources(tx, [resourceOf("snapshot", found.id)]);
   const snapshot = await requireSnapshot(tx, scope, found.id);

@@ -26,6 +26,8 @@ const memoryRecord = "image.json";
 const rangeSize = 16_384;
 /** The uids that no system gives out: systemd's table "Users and Groups" leaves 0x70000000 to 0x7FFFFFFF unassigned. The first 65,536 are for builds. */
 const firstUid = 0x70010000;
+/** The last uids of a range are no guest's: the one of the trial machine that finds the accelerator, and before it nobody's. */
+const keptUids = 2;
 const ranges = 0x0fff0000 / rangeSize;
 
 /** The uids of an installation's guests, the same each time; two installations on one host have different ones but by a chance of 1 in 16,384. */
@@ -60,7 +62,7 @@ export class InstanceFolders {
 
   /** A user of this installation that owns nothing and never will: for programs that read what nobody trusts. Null when the daemon is not root. */
   get nobody(): HostUser | null {
-    return this.#range && { uid: this.#range.last, gid: this.#range.last };
+    return this.#range && this.#userOf(this.#range.last - 1);
   }
 
   path(instanceId: string): string {
@@ -120,7 +122,7 @@ export class InstanceFolders {
     const there = await this.find(instanceId);
     if (there) return there;
     const user = this.#range
-      ? this.#userOf(freeUid({ ...this.#range, last: this.#range.last - 1 }, await this.#held()))
+      ? this.#userOf(freeUid({ ...this.#range, last: this.#range.last - keptUids }, await this.#held()))
       : null;
     const path = this.path(instanceId);
     const vmPath = join(path, "vm");

@@ -7,12 +7,12 @@ const featureNames = 0x6803f857;
 const compressionBit = 8n;
 
 /** Header extensions that lead elsewhere, for the words of a refusal. */
-const extensionNames: Readonly<Record<number, string>> = {
-  3799591626: "a backing file",
-  1145132097: "a data file",
-  87539319: "encryption",
-  595929205: "bitmaps",
-};
+const extensionNames: ReadonlyMap<number, string> = new Map([
+  [0xe2792aca, "a backing file"],
+  [0x44415441, "a data file"],
+  [0x0537be77, "encryption"],
+  [0x23852875, "bitmaps"],
+]);
 
 /**
  * What is wrong with the beginning of a qcow2 file that is said to stand on its own and to be so large for its guest; undefined when nothing is. Looked at before any program
@@ -38,7 +38,7 @@ function refuseExtensions(view: DataView, headerLength: number): string | undefi
   for (let at = headerLength; at + 8 <= view.byteLength; ) {
     const type = view.getUint32(at);
     if (type === 0) return undefined;
-    if (type !== featureNames) return `has ${extensionNames[type] ?? "an extension that no packed disk has"}`;
+    if (type !== featureNames) return `has ${extensionNames.get(type) ?? "an extension that no packed disk has"}`;
     at += 8 + Math.ceil(view.getUint32(at + 4) / 8) * 8;
   }
   return "has a header without end";

@@ -347,7 +347,7 @@ export function describeStore(name: string, open: () => Promise<Store>): void {
         const made = { id: newId("archive"), project, nodeId, name: "web.berth", sizeBytes: null, beginning: null };
         return insertArchive(store.queries, {
           ...made,
-          source: { type: "export", instance, environment: true },
+          source: { type: "export", instance, snapshot: null, environment: true },
           ...change,
         });
       };

@@ -6,11 +6,13 @@ import { ExportInput } from "./export-input.ts";
 import type { Services } from "./services.ts";
 import { removeArchive } from "./steps/remove-archive.ts";
 import { writeArchive } from "./steps/write-archive.ts";
+import { writeSnapshotArchive } from "./steps/write-snapshot-archive.ts";
 
 /** The operations that make and remove archives: plain lists of steps. */
 export function archiveWorkflows(services: Services): readonly Workflow[] {
   return [
     { ...listed("instance.export", [writeArchive(services)]), settle: settleExport },
+    { ...listed("snapshot.export", [writeSnapshotArchive(services)]), settle: settleExport },
     { ...listed("archive.delete", [removeArchive(services)]), settle: settleDelete },
   ];
 }
@@ -23,7 +25,7 @@ function listed(type: string, steps: readonly Step[]): Workflow {
 async function settleExport(tx: Transaction, operation: Claimed, outcome: Outcome): Promise<void> {
   const archive = await readArchive(tx, ExportInput.parse(operation.input).archiveId);
   if (!archive) return;
-  const data = { instance: operation.target.name };
+  const data = { [operation.target.kind]: operation.target.name };
   if (outcome.status === "succeeded") return appendArchiveEvent(tx, archive, "archive.ready", operation.id, data);
   await deleteArchive(tx, archive.id);
   appendArchiveEvent(tx, archive, "archive.deleted", operation.id, data);

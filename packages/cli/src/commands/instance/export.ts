@@ -1,5 +1,5 @@
 import { resolve } from "node:path";
-import { type Archive, type Client, isId } from "@berth/api";
+import { type Archive, type CallOptions, type Client, isId } from "@berth/api";
 import { sizeOf } from "../../archive-file.ts";
 import { type Context, command, instanceArgument, text, yes } from "../../command.ts";
 import { archiveOfPart, download, partOf } from "../../download.ts";
@@ -7,14 +7,16 @@ import { UserError } from "../../errors.ts";
 import { follow } from "../../follow.ts";
 import { bytes } from "../../text.ts";
 
-type Flags = { output?: string; withoutEnv?: boolean; keep?: boolean; force?: boolean };
+type Flags = { snapshot?: boolean; output?: string; withoutEnv?: boolean; keep?: boolean; force?: boolean };
 
 export default command<Flags, [string]>({
   description:
     "Writes an instance that is off into one file: its disks, its spec and checksums. The file may hold secrets: what is on the disks, and its own environment unless " +
-    "--without-env is given. A download that broke off goes on when the same command is given again. NAME may also be the id of an archive that berthd still has.",
+    "--without-env is given. A download that broke off goes on when the same command is given again. NAME may also be the id of a snapshot, or of an archive that " +
+    "berthd still has.",
   parameters: {
     flags: {
+      snapshot: yes("NAME is a snapshot's"),
       output: text("The file to write; NAME.berth when not given", "FILE"),
       withoutEnv: yes("Leave its own environment variables out"),
       keep: yes("Leave the archive on the node for a day, to be fetched again"),
@@ -34,30 +36,61 @@ export default command<Flags, [string]>({
   },
 });
 
-async function prepare(context: Context, client: Client, flags: Flags, name: string) {
+interface Prepared {
+  readonly archive: Archive;
+  readonly file: string;
+  /** Whether what is here of it already is gone on with. */
+  readonly goOn: boolean;
+}
+
+async function prepare(context: Context, client: Client, flags: Flags, name: string): Promise<Prepared> {
   const place = (fileName: string) => resolve(context.outside.cwd, flags.output ?? fileName);
-  if (isId(name) && name.startsWith("arc-")) {
+  if (hasPrefix(name, "arc")) {
     const archive = await client.getArchive({ params: { archive: name } });
     const file = place(archive.name);
     await refuseThere(file, flags);
     return { archive, file, goOn: false };
   }
-  const instance = await client.getInstance({ params: { instance: name } });
-  const file = place(`${instance.name}.berth`);
+  const what =
+    flags.snapshot || hasPrefix(name, "snap") ? await snapshotOf(client, name) : await instanceOf(client, name);
+  const file = place(`${what.name}.berth`);
   await refuseThere(file, flags);
   const environment = !flags.withoutEnv;
-  const begun = await archiveOfPart(client, file, instance, environment);
+  const begun = await archiveOfPart(client, file, { ...what, environment });
   if (begun) {
     context.out.say(`Going on with ${partOf(file)}, of which ${bytes((await sizeOf(partOf(file))) ?? 0)} are here.`);
     return { archive: begun, file, goOn: true };
   }
-  const change = await client.exportInstance(
-    { params: { instance: instance.id }, query: { environment } },
-    { idempotencyKey: crypto.randomUUID() },
-  );
+  const change = await what.begin({ environment }, { idempotencyKey: crypto.randomUUID() });
   await follow(context, change.operation);
-  const archive: Archive = await client.getArchive({ params: { archive: change.archive.id } });
+  const archive = await client.getArchive({ params: { archive: change.archive.id } });
   return { archive, file, goOn: false };
+}
+
+function hasPrefix(name: string, prefix: string): boolean {
+  return isId(name) && name.startsWith(`${prefix}-`);
+}
+
+async function instanceOf(client: Client, ref: string) {
+  const { id, name, status, createdAt } = await client.getInstance({ params: { instance: ref } });
+  return {
+    id,
+    name,
+    since: status.startedAt ?? createdAt,
+    begin: (query: { environment: boolean }, options: CallOptions) =>
+      client.exportInstance({ params: { instance: id }, query }, options),
+  };
+}
+
+async function snapshotOf(client: Client, ref: string) {
+  const { id, name, createdAt } = await client.getSnapshot({ params: { snapshot: ref } });
+  return {
+    id,
+    name,
+    since: createdAt,
+    begin: (query: { environment: boolean }, options: CallOptions) =>
+      client.exportSnapshot({ params: { snapshot: id }, query }, options),
+  };
 }
 
 async function refuseThere(file: string, flags: Flags): Promise<void> {

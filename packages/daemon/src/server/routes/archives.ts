@@ -3,6 +3,7 @@ import { answerChange, type Call, changeOptions, type Handlers, invalidHeader } 
 
 type ArchiveRoutes =
   | "exportInstance"
+  | "exportSnapshot"
   | "listArchives"
   | "getArchive"
   | "readArchive"
@@ -12,7 +13,10 @@ type ArchiveRoutes =
   | "importInstance"
   | "deleteArchive";
 
-const answer = (call: Call<"exportInstance" | "importInstance" | "deleteArchive">, change: ArchiveChange) =>
+const answer = (
+  call: Call<"exportInstance" | "exportSnapshot" | "importInstance" | "deleteArchive">,
+  change: ArchiveChange,
+) =>
   answerChange(call, change, async () => ({
     archive: await call.services.archives.get(call.scope, change.archive.id),
   }));
@@ -34,6 +38,14 @@ export const archiveHandlers: Handlers<ArchiveRoutes> = {
       call,
       await call.services.archives.export(call.scope, call.params.instance, {
         ...changeOptions("exportInstance", call),
+        environment: call.query.environment ?? true,
+      }),
+    ),
+  exportSnapshot: async (call) =>
+    answer(
+      call,
+      await call.services.archives.exportSnapshot(call.scope, call.params.snapshot, {
+        ...changeOptions("exportSnapshot", call),
         environment: call.query.environment ?? true,
       }),
     ),

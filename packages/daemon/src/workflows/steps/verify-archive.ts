@@ -8,8 +8,6 @@ import { ImportInput } from "../import-input.ts";
 import type { Services } from "../services.ts";
 
 const bytesPerMib = 1024 * 1024;
-/** What is left to the rest of the node, in bytes. */
-const reserveBytes = 256 * bytesPerMib;
 
 /** What was found of an archive's disks: where each is in the file, and what it takes unpacked. */
 const Verified = z.object({
@@ -55,7 +53,7 @@ export function verifyArchiveStep({ archives, folders, host }: Services): Step {
       });
       const needed = disks.reduce((sum, { unpackedBytes }) => sum + unpackedBytes, 0);
       const free = await host.files.freeBytes(path);
-      if (needed + reserveBytes > free) throw tooLarge(needed, free);
+      if (needed > free) throw tooLarge(needed, free);
       return { result: { disks } };
     },
   };
