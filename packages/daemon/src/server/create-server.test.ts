@@ -1,5 +1,5 @@
 import { connect } from "node:net";
-import { type Route, routes } from "@berth/api";
+import { BerthError, type Route, routes } from "@berth/api";
 import { afterEach, expect, test } from "vitest";
 import { makeToken } from "../identity/tokens.ts";
 import { createServer } from "./create-server.ts";
@@ -393,6 +393,24 @@ test("an upload goes on where it is, as tus has it, and nowhere else", async () 
   expect(isHeld(await patch("2000000", 10, { "tus-resumable": "2.0.0" }), "precondition_failed")).toBe(true);
   const json = { method: "PATCH", url, payload: "{}", headers: { "content-type": "application/json" } } as const;
   expect(isHeld(await send(json), "unsupported_media_type")).toBe(true);
+});
+
+test("an upload that is refused midway does not hold up what its client sends next", async () => {
+  const { services, archive, app, token } = serve();
+  const url = `${await listen(app)}/api/v1/archives/${archive.id}/content`;
+  services.archives.write = async (_scope, _id, { body }) => {
+    for await (const _ of body) throw new BerthError("disk_full", "No space is left for what is sent.");
+    return 0;
+  };
+  const headers = {
+    authorization: `Bearer ${token}`,
+    "content-type": "application/offset+octet-stream",
+    "upload-offset": "0",
+  };
+  for (let round = 0; round < 3; round += 1) {
+    const answer = await fetch(url, { method: "PATCH", headers, body: Buffer.alloc(1_000_000) });
+    expect([answer.status, ((await answer.json()) as { code: string }).code]).toEqual([507, "disk_full"]);
+  }
 });
 
 test("a file is sent whole or in the part that is asked for, and never under another name than its own", async () => {

@@ -337,6 +337,8 @@ function answerError(thrown: unknown, request: FastifyRequest, reply: FastifyRep
   }
   if (problem.status === 401) reply.header("www-authenticate", 'Bearer realm="berth"');
   if (problem.status === 503) reply.header("connection", "close").header("retry-after", "1");
+  // Nobody reads the rest of a body that was given up midway, and so nothing that came after it on the same connection.
+  if (request.raw.destroyed && !request.raw.complete) reply.header("connection", "close");
   reply.headers(commonHeaders).header("x-request-id", request.id);
   return reply.code(problem.status).type(problemType).send(JSON.stringify(problem));
 }
