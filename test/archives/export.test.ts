@@ -93,10 +93,14 @@ describe.each(whoRunsBerthd)("berthd as $who", ({ ordinaryUser }) => {
     expect(readFileSync(file).equals(whole)).toBe(true);
   });
 
-  test("one that runs is refused, and so is one whose disk is gone; nothing is left", async () => {
+  test("one that runs or is suspended is refused, and so is one whose disk is gone; nothing is left", async () => {
     await berthd.client.startInstance({ params, query: long });
     await expectRefused(berthd.client.exportInstance({ params, query: long }), "instance_running", "web is running");
-    const { instance } = await berthd.client.stopInstance({ params, query: long });
+    await berthd.client.suspendInstance({ params, query: long });
+    await expectRefused(berthd.client.exportInstance({ params, query: long }), "instance_suspended", "its memory");
+    const queued = berthd.client.exportInstance({ params, query: { ...long, queue: true } });
+    await expectFailed(queued, "instance_suspended", "its memory");
+    const { instance } = await berthd.client.stopInstance({ params, query: { ...long, force: true } });
     const disk = join(scratch, "data/instances", instance.id, "vm/root.qcow2");
     execFileSync("mv", [disk, `${disk}.away`]);
     await expectFailed(berthd.client.exportInstance({ params, query: long }), "disk_missing", "root.qcow2");

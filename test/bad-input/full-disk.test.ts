@@ -154,7 +154,7 @@ describe("a full disk", () => {
   });
 
   it("ends a create with disk_full as its disk is made", async () => {
-    fill(256 * 1024);
+    fill(128 * 1024);
     const body = { image: `${registry.host}/small`, name: "web" };
     const error = await berthd.client.createInstance({ query: long, body }).then(
       ({ operation }) => operation.error,

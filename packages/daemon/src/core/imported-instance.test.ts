@@ -16,7 +16,7 @@ const spec = {
     stopTimeoutMs: 5,
     start: false,
     warm: "auto",
-    autosuspend: null,
+    autosuspend: { idleSeconds: 60 },
     snapshots: null,
     restart: "no",
   }),
@@ -24,9 +24,9 @@ const spec = {
 };
 const archived = { name: "web", labels: { team: "a", tier: "front" }, spec };
 
-test("an import makes what the archive has, in a new life", () => {
+test("an import makes what the archive has, in a new life: awake until it is told to sleep", () => {
   const made = importedInstance(archived, ImportInstance.parse({}));
-  expect(made).toEqual({ ...archived, spec: { ...spec, power: "running", restartGeneration: 0 } });
+  expect(made).toEqual({ ...archived, spec: { ...spec, autosuspend: null, power: "running", restartGeneration: 0 } });
 });
 
 test("what is asked for goes before what the archive has", () => {

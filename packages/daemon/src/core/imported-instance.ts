@@ -28,6 +28,8 @@ export function importedInstance(archived: ArchivedInstance, wish: ImportWish): 
       cpus: wish.cpus ?? spec.cpus,
       memoryMib: wish.memoryMib ?? spec.memoryMib,
       ports: wish.ports ?? spec.ports,
+      // Whether it can be woken is the node's and the location's matter, and was another's.
+      autosuspend: null,
       power: wish.start ? "running" : "stopped",
       restartGeneration: 0,
     },

@@ -21,7 +21,7 @@ import { lockResources } from "../store/operation-claims.ts";
 import { readOperation, resourceOf } from "../store/operations.ts";
 import type { Queries, Transaction } from "../store/store.ts";
 import { startArchiveDelete } from "../workflows/archive-record.ts";
-import type { ExportInput } from "../workflows/export-input.ts";
+import { type ExportInput, suspendedError } from "../workflows/export-input.ts";
 import { toInput } from "../workflows/import-input.ts";
 import { changeOnce, checkGeneration } from "./change.ts";
 import type { InstanceRequestContext } from "./instances.ts";
@@ -191,6 +191,7 @@ async function startExport(
 /** One that waits its turn is looked at again then. */
 function requireOff({ name, status }: Instance, { queue }: ChangeOptions): void {
   if (queue || ["stopped", "failed"].includes(status.phase)) return;
+  if (status.phase === "suspended") throw suspendedError(name);
   throw new BerthError(
     "instance_running",
     `${name} is ${status.phase}; only what is off can be exported, or a snapshot.`,

@@ -1,3 +1,4 @@
+import { BerthError } from "@berth/api";
 import { z } from "zod";
 
 /** What an export was asked. */
@@ -6,3 +7,8 @@ export const ExportInput = z.object({
   environment: z.boolean(),
 });
 export type ExportInput = z.infer<typeof ExportInput>;
+
+/** Why one that is suspended is not exported. */
+export function suspendedError(name: string): BerthError {
+  return new BerthError("instance_suspended", `${name} is suspended: its disks are those that its memory goes with.`);
+}

@@ -30,7 +30,13 @@ export function archiving(services: Services, find: (context: StepContext) => Pr
     async run(context) {
       const { archiveId } = ExportInput.parse(context.operation.input);
       if ((await archives.size(archiveId)) === undefined) {
-        await write(services, context, await find(context));
+        try {
+          await write(services, context, await find(context));
+        } catch (error) {
+          // At once: what fills the disk may keep the store from noting down that it does.
+          await archives.remove(archiveId);
+          throw error;
+        }
         await archives.keep(archiveId);
       }
       const sizeBytes = (await archives.size(archiveId)) ?? null;

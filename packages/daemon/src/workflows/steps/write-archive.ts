@@ -1,5 +1,6 @@
 import { BerthError, type Instance } from "@berth/api";
 import type { Step } from "../../operations/workflow.ts";
+import { suspendedError } from "../export-input.ts";
 import { diskPath } from "../instance-paths.ts";
 import { findHandle } from "../observe-instance.ts";
 import { archiving } from "../pack-archive.ts";
@@ -22,6 +23,7 @@ export function writeArchive(services: Services): Step {
 /** The operation holds the instance, so what is off stays off. */
 async function requireOff(services: Services, instance: Instance): Promise<void> {
   const handle = await findHandle(services, instance);
-  if (!handle || (await services.driver(instance.location).inspect(handle)).power === "stopped") return;
-  throw new BerthError("instance_running", `${instance.name} is on; its disks change while they are read.`);
+  if (handle && (await services.driver(instance.location).inspect(handle)).power !== "stopped")
+    throw new BerthError("instance_running", `${instance.name} is on; its disks change while they are read.`);
+  if ((await services.folders.memoryBytes(instance.id)) !== null) throw suspendedError(instance.name);
 }
