@@ -37,6 +37,7 @@ type StoreKind = (typeof stores)[number];
 
 let registry: DockerRegistry;
 let context: string;
+/** Data folders that nothing went wrong in: a point whose test fails takes its own along, so that the others' say what they find themselves. */
 const worlds = new Map<StoreKind, { dataDir: string; env: Record<string, string> }>();
 
 beforeAll(async () => {
@@ -54,19 +55,20 @@ beforeAll(async () => {
   await buildah.run("config", "--cmd", "/hello", container);
   await buildah.run("commit", "--quiet", container, "pulled");
   await buildah.run("push", "--quiet", "--tls-verify=false", "pulled", `docker://${registry.host}/pulled:latest`);
-  for (const kind of stores) {
-    const dataDir = join(scratch, kind);
-    const store = kind === "postgres" ? { BERTH_STORE: await createDatabase() } : {};
-    const env = { BERTH_DRIVER: "fake", BERTH_ALLOW_HOSTS: registry.host, BERTH_LOG_LEVEL: "warn", ...store };
-    worlds.set(kind, { dataDir, env });
-    await using berthd = await startBerthd({ dataDir, env });
-    await pull(berthd.client, `${registry.host}/pulled`);
-  }
 });
 
 afterAll(async () => {
   await registry?.[Symbol.asyncDispose]();
 });
+
+async function makeWorld(kind: StoreKind) {
+  const dataDir = join(await scratchDirectory("world"), kind);
+  const store = kind === "postgres" ? { BERTH_STORE: await createDatabase() } : {};
+  const env = { BERTH_DRIVER: "fake", BERTH_ALLOW_HOSTS: registry.host, BERTH_LOG_LEVEL: "warn", ...store };
+  await using berthd = await startBerthd({ dataDir, env });
+  await pull(berthd.client, `${registry.host}/pulled`);
+  return { dataDir, env };
+}
 
 async function pull(client: Client, reference: string): Promise<void> {
   const { operation } = await client.pullImage({ query: { wait: 60 }, body: { reference } });
@@ -92,7 +94,9 @@ describe.each(cases)("killed at %s", (_, point, arrange) => {
   it("finishes or undoes by itself, with nothing lost or left, on both stores", async () => {
     await Promise.all(
       stores.map(async (kind) => {
-        const { dataDir, env } = worlds.get(kind) ?? { dataDir: "", env: {} };
+        const world = worlds.get(kind) ?? (await makeWorld(kind));
+        worlds.delete(kind);
+        const { dataDir, env } = world;
         const image = `${registry.host}/pulled`;
         const scenario = arrange(point, { image, context, dataDir });
         {
@@ -110,6 +114,7 @@ describe.each(cases)("killed at %s", (_, point, arrange) => {
         await audit(berthd.client, dataDir);
         await scenario.cleanUp(berthd.client);
         await audit(berthd.client, dataDir);
+        worlds.set(kind, world);
       }),
     );
   });
@@ -117,7 +122,7 @@ describe.each(cases)("killed at %s", (_, point, arrange) => {
 
 describe("the audit itself", () => {
   it("fails when something is left behind", async () => {
-    const { dataDir, env } = worlds.get("sqlite") ?? { dataDir: "", env: {} };
+    const { dataDir, env } = await makeWorld("sqlite");
     await using berthd = await startBerthd({ dataDir, env });
     const left = join(dataDir, "instances", "i-0123456789abcdef0");
     await mkdir(left, { recursive: true });

@@ -5,7 +5,13 @@ import { join } from "node:path";
 /** A stopped instance's disk, written to and read as its guest would. */
 export function diskOf(dataDir: string, instanceId: string, name = "root") {
   const path = join(dataDir, "instances", instanceId, "vm", `${name}.qcow2`);
-  return { path, write: (at: number, byte: number) => writeAt(path, at, byte), read: (at: number) => readAt(path, at) };
+  return {
+    path,
+    write: (at: number, byte: number) => writeAt(path, at, byte),
+    read: (at: number) => readBlocks(path, at, 1)[0],
+    /** The first blocks, each as `read` gives it. */
+    readFirst: (count: number) => readBlocks(path, 0, count),
+  };
 }
 
 const blockBytes = 4096;
@@ -23,16 +29,18 @@ function writeAt(path: string, at: number, byte: number): void {
   qemuIo(path, `write -P ${byte} ${(firstBlock + at) * blockBytes} ${blockBytes}`);
 }
 
-/** The byte that a whole block holds; undefined when it holds more than one. */
-function readAt(path: string, at: number): number | undefined {
-  const lines = qemuIo(path, `read -v ${(firstBlock + at) * blockBytes} ${blockBytes}`).split("\n");
-  const bytes = lines.flatMap(
-    (line) => /^[0-9a-f]{8}: {2}((?:[0-9a-f]{2} ?)+)/.exec(line)?.[1]?.trim().split(" ") ?? [],
-  );
-  const [first] = bytes;
-  return bytes.length === blockBytes && bytes.every((byte) => byte === first)
-    ? Number.parseInt(first ?? "", 16)
-    : undefined;
+/** The byte that each of some whole blocks holds; undefined for one that holds more than one. */
+function readBlocks(path: string, at: number, count: number): (number | undefined)[] {
+  const text = qemuIo(path, `read -v ${(firstBlock + at) * blockBytes} ${count * blockBytes}`);
+  const bytes = text.split("\n").flatMap((line) => {
+    const [, hex] = /^[0-9a-f]{8}: {2}((?:[0-9a-f]{2} ?)+)/.exec(line) ?? [];
+    return hex?.trim().split(" ") ?? [];
+  });
+  return Array.from({ length: count }, (_, index) => {
+    const block = bytes.slice(index * blockBytes, (index + 1) * blockBytes);
+    const isOne = block.length === blockBytes && block.every((byte) => byte === block[0]);
+    return isOne ? Number.parseInt(block[0] ?? "", 16) : undefined;
+  });
 }
 
 /** The files in the folders of snapshots. */
