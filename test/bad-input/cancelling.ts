@@ -67,11 +67,11 @@ async function pausedAt(client: Client, point: string, said: () => string): Prom
 
 /**
  * Whether all is in order when what passes the point was given up there. What was deleted by then does not come back: the rest goes when it is asked for again. A pool
- * is filled again by itself. And the scenario took away what some steps make anew.
+ * is filled again by itself. And the scenario put out of order what some steps mend.
  */
 function isWhole(point: string): boolean {
-  const isMadeAnew = /^instance[.](start|restart|restore)[/](realise-image|create-machine)[/]before$/;
-  return !/^[^/]+[.]delete[/]|^pool-member[.]/.test(point) && !isMadeAnew.test(point);
+  const isMended = /^instance[.](start|restart|restore)[/](realise-image|create-machine|drop-memory)[/]before$/;
+  return !/^[^/]+[.]delete[/]|^pool-member[.]/.test(point) && !isMended.test(point);
 }
 
 /** Pools are filled and emptied, and whom nobody needs falls asleep, without anybody asking: again when their time has come. */
