@@ -21,7 +21,7 @@ const nobody = new Proxy({}, { get: () => undefined }) as Services;
 const points = listFaultPoints(allWorkflows(nobody)).filter((point) => !/\/(undo|settle)\//.test(point));
 
 /** What asks for something new or starts it: tried with every `npm test`, the others with the long tests. */
-export const beginnings = /^(image[.](pull|build)|instance[.](create|start|export|import))[/]/;
+export const beginnings = /^(image[.](pull|build|promote)|instance[.](create|start|export|import))[/]/;
 
 let registry: FakeRegistry;
 let scratch: string;

@@ -7,6 +7,7 @@ import { writeTar } from "../../packages/daemon/src/core/testing/tar-writer.ts";
 import { type FakeRegistry, startFakeRegistry } from "../../packages/daemon/src/images/testing/fake-registry.ts";
 import { audit } from "../faults/audit.ts";
 import { type Berthd, startBerthd } from "../support/berthd.ts";
+import { diskOf } from "../support/disks.ts";
 import { eventually } from "../support/eventually.ts";
 import { expectFailed, expectProblem, expectRefused } from "../support/refusals.ts";
 import { scratchDirectory } from "../support/scratch.ts";
@@ -60,6 +61,8 @@ function fill(butBytes = 0): void {
   }
   if (butBytes > 0) execFileSync("truncate", ["--size", `-${butBytes}`, ballast()]);
 }
+
+const makeLarge = (mib: number) => execFileSync("mount", ["-o", `remount,size=${mib}m`, disk]);
 
 const free = () => rmSync(ballast(), { force: true });
 
@@ -162,6 +165,31 @@ describe("a full disk", () => {
     );
     expectProblem(error, "disk_full", /[Nn]o space/);
     expect((await berthd.client.listInstances({ query: {} })).items).toEqual([]);
+  });
+
+  it("ends a promotion with disk_full, and leaves the snapshot and its instance as they are", async () => {
+    const { client } = berthd;
+    // A snapshot is not taken of what has no room to go on.
+    makeLarge(4 * diskMib);
+    const asked = { image: `${registry.host}/small`, name: "web", start: false };
+    const { instance } = await client.createInstance({ query: long, body: asked });
+    const disk = diskOf(dataDir, instance.id);
+    disk.write(0, 0x11, (8 * mebibyte) / 4096);
+    const { snapshot } = await client.createSnapshot({ query: long, body: { instance: "web", name: "point" } });
+    const promote = () =>
+      client.promoteSnapshot({ params: { snapshot: "point" }, query: long, body: { reference: "golden" } });
+    fill(4 * mebibyte);
+    await expectFailed(promote(), "disk_full", /[Nn]o space/);
+    expect((await client.listImages({ query: { reference: "golden" } })).items).toEqual([]);
+    expect(await client.getSnapshot({ params: { snapshot: "point" } })).toEqual({ ...snapshot, operationId: null });
+    expect(disk.read(0)).toBe(0x11);
+    free();
+    await audit(client, dataDir);
+    const { image, operation } = await promote();
+    expect(operation.error).toBeNull();
+    expect((await client.deleteImage({ params: { image: image.id }, query: long })).operation.error).toBeNull();
+    await client.deleteInstance({ params: { instance: "web" }, query: { ...long, snapshots: true } });
+    makeLarge(diskMib);
   });
 
   it("refuses a change that the store cannot write, and goes on to be read", async () => {

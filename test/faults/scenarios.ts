@@ -42,6 +42,7 @@ export function scenarioOf(point: string, surroundings: Surroundings): Scenario 
   const scenarios: Record<string, () => Scenario> = {
     "image.pull": () => (undo ? notMade(surroundings, pulling(surroundings)) : pulling(surroundings)),
     "image.build": () => (undo ? notMade(surroundings, building(surroundings)) : building(surroundings)),
+    "image.promote": () => promoting(surroundings, undo),
     "image.delete": () => deletingImage(surroundings),
     "template.create": () => makingTemplate(surroundings, step, undo),
     "template.delete": () => deletingTemplate(surroundings),
@@ -693,6 +694,31 @@ function verifying(surroundings: Surroundings): Scenario {
       expect(verification.verdict).toBe("sound");
     },
     cleanUp: removeAll,
+  };
+}
+
+/** The image needs neither the snapshot nor what that was of; one that cannot be kept is none. */
+function promoting(surroundings: Surroundings, undo: boolean): Scenario {
+  return {
+    ...(undo ? { failsAt: "image.promote/keep-disk/after" } : {}),
+    arrange: async (client) => {
+      const { id } = await create(client, surroundings, { start: false, diskMib: 512 });
+      diskOf(surroundings.dataDir, id).write(0, then);
+      await takeSnapshot(client);
+    },
+    act: (client) => client.promoteSnapshot({ params: { snapshot: point }, query: long, body: { reference: built } }),
+    check: async (client) => {
+      await verify(client);
+      expect(await imagesNamed(client, built)).toHaveLength(undo ? 0 : 1);
+      if (undo) return;
+      await removeAll(client);
+      const { id } = await create(client, { ...surroundings, image: built }, { start: false });
+      expect(diskOf(surroundings.dataDir, id).read(0)).toBe(then);
+    },
+    cleanUp: async (client) => {
+      await removeAll(client);
+      await removeBuilt(client);
+    },
   };
 }
 

@@ -7,7 +7,8 @@ export function diskOf(dataDir: string, instanceId: string, name = "root") {
   const path = join(dataDir, "instances", instanceId, "vm", `${name}.qcow2`);
   return {
     path,
-    write: (at: number, byte: number) => writeAt(path, at, byte),
+    /** So many blocks of one byte. */
+    write: (at: number, byte: number, blocks = 1) => writeAt(path, at, byte, blocks),
     read: (at: number) => readBlocks(path, at, 1)[0],
     /** The first blocks, each as `read` gives it. */
     readFirst: (count: number) => readBlocks(path, 0, count),
@@ -25,8 +26,8 @@ function qemuIo(path: string, command: string): string {
   return execFileSync("qemu-io", ["-f", "qcow2", "-c", command, path], { encoding: "utf8", ...user });
 }
 
-function writeAt(path: string, at: number, byte: number): void {
-  qemuIo(path, `write -P ${byte} ${(firstBlock + at) * blockBytes} ${blockBytes}`);
+function writeAt(path: string, at: number, byte: number, blocks: number): void {
+  qemuIo(path, `write -P ${byte} ${(firstBlock + at) * blockBytes} ${blocks * blockBytes}`);
 }
 
 /** The byte that each of some whole blocks holds; undefined for one that holds more than one. */

@@ -35,6 +35,11 @@ export const ImageSource = z.discriminatedUnion("type", [
     subdirectory: z.string(),
   }),
   z.object({
+    type: z.literal("snapshot"),
+    snapshot: z.object({ id: idSchema("snapshot"), name: Name }).describe("It may be gone."),
+    instance: z.object({ id: idSchema("instance"), name: Name }).describe("The one it was of, which may be gone."),
+  }),
+  z.object({
     type: z.literal("import"),
     reference: z.string().describe("The reference that the image had where the instance was made."),
     contentDigest: z.string().nullable(),

@@ -117,6 +117,12 @@ export const LaunchSnapshot = z
 export type LaunchSnapshot = z.infer<typeof LaunchSnapshot>;
 export type LaunchSnapshotInput = z.input<typeof LaunchSnapshot>;
 
+/** A request to make an image of a snapshot's root disk. */
+export const PromoteSnapshot = z
+  .strictObject({ reference: z.string().min(1).max(512).describe("What the image shall be called.") })
+  .meta({ id: "PromoteSnapshot", examples: [{ reference: "web:golden" }] });
+export type PromoteSnapshot = z.infer<typeof PromoteSnapshot>;
+
 /** The query of the snapshot list. */
 export const ListSnapshotsQuery = PageQuery.extend({
   instance: IdOrName.optional().describe("Only those of this instance: its name, or the id of one that may be gone."),

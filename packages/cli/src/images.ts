@@ -15,9 +15,11 @@ export async function findImage(context: Context, image: string): Promise<Image>
   return found;
 }
 
-/** The reference, URL or folder that an image was made from. */
+/** The reference, URL, folder or snapshot that an image was made from. */
 export function whereFrom(source: ImageSource): string {
-  return "reference" in source ? source.reference : source.type === "git" ? source.url : source.path;
+  if ("reference" in source) return source.reference;
+  if (source.type === "snapshot") return `${source.snapshot.name} of ${source.instance.name}`;
+  return source.type === "git" ? source.url : source.path;
 }
 
 /** Builds an image and waits for it; when that fails, the end of the build's log is shown. */

@@ -61,6 +61,17 @@ describe("snapshot", () => {
     );
   });
 
+  test("promote asks for the image and prints its id", async () => {
+    expect(await berth("snapshot promote before web:golden")).toMatchObject({ code: 0, stdout: `${ids.image}\n` });
+    const [call] = berthd?.callsOf("promoteSnapshot") ?? [];
+    expect([call?.params, call?.json]).toEqual([{ snapshot: "before" }, { reference: "web:golden" }]);
+    await berthd?.stop();
+    const instance = { id: ids.instance, name: "web" };
+    const source = { type: "snapshot" as const, snapshot: { id: ids.snapshot, name: "before" }, instance };
+    const { stdout } = await berth(`image show ${ids.image}`, { getImage: () => ({ ...image, source }) });
+    expect(stdout).toMatch(/^From: +snapshot before of web$/m);
+  });
+
   test("restore tells what it keeps, and asks before it stops or discards anything", async () => {
     const stopped = { getInstance: () => ({ ...instance, status: { ...instance.status, phase: "stopped" } }) };
     const ran = await berth("snapshot restore before", stopped);

@@ -87,6 +87,7 @@ export const tree: Readonly<Record<string, Leaf | Branch>> = {
         brief: "Verify that snapshots are what they were",
         load: () => import("./commands/snapshot/verify.ts"),
       },
+      promote: { brief: "Make an image of a snapshot", load: () => import("./commands/snapshot/promote.ts") },
       rm: { brief: "Delete snapshots", load: () => import("./commands/snapshot/rm.ts") },
     },
   },

@@ -307,6 +307,7 @@ const defaults: Partial<Record<RouteName, Handler>> = {
   createSnapshot: () => ({ snapshot, operation }),
   getSnapshot: () => snapshot,
   deleteSnapshot: () => ({ snapshot, operation }),
+  promoteSnapshot: () => ({ image, operation }),
   verifySnapshot: () => ({ snapshot, operation }),
   restoreSnapshot: () => ({ instance, operation, kept: { ...snapshot, name: "web-before-restore" } }),
   launchSnapshot: changed,

@@ -27,13 +27,24 @@ export interface Artifact {
 
 const Notes = z.object({ contentBytes: z.number() });
 
-/** Bootable files made from images: `<data>/artifacts/<content digest>-<builder version>.ext4`, each always rebuildable. */
+/**
+ * Bootable files made from images: `<data>/artifacts/<content digest>-<builder version>.ext4`, each always rebuildable; and `<content digest>-disk.ext4`, which are disks of
+ * guests, and all there is of their images.
+ */
 export interface ArtifactStore {
   /** The artifact, built unless it is here; those who ask for the same one share one build, which ends when the last of them has left. */
   build(image: ResolvedImage, work: Work): Promise<Artifact>;
   find(contentDigest: string): Promise<Artifact | undefined>;
   /** Resolves when it is already gone. */
   remove(contentDigest: string): Promise<void>;
+  /**
+   * Where a disk is written that is to become an artifact, in a folder that all may pass through; there is none yet. `key` tells it from others, and names it to the next two.
+   */
+  prepareDisk(key: string): Promise<string>;
+  /** Makes that disk the artifact of a content, unless there is one. It cannot be made again from blobs, so no other builder version takes its place. */
+  keepDisk(key: string, contentDigest: string, contentBytes: number): Promise<void>;
+  /** Removes that disk; resolves when it is gone already. */
+  dropDisk(key: string): Promise<void>;
   /** The content digests there are artifacts of, of whatever builder version. */
   list(): Promise<readonly string[]>;
 }
@@ -57,11 +68,18 @@ export function createArtifactStore(options: ArtifactOptions): ArtifactStore {
   const hexOf = (digest: string) => digest.slice("sha256:".length);
   const pathOf = (digest: string) => join(directory, `${hexOf(digest)}-${builderVersion}.ext4`);
   const notesOf = (digest: string) => join(directory, `${hexOf(digest)}-${builderVersion}.json`);
+  const diskOf = (digest: string) => join(directory, `${hexOf(digest)}-disk.ext4`);
+  const diskNotesOf = (digest: string) => join(directory, `${hexOf(digest)}-disk.json`);
+  const halfDisk = (key: string) => join(directory, `${key}.half`);
 
   async function find(contentDigest: string): Promise<Artifact | undefined> {
-    const path = pathOf(contentDigest);
+    const built = await look(pathOf(contentDigest), notesOf(contentDigest));
+    return built ?? (await look(diskOf(contentDigest), diskNotesOf(contentDigest)));
+  }
+
+  async function look(path: string, notesPath: string): Promise<Artifact | undefined> {
     const found = await stat(path).catch(() => undefined);
-    const notes = await host.files.readText(notesOf(contentDigest));
+    const notes = await host.files.readText(notesPath);
     if (!found || notes === undefined) return undefined;
     const { contentBytes } = Notes.parse(JSON.parse(notes));
     return { path, sizeBytes: found.size, contentBytes, minDiskMib: Math.ceil(found.size / mebibyte) };
@@ -114,6 +132,22 @@ export function createArtifactStore(options: ArtifactOptions): ArtifactStore {
         work.signal,
       );
     },
+    async prepareDisk(key) {
+      // What a guest had on its disk is reached by those who know its digest: guests' hypervisors cannot look for it.
+      await host.files.makeDirectory(directory, { mode: 0o711 });
+      await rm(halfDisk(key), { force: true });
+      return halfDisk(key);
+    },
+    async keepDisk(key, contentDigest, contentBytes) {
+      if (!(await find(contentDigest))) {
+        // The notes first: the artifact is there once its file is.
+        await host.files.writeAtomic(diskNotesOf(contentDigest), JSON.stringify({ contentBytes }));
+        await rename(halfDisk(key), diskOf(contentDigest));
+        await host.files.sync(directory);
+      }
+      await rm(halfDisk(key), { force: true });
+    },
+    dropDisk: (key) => rm(halfDisk(key), { force: true }),
     async remove(contentDigest) {
       for (const name of await readdir(directory).catch(() => [])) {
         if (name.startsWith(`${hexOf(contentDigest)}-`)) await rm(join(directory, name), { force: true });
@@ -121,7 +155,7 @@ export function createArtifactStore(options: ArtifactOptions): ArtifactStore {
     },
     async list() {
       const names = await readdir(directory).catch(() => []);
-      return [...new Set(names.flatMap((name) => /^([0-9a-f]{64})-\d+\.ext4$/.exec(name)?.[1] ?? []))].map(
+      return [...new Set(names.flatMap((name) => /^([0-9a-f]{64})-(?:\d+|disk)\.ext4$/.exec(name)?.[1] ?? []))].map(
         (hex) => `sha256:${hex}`,
       );
     },

@@ -2,7 +2,7 @@ import { readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { BerthError, type StartConfig } from "@berth/api";
 import type { Host } from "../host/host.ts";
-import { type Artifact, builderVersion, createArtifactStore } from "./artifact.ts";
+import { type Artifact, type ArtifactStore, builderVersion, createArtifactStore } from "./artifact.ts";
 import { type BlobCache, type BlobDescriptor, createBlobCache } from "./blobs.ts";
 import { createBuildahBuilder, removeBuild } from "./builder/buildah.ts";
 import type { BuildRequest } from "./builder/builder.ts";
@@ -83,6 +83,10 @@ export interface Images {
   findArtifact(contentDigest: string): Promise<Artifact | undefined>;
   removeArtifact(contentDigest: string): Promise<void>;
   listArtifacts(): Promise<readonly string[]>;
+  /** As in the artifact store: a guest's disk becomes an artifact. */
+  readonly prepareDisk: ArtifactStore["prepareDisk"];
+  readonly keepDisk: ArtifactStore["keepDisk"];
+  readonly dropDisk: ArtifactStore["dropDisk"];
   /** Removes what a killed berthd left half-made in `tmp/`; for its start, before any work. */
   removeLeftovers(): Promise<void>;
   /** Removes the blobs of no image given; gives the bytes freed. */
@@ -191,6 +195,9 @@ export async function createImages(options: ImagesOptions): Promise<Images> {
     findArtifact: (contentDigest) => artifacts.find(contentDigest),
     removeArtifact: (contentDigest) => artifacts.remove(contentDigest),
     listArtifacts: () => artifacts.list(),
+    prepareDisk: (key) => artifacts.prepareDisk(key),
+    keepDisk: (key, contentDigest, contentBytes) => artifacts.keepDisk(key, contentDigest, contentBytes),
+    dropDisk: (key) => artifacts.dropDisk(key),
     async removeLeftovers() {
       for (const name of await readdir(temporaryDirectory).catch(() => [])) {
         const path = join(temporaryDirectory, name);

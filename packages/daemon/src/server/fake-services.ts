@@ -261,6 +261,7 @@ export class FakeServices implements Services {
     once: (scope, options, change) => this.#once(scope, options, change),
     begin: (type, target, project) => this.begin(type, target, project),
     instance: (scope, ref) => this.#instance(scope, ref),
+    image: (reference, project) => this.addImage(reference, project),
     pageOf,
   });
   readonly pools: Services["pools"] = {

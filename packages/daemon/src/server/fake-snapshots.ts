@@ -1,4 +1,4 @@
-import { BerthError, type Instance, type Operation, type Snapshot } from "@berth/api";
+import { BerthError, type Image, type Instance, type Operation, type Snapshot } from "@berth/api";
 import type { ChangeOptions, Page, PageRequest, Scope, Services } from "./services.ts";
 
 /** What fake snapshots need of the fake services around them. */
@@ -6,6 +6,7 @@ export interface FakeSurroundings {
   once<T>(scope: Scope, options: ChangeOptions, change: () => T): T;
   begin(type: string, target: Operation["target"], project: string): Operation;
   instance(scope: Scope, ref: string): Instance;
+  image(reference: string, project: string): Image;
   pageOf<T extends { readonly id: string }>(items: readonly T[], query: PageRequest): Page<T>;
 }
 
@@ -56,6 +57,12 @@ export function fakeSnapshots(around: FakeSurroundings): Services["snapshots"] {
         const instance = around.instance(scope, input.instance ?? find(scope, ref).instanceName);
         const kept = input.discard ? null : add(instance, `${instance.name}-before`);
         return { instance, kept, operation: begin("instance.restore", "instance", instance) };
+      }),
+    promote: async (scope, ref, { reference }, options) =>
+      around.once(scope, options, () => {
+        const image = around.image(reference, find(scope, ref).project);
+        const target = { kind: "image", id: image.id, name: reference };
+        return { image, operation: around.begin("image.promote", target, scope.project) };
       }),
     launch: async (scope, ref, _input, options) =>
       around.once(scope, options, () => {

@@ -83,6 +83,7 @@ const requests: Record<RouteName, InjectOptions> = {
   verifySnapshot: { url: "/api/v1/snapshots/point/verify?wait=1" },
   restoreSnapshot: { url: "/api/v1/snapshots/point/restore?wait=1", payload: { force: true } },
   launchSnapshot: { url: "/api/v1/snapshots/point/launch?wait=1", payload: { name: "web2" } },
+  promoteSnapshot: { url: "/api/v1/snapshots/point/promote?wait=1", payload: { reference: "web:golden" } },
   deleteSnapshot: { url: "/api/v1/snapshots/point" },
   listPools: { url: "/api/v1/pools" },
   createPool: { url: "/api/v1/pools", payload: { name: "more", image: "nginx", size: 3 } },

@@ -27,6 +27,7 @@ import type {
   OperationStatus,
   Pool,
   PoolChange,
+  PromoteSnapshot,
   PrunedTemplates,
   PruneTemplates,
   PullImage,
@@ -201,6 +202,7 @@ export interface Services {
     verify(scope: Scope, ref: string, options: ChangeOptions): Promise<SnapshotChange>;
     restore(scope: Scope, ref: string, input: RestoreSnapshot, options: ChangeOptions): Promise<RestoreChange>;
     launch(scope: Scope, ref: string, input: LaunchSnapshot, options: ChangeOptions): Promise<InstanceChange>;
+    promote(scope: Scope, ref: string, input: PromoteSnapshot, options: ChangeOptions): Promise<ImageChange>;
   };
   readonly pools: {
     list(scope: Scope, query: PageRequest): Promise<Page<Pool>>;

@@ -97,25 +97,28 @@ async function requestBuild(
   const source: ImageSource =
     input.source.type === "directory" ? { ...input.source, dockerfile } : { ...input.source, dockerfile, commit: null };
   const asked = { reference: canonicalReference(input.reference), source: { ...input.source, dockerfile, buildArgs } };
-  return startMaking(tx, context, scope, source, asked, "image.build", options.queue);
+  return startMaking(tx, context, scope, source, asked, "image.build", { queue: options.queue });
 }
 
-/** Begins to make an image, or joins who makes one of the same reference by a pull. Builds of one reference are never shared: their sources may differ. */
-async function startMaking(
+/**
+ * Begins to make an image, or joins who makes one of the same reference by a pull. Builds of one reference are never shared: their sources may differ. `claims` is what else is held
+ * meanwhile.
+ */
+export async function startMaking(
   tx: Transaction,
   context: ImageRequestContext,
   scope: Scope,
   source: ImageSource,
   input: ImageInput,
-  type: "image.pull" | "image.build",
-  queue = false,
+  type: "image.pull" | "image.build" | "image.promote",
+  { queue = false, claims = [] }: { readonly queue?: boolean; readonly claims?: readonly string[] } = {},
 ): Promise<ImageChange> {
   const id = newId("image");
   const request = {
     type,
     project: scope.project,
     target: { kind: "image", id, name: input.reference },
-    claims: [resourceOf("image-reference", `${scope.project}/${input.reference}`), resourceOf("image", id)],
+    claims: [resourceOf("image-reference", `${scope.project}/${input.reference}`), resourceOf("image", id), ...claims],
     input: { ...input },
     nodeId: context.nodeId,
     requestedBy: scope.caller.tokenId,

@@ -1,9 +1,11 @@
 import {
   BerthError,
   type CreateSnapshot,
+  type ImageChange,
   type Instance,
   type InstanceChange,
   type LaunchSnapshot,
+  type PromoteSnapshot,
   type RestoreChange,
   type RestoreSnapshot,
   type Snapshot,
@@ -23,6 +25,7 @@ import type { NewInstanceInput } from "../workflows/instance-input.ts";
 import { freeSnapshotName, insertSnapshotOf, openSnapshot, openSnapshotWork } from "../workflows/open-snapshot.ts";
 import { originOf } from "../workflows/saved-memory.ts";
 import { changeOnce } from "./change.ts";
+import { canonicalReference, startMaking } from "./images.ts";
 import { type InstanceRequestContext, requestInstance } from "./instances.ts";
 
 /** Snapshots, as the server asks for them. */
@@ -67,6 +70,13 @@ export function snapshotServices(context: InstanceRequestContext): Services["sna
         operation: await now.operation(made.operation),
         kept: made.kept && (await now.snapshot(made.kept)),
       };
+    },
+    async promote(scope, ref, input, options) {
+      const made = await changeOnce(store, scope, options, (tx) =>
+        requestPromote(tx, context, scope, ref, input, options),
+      );
+      const image = (await readImage(store.queries, made.image.id)) ?? made.image;
+      return { image, operation: await now.operation(made.operation) };
     },
     async launch(scope, ref, input, options) {
       const made = await changeOnce(store, scope, options, (tx) => requestLaunch(tx, context, scope, ref, input));
@@ -202,6 +212,27 @@ async function requestRestore(
   const seen = (await lockInstance(tx, instance.id))?.status ?? instance.status;
   const status = { ...seen, phase: "provisioning", ready: false, health: "unknown" } as const;
   return { instance: await updateInstance(tx, instance.id, { spec, status }), operation, kept };
+}
+
+async function requestPromote(
+  tx: Transaction,
+  context: InstanceRequestContext,
+  scope: Scope,
+  ref: string,
+  input: PromoteSnapshot,
+  options: ChangeOptions,
+): Promise<ImageChange> {
+  const { id, name, instanceId, instanceName, nodeId } = await requireUsable(tx, scope, ref);
+  const instance = { id: instanceId, name: instanceName };
+  const asked = {
+    reference: canonicalReference(input.reference),
+    source: { type: "snapshot" as const, snapshotId: id },
+  };
+  const source = { type: "snapshot" as const, snapshot: { id, name }, instance };
+  return startMaking(tx, { ...context, nodeId }, scope, source, asked, "image.promote", {
+    queue: options.queue,
+    claims: [resourceOf("snapshot", id)],
+  });
 }
 
 async function requestLaunch(

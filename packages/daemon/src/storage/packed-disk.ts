@@ -48,7 +48,7 @@ export async function packDisk(host: Host, request: PackRequest, work: DiskWork)
   await putEmptyDisk(host, targetPath, offset, facts.sizeBytes);
   const target = packedFile({ path: targetPath, offset });
   const args = ["convert", "-p", "-n", "--target-is-zero", "-c", "-f", "qcow2", "-O", "qcow2", sourcePath, target];
-  await convert(host, ["qemu-img", ...args], user, work);
+  await convertDisk(host, ["qemu-img", ...args], user, work);
   // A part of a file is read in whole sectors.
   const end = (await host.files.size(targetPath)) ?? 0;
   await truncate(targetPath, Math.ceil((end - offset) / sectorBytes) * sectorBytes + offset);
@@ -152,7 +152,7 @@ export async function unpackDisk(host: Host, disk: PackedDisk, request: UnpackRe
   // qemu-img writes whole clusters and its own tables beside what was measured.
   const limit = `--fsize=${maxBytes + Math.ceil(maxBytes / 100) + 16 * bytesPerMib}`;
   const args = ["convert", "-p", "-f", "qcow2", "-O", "qcow2", packedFile(disk), half];
-  await convert(host, ["prlimit", limit, "--core=0", "qemu-img", ...args], user, work);
+  await convertDisk(host, ["prlimit", limit, "--core=0", "qemu-img", ...args], user, work);
   const wanted = sizeMib * bytesPerMib;
   if (wanted > disk.sizeBytes) await qemuImg(host, ["resize", "-q", "-f", "qcow2", half, String(wanted)], user);
   await host.files.chmod(half, 0o600);
@@ -166,7 +166,8 @@ function packedFile({ path, offset, fileBytes }: { path: string; offset: number;
   return `json:${JSON.stringify({ driver: "qcow2", file: { ...part, file } })}`;
 }
 
-async function convert(
+/** Runs a conversion of qemu-img (with `-p`) and tells how far it is. Rejects with `disk_full`, or `host_program_failed` with its words. */
+export async function convertDisk(
   host: Host,
   [program = "", ...args]: readonly string[],
   user: HostUser | null,

@@ -3,12 +3,14 @@ import { type Claimed, inOrder, type Outcome, type Step, type Workflow } from ".
 import { appendEvent } from "../store/events.ts";
 import { deleteImage, findImage, listImageUsers, readImage, setImageReference, updateImage } from "../store/images.ts";
 import type { Transaction } from "../store/store.ts";
-import { ImageInput, type MadeImage } from "./made-image.ts";
+import { ImageInput, type MadeContent } from "./made-image.ts";
 import type { Services } from "./services.ts";
 import { buildArtifact } from "./steps/build-artifact.ts";
 import { buildFromDockerfile } from "./steps/build-from-dockerfile.ts";
 import { collectBlobs } from "./steps/collect-blobs.ts";
+import { copyDisk } from "./steps/copy-disk.ts";
 import { fetchLayers } from "./steps/fetch-layers.ts";
+import { keepDisk } from "./steps/keep-disk.ts";
 import { removeArtifact } from "./steps/remove-artifact.ts";
 import { resolveReference } from "./steps/resolve-reference.ts";
 
@@ -17,6 +19,7 @@ export function imageWorkflows(services: Services): readonly Workflow[] {
   return [
     making("image.pull", [resolveReference(services), fetchLayers(services), buildArtifact(services)]),
     making("image.build", [buildFromDockerfile(services), buildArtifact(services)]),
+    making("image.promote", [copyDisk(services), keepDisk(services)]),
     {
       ...listed("image.delete", [removeArtifact(services), collectBlobs(services)]),
       settle: settleDelete,
@@ -31,7 +34,7 @@ function listed(type: string, steps: readonly Step[]): Workflow {
 function making(type: string, steps: readonly Step[]): Workflow {
   return {
     ...listed(type, steps),
-    decide: ({ journal }) => inOrder(steps, journal, journal.get("build-artifact")?.result ?? null),
+    decide: ({ journal }) => inOrder(steps, journal, journal.get(steps.at(-1)?.name ?? "")?.result ?? null),
     settle: settleMaking,
   };
 }
@@ -46,7 +49,7 @@ async function settleMaking(tx: Transaction, operation: Claimed, outcome: Outcom
     appendImageEvent(tx, image, "image.failed", operation.id, reference, { reason: outcome.error.message });
     return;
   }
-  const made = outcome.result as unknown as MadeImage;
+  const made = outcome.result as unknown as MadeContent;
   const before = await findImage(tx, image.project, reference);
   await updateImage(tx, image.id, {
     state: "ready",

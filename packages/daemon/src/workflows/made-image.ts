@@ -13,19 +13,25 @@ export const ImageInput = z.object({
     z.object({ type: z.literal("registry") }),
     directory.extend(fromDockerfile),
     git.extend(fromDockerfile),
+    z.object({ type: z.literal("snapshot"), snapshotId: z.string() }),
   ]),
 });
 export type ImageInput = z.infer<typeof ImageInput>;
 
-/** What making an image leaves in the operation. */
-export interface MadeImage {
-  readonly image: ResolvedImage;
+/** What is known of an image once it is made, however that was done. */
+export interface MadeContent {
+  readonly image: Pick<ResolvedImage, "contentDigest" | "os" | "architecture" | "startConfig">;
   readonly contentBytes: number;
   /** The commit built, of a Git repository. */
   readonly commit: string | null;
 }
 
+/** What making an image of layers leaves in the operation. */
+export interface MadeImage extends MadeContent {
+  readonly image: ResolvedImage;
+}
+
 /** A step's result as the journal keeps it. */
-export function toJournal(made: MadeImage): Json {
+export function toJournal(made: MadeContent): Json {
   return made as unknown as Json;
 }

@@ -8,7 +8,8 @@ type SnapshotRoutes =
   | "deleteSnapshot"
   | "verifySnapshot"
   | "restoreSnapshot"
-  | "launchSnapshot";
+  | "launchSnapshot"
+  | "promoteSnapshot";
 
 const answer = (call: Call<"createSnapshot" | "deleteSnapshot" | "verifySnapshot">, change: SnapshotChange) =>
   answerChange(call, change, async () => ({
@@ -41,6 +42,12 @@ export const snapshotHandlers: Handlers<SnapshotRoutes> = {
     }));
     call.header("etag", etagOf(answered.instance));
     return answered;
+  },
+  promoteSnapshot: async (call) => {
+    const { services, scope, params, body } = call;
+    const options = changeOptions("promoteSnapshot", call);
+    const change = await services.snapshots.promote(scope, params.snapshot, body, options);
+    return answerChange(call, change, async () => ({ image: await services.images.get(scope, change.image.id) }));
   },
   launchSnapshot: async (call) => {
     const { services, scope, params, body } = call;

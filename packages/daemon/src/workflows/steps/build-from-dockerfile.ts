@@ -8,7 +8,8 @@ export function buildFromDockerfile({ images }: Services): Step {
     name: "build-from-dockerfile",
     async run(context) {
       const { source } = ImageInput.parse(context.operation.input);
-      if (source.type === "registry") throw new Error("an image of a registry has no Dockerfile");
+      if (source.type === "registry" || source.type === "snapshot")
+        throw new Error(`a ${source.type} has no Dockerfile`);
       const { dockerfile, buildArgs } = source;
       if (source.type === "directory") {
         const image = await images.build({ directory: source.path, dockerfile, buildArgs }, context);

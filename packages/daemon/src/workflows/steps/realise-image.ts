@@ -16,7 +16,7 @@ export function realiseImage(services: Services): InstanceStep {
       if (!resolved) {
         throw new BerthError(
           "image_not_found",
-          "Its content is gone from the blob cache; pull or build the image again.",
+          "Its content is gone from the blob cache; pull, build or promote the image again.",
         );
       }
       if (image.source.type === "registry") await images.fetchBlobs(resolved, image.source.reference, context);
