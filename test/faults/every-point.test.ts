@@ -122,7 +122,7 @@ describe.each(cases)("killed at %s", (_, point, arrange) => {
 
 describe("the audit itself", () => {
   it("fails when something is left behind", async () => {
-    const { dataDir, env } = await makeWorld("sqlite");
+    const { dataDir, env } = worlds.get("sqlite") ?? (await makeWorld("sqlite"));
     await using berthd = await startBerthd({ dataDir, env });
     const left = join(dataDir, "instances", "i-0123456789abcdef0");
     await mkdir(left, { recursive: true });

@@ -16,6 +16,7 @@ const firstSubordinateId = uid + 1;
 const becomeUser = `
 set -eu
 folder=$1 uid=$2 first=$3 home=$4 repository=$5 node=$6 script=$7
+shift 7
 mount -t tmpfs -o mode=0755 tmpfs "$folder"
 cp /etc/passwd /etc/group "$folder"
 echo "berth-test:x:$uid:$uid::$home:/bin/sh" >> "$folder/passwd"
@@ -28,7 +29,7 @@ mkdir "$folder/repository"
 mount --bind "$repository" "$folder/repository"
 touch "$folder/node"
 mount --bind "$node" "$folder/node"
-exec setpriv --reuid="$uid" --regid="$uid" --clear-groups -- "$folder/node" "$folder/repository/$script"
+exec setpriv --reuid="$uid" --regid="$uid" --clear-groups -- "$folder/node" "$folder/repository/$script" "$@"
 `;
 
 /**

@@ -49,7 +49,7 @@ class Clones {
   }
 
   async launch(): Promise<Instance> {
-    const body = { image, memoryMib: 80, warm: "require" } as const;
+    const body = { image, memoryMib: 96, warm: "require" } as const;
     const { instance, operation } = await this.client.createInstance({ query: long, body });
     expect(operation.error).toBeNull();
     expect(instance.status.start?.mode).toBe("warm");

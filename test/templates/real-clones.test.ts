@@ -95,7 +95,7 @@ describe.each(whoRunsBerthd)("real machines of a berthd run by $who", ({ ordinar
     expect(again.operation.error).toBeNull();
     expect(again.instance.status.start?.reason).toContain("its disk has been written to");
     expect(await sh(second, "/bin/busybox cat /kept")).toBe("kept\n");
-    await auditQemu(client, dataDir, berthd.pid);
+    if (!ordinaryUser) await auditQemu(client, dataDir, berthd.pid);
   });
 
   it("a disk no larger than its image is enough, and a program that ends at once is told with its exit code", async () => {
@@ -152,6 +152,6 @@ describe.each(whoRunsBerthd)("real machines of a berthd run by $who", ({ ordinar
     expect((await fetch(page, { method: "HEAD" })).status).toBe(200);
     const { operation } = await client.deletePool({ params: { pool }, query: long });
     expect(operation.error).toBeNull();
-    await auditQemu(client, dataDir, berthd.pid);
+    if (!ordinaryUser) await auditQemu(client, dataDir, berthd.pid);
   });
 });

@@ -158,7 +158,9 @@ export function joinMachines(parts: {
   const isOurs = (uid: number) => (uids ? uid >= uids.first && uid <= uids.last : uid === facts.uid);
   const instancesDir = join(dataDir, "instances");
   const location = `${nodeName(facts.hostname)}/${kind}`;
-  const driver = drivers[kind]({ host, location, installationId, dataDir, instancesDir, isOurs, accelerator });
+  const fixedPorts = uids === null;
+  const settings = { host, location, installationId, dataDir, instancesDir, isOurs, accelerator, fixedPorts };
+  const driver = drivers[kind](settings);
   const folder = join(dataDir, "network");
   const network = kind === "fake" ? noNetwork : userNetwork({ host, installationId, folder, uids });
   const table = { host, table: portTableName(installationId), folder };

@@ -14,6 +14,8 @@ export interface DriverSettings {
   readonly instancesDir: string;
   readonly isOurs: (uid: number) => boolean;
   readonly accelerator: () => Promise<Verdict>;
+  /** Whether the ports of a running machine cannot be changed: an ordinary user's are published by a helper that is told them at its start. */
+  readonly fixedPorts: boolean;
 }
 
 /** Every kind of driver, by the name that BERTH_DRIVER and locations call it. */

@@ -1,6 +1,6 @@
 import type { Duplex } from "node:stream";
 import { BerthError } from "@berth/api";
-import type { KitDescription } from "../../core/descriptions.ts";
+import type { KitDescription, PortForward } from "../../core/descriptions.ts";
 import type { Host } from "../../host/host.ts";
 import type { CreateInputs, Driver, GuestPort, Handle, Observed, OwnerMark } from "../driver.ts";
 import { acceleratorOf, type Verdict } from "./accelerator.ts";
@@ -23,6 +23,8 @@ export interface QemuDriverOptions {
   readonly instancesDir: string;
   /** Whether a process of this uid may be one of ours: the daemon's own, or as root one of those it gives to guests. */
   readonly isOurs: (uid: number) => boolean;
+  /** Whether the ports of a running machine cannot be changed: an ordinary user's are published by a helper that is told them at its start. */
+  readonly fixedPorts?: boolean;
   /** How guests are run here; asked at each start. */
   readonly accelerator: () => Promise<Verdict>;
   /** The hypervisor; found by its name when not given. */
@@ -66,6 +68,8 @@ export function qemuDriver(options: QemuDriverOptions): Driver {
     if (verdict.kind === "none") throw new BerthError("host_program_failed", verdict.reason);
     return acceleratorOf(verdict.kind);
   };
+  const changePorts = (handle: Handle, forwards: readonly PortForward[]) =>
+    withRunning(handle, (qmp, inputs) => publish(qmp, inputs, forwards));
   const build = async (kit: KitDescription | null) => buildName((await usableAccelerator()).kind, kit);
 
   return {
@@ -161,7 +165,7 @@ export function qemuDriver(options: QemuDriverOptions): Driver {
     activeDisks: (handle) => withRunning(handle, (qmp, { disks }) => activeFiles(host, qmp, disks)),
     growDisk: (handle, disk, sizeMib) =>
       withRunning(handle, (qmp, { disks }) => growDisk(qmp, disks, { disk, sizeMib })),
-    publish: (handle, forwards) => withRunning(handle, (qmp, inputs) => publish(qmp, inputs, forwards)),
+    ...(options.fixedPorts ? {} : { publish: changePorts }),
 
     openConnections: (handle) =>
       withMachine(handle, async (machine) =>
