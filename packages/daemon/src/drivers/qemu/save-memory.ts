@@ -325,13 +325,13 @@ class Save {
     const { files } = host;
     const { folder, use, switches } = this.#request;
     const paths = memoryPaths(this.#half);
+    // Pages of zeroes that the guest has touched are written like any others; they need no room.
+    await host.run("fallocate", ["--dig-holes", paths.ram], { signal: this.#signal });
     if (use === "shared") {
       const { uid, gid } = await host.facts();
       await files.chown(paths.ram, uid, gid);
       await files.chmod(paths.ram, 0o400);
     }
-    // Pages of zeroes that the guest has touched are written like any others; they need no room.
-    await host.run("fallocate", ["--dig-holes", paths.ram], { signal: this.#signal });
     const [state, checksum] = await Promise.all([
       buffer(files.readStream(paths.state)),
       sumMemory(host, kit, paths.ram, this.#signal),

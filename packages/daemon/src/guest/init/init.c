@@ -138,9 +138,9 @@ static void identify(json_t *command) {
   if (!hold_has_moved()) return refuse("identify", "the guest knows who it is");
   if (!take_config("identify", command)) return;
   identifying = true;
-  const char *origin = config_origin(&config), *hook = instance_hook(&config);
-  // Nobody who spoke to another instance speaks to this one.
-  relay_end(!origin || strcmp(origin, "resume") != 0);
+  const char *hook = instance_hook(&config);
+  // Nobody who spoke to another instance speaks to this one, and who spoke to this one before it slept was hung up on.
+  relay_end();
   char *trouble = instance_take_on(&config, command);
   if (!trouble) trouble = root_grow();
   if (trouble) fail(126, trouble);

@@ -152,8 +152,8 @@ static void on_ready(uint32_t events) {
   if (server.fd >= 0) loop_change(&server, EPOLLIN | EPOLLOUT | EPOLLET);
 }
 
-void relay_end(bool sessions) {
-  if (sessions) sessions_end(server_pid);
+void relay_end(void) {
+  sessions_end(server_pid);
   end_server();
   inward.start = inward.end = outward.start = outward.end = heard_length = 0;
 }
