@@ -77,6 +77,9 @@ describe("checkoutGit", () => {
     ["git's own way to run a command", { url: "ext::sh -c true" }],
     ["a path", { url: "/etc" }],
     ["ssh", { url: "ssh://localhost/x" }],
+    ["a password", { url: "https://bob:s3cret@git.example/x.git" }],
+    ["a token as the user's name", { url: "https://s3cret@git.example/x.git" }],
+    ["a query", { url: "https://git.example/x.git?private_token=s3cret" }],
   ])("%s is refused, and nothing stays", async (_what, request) => {
     await expect(checkout(request)).rejects.toMatchObject({ code: "invalid_request" });
     expect(await readdir(join(folder, "tmp"))).toEqual([]);

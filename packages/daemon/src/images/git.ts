@@ -31,6 +31,19 @@ const timeoutMs = 15 * 60_000;
 const refPattern = /^(?!-)(?!.*(?:\.\.|@\{|\/\/|\.lock$|[./]$))[A-Za-z0-9._/+@#=-]{1,255}$/;
 
 /**
+ * Refuses a URL that holds a user name, a password or a query: it is kept with the image and its operation, shown to whoever may read those, and stands among git's
+ * arguments while that runs. Throws BerthError `invalid_request`, without the URL.
+ */
+export function refuseSecrets(text: string): void {
+  const url = URL.parse(text);
+  if (!url || (url.username === "" && url.password === "" && url.search === "")) return;
+  throw new BerthError(
+    "invalid_request",
+    `${withoutSecrets(url)} was given with a user name, password or query, which would be kept with the image for all to read. Leave it out.`,
+  );
+}
+
+/**
  * Fetches one commit, without history, submodules, hooks, or anything of the host's git configuration.
  * Rejects with BerthError `invalid_request` (URL, ref or subdirectory), `address_refused`, or `registry_unreachable`.
  */
@@ -88,6 +101,7 @@ function parseUrl(text: string): URL {
       `${JSON.stringify(text)} is not a URL such as https://example.com/app.git.`,
     );
   }
+  refuseSecrets(text);
   return new URL(text);
 }
 

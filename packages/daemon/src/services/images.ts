@@ -8,6 +8,7 @@ import {
   type PullImage,
 } from "@berth/api";
 import { newId } from "../core/ids.ts";
+import { refuseSecrets } from "../images/git.ts";
 import { formatReference, parseReference } from "../images/reference.ts";
 import { joinOrStart, startOperation } from "../operations/start.ts";
 import type { ChangeOptions, Scope, Services } from "../server/services.ts";
@@ -94,6 +95,8 @@ async function requestBuild(
   options: ChangeOptions,
 ): Promise<ImageChange> {
   const { dockerfile, buildArgs } = input;
+  // Before anything of it is written down.
+  if (input.source.type === "git") refuseSecrets(input.source.url);
   const source: ImageSource =
     input.source.type === "directory" ? { ...input.source, dockerfile } : { ...input.source, dockerfile, commit: null };
   const asked = { reference: canonicalReference(input.reference), source: { ...input.source, dockerfile, buildArgs } };
