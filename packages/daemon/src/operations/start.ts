@@ -67,7 +67,8 @@ export async function startOperation(tx: Transaction, request: StartOperation): 
   return toOperation(row, []);
 }
 
-function busy(claim: Claim): BerthError {
+/** Refuses what somebody else works on, and names whose work it is. */
+export function busy(claim: Claim): BerthError {
   return new BerthError("busy", `${claim.targetName} is held by ${claim.type} (${claim.operationId}).`, {
     operationId: claim.operationId,
   });

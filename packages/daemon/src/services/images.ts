@@ -14,7 +14,7 @@ import { joinOrStart, startOperation } from "../operations/start.ts";
 import type { ChangeOptions, Scope, Services } from "../server/services.ts";
 import { findImage, insertImage, listImages, listImageUsers, readImage, updateImage } from "../store/images.ts";
 import { readOperation, resourceOf } from "../store/operations.ts";
-import type { Store, Transaction } from "../store/store.ts";
+import type { Queries, Store, Transaction } from "../store/store.ts";
 import type { ImageInput } from "../workflows/made-image.ts";
 import { changeOnce } from "./change.ts";
 
@@ -35,12 +35,6 @@ export function imageServices(context: ImageRequestContext): Services["images"] 
     operation: (await readOperation(store.queries, made.operation.id)) ?? made.operation,
   });
 
-  const get = async (scope: Scope, ref: string): Promise<Image> => {
-    const image = await findImage(store.queries, scope.project, isId(ref) ? ref : canonicalReference(ref));
-    if (!image) throw new BerthError("not_found", `There is no image ${ref}.`);
-    return image;
-  };
-
   return {
     async list(scope, { reference, ...query }) {
       const { rows, nextCursor } = await listImages(store.queries, {
@@ -50,7 +44,7 @@ export function imageServices(context: ImageRequestContext): Services["images"] 
       });
       return { items: rows, nextCursor };
     },
-    get,
+    get: (scope, ref) => requireImage(store.queries, scope, ref),
     async pull(scope, input, options) {
       return refresh(await changeOnce(store, scope, options, (tx) => requestPull(tx, context, scope, input)));
     },
@@ -58,10 +52,16 @@ export function imageServices(context: ImageRequestContext): Services["images"] 
       return refresh(await changeOnce(store, scope, options, (tx) => requestBuild(tx, context, scope, input, options)));
     },
     async remove(scope, ref, options) {
-      const { id } = await get(scope, ref);
-      return refresh(await changeOnce(store, scope, options, (tx) => requestRemove(tx, context, scope, id, options)));
+      return refresh(await changeOnce(store, scope, options, (tx) => requestRemove(tx, context, scope, ref, options)));
     },
   };
+}
+
+/** The image of an id or a reference, however that is written. */
+async function requireImage(queries: Queries, { project }: Scope, ref: string): Promise<Image> {
+  const image = await findImage(queries, project, isId(ref) ? ref : canonicalReference(ref));
+  if (!image) throw new BerthError("not_found", `There is no image ${ref}.`);
+  return image;
 }
 
 /** A reference written in full: `nginx` is `docker.io/library/nginx:latest`. */
@@ -155,11 +155,12 @@ async function requestRemove(
   tx: Transaction,
   context: ImageRequestContext,
   scope: Scope,
-  id: string,
+  ref: string,
   options: ChangeOptions,
 ): Promise<ImageChange> {
-  const image = await readImage(tx, id);
-  if (!image) throw new BerthError("not_found", `There is no image ${id}.`);
+  // Here, since a repeated request must find its first answer although the image may be gone by now.
+  const image = await requireImage(tx, scope, ref);
+  const { id } = image;
   const name = image.references[0] ?? id;
   const operation = await startOperation(tx, {
     type: "image.delete",

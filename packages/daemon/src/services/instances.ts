@@ -14,12 +14,12 @@ import { checkCapacity, checkPorts, firstStatus, type NodeCapacity, specOf } fro
 import { randomName } from "../core/random-name.ts";
 import { shapeOf } from "../core/template-shape.ts";
 import type { Driver } from "../drivers/driver.ts";
-import { startOperation } from "../operations/start.ts";
+import { busy, startOperation } from "../operations/start.ts";
 import type { ChangeOptions, Scope, Services } from "../server/services.ts";
 import { appendEvent } from "../store/events.ts";
 import { findImage, readImage } from "../store/images.ts";
 import { findInstance, insertInstance, listInstances, readInstance, type SavedMemory } from "../store/instances.ts";
-import { lockResources } from "../store/operation-claims.ts";
+import { lockResources, readClaims } from "../store/operation-claims.ts";
 import { readOperation, resourceOf } from "../store/operations.ts";
 import { claimPoolMember, doesAnyWait } from "../store/pools.ts";
 import type { Transaction } from "../store/store.ts";
@@ -183,6 +183,7 @@ export async function requestInstance(
   if ((spec.warm === "require" || spec.warm === "app") && !driver.abilities.templates)
     throw new BerthError("unsupported_by_driver", `${location} keeps no templates to begin from.`);
   checkAutosuspend(context, location, spec);
+  await holdImage(tx, image.id);
   const name = request.name ?? (await freeName(tx, scope.project));
   const claimed =
     build !== undefined && image.contentDigest !== null && mayClaim(spec, driver.publish !== undefined)
@@ -222,6 +223,15 @@ export async function requestInstance(
   });
   appendEvent(tx, instanceEvent(instance, "instance.created", operation.id, { image: instance.image }));
   return { instance: { ...instance, operationId: operation.id }, operation };
+}
+
+/** Keeps an image from being deleted before this is committed. Rejects with BerthError `busy` while it is being deleted, `not_found` when it is gone. */
+async function holdImage(tx: Transaction, id: string): Promise<void> {
+  const resource = resourceOf("image", id);
+  await lockResources(tx, [resource]);
+  const deleting = (await readClaims(tx, [resource])).find(({ type }) => type === "image.delete");
+  if (deleting) throw busy(deleting);
+  if (!(await readImage(tx, id))) throw new BerthError("not_found", `There is no image ${id}.`);
 }
 
 /** Asked only where a pool's machine may be taken. A location that cannot tell has none that could go on. */
