@@ -22,9 +22,10 @@ beforeEach(async () => {
 });
 
 /** Starts berthd where it cannot work; answers its exit code and its words. */
-async function refused(): Promise<{ code: number; words: string }> {
+async function refused(settings: Readonly<Record<string, string>> = {}): Promise<{ code: number; words: string }> {
+  const usual = { PATH: process.env.PATH, HOME: "/nonexistent", BERTH_DATA_DIR: dataDir, BERTH_LISTEN: "127.0.0.1:0" };
   const child = spawn(process.execPath, [main], {
-    env: { PATH: process.env.PATH, HOME: "/nonexistent", BERTH_DATA_DIR: dataDir, BERTH_LISTEN: "127.0.0.1:0", ...env },
+    env: { ...usual, ...env, ...settings },
     stdio: ["ignore", "pipe", "pipe"],
   });
   const [stdout, stderr, [code]] = await Promise.all([text(child.stdout), text(child.stderr), once(child, "close")]);
@@ -104,5 +105,21 @@ describe("two daemons on one data folder", () => {
     expect(code).toBe(1);
     expect(settings.map((path) => readFileSync(path, "base64"))).toEqual(before);
     expect((await first.client.listNodes()).items).toHaveLength(1);
+  });
+});
+
+describe("a setting that makes no sense here", () => {
+  it.each([
+    [
+      "BERTH_LISTEN",
+      "no-such-name.invalid:0",
+      /^berthd: no-such-name\.invalid is a name that is not known here\..*\n$/,
+    ],
+    ["BERTH_LISTEN", "192.0.2.1:0", /^berthd: 192\.0\.2\.1 is not an address of this machine\..*\n$/],
+    ["BERTH_ALLOW_HOSTS", "10.0.0.0/33", /^berthd: BERTH_ALLOW_HOSTS: "10\.0\.0\.0\/33" is not a host.*\n$/],
+  ])("%s=%s stops berthd with one sentence", async (name, value, words) => {
+    const { code, words: said } = await refused({ [name]: value });
+    expect(said).toMatch(words);
+    expect(code).toBe(1);
   });
 });

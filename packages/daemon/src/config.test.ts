@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { readConfig } from "./config.ts";
+import { ConfigError, readConfig } from "./config.ts";
 
 const read = (env: Record<string, string>, uid = 1000, file?: { text: string; mode: number }) =>
   readConfig({ HOME: "/home/ada", ...env }, uid, "/repo", () => file);
@@ -13,6 +13,7 @@ describe("settings", () => {
       kitRoot: "/repo/.tools/kit",
     });
     expect(read({}, 0).dataDir).toBe("/var/lib/berth");
+    expect(read({ BERTH_DATA_DIR: "", XDG_DATA_HOME: "" }).dataDir).toBe("/home/ada/.local/share/berth");
   });
 
   it.each([
@@ -29,9 +30,13 @@ describe("settings", () => {
     [{ BERTH_LISTEN: "1.2.3.4:99999" }, "BERTH_LISTEN"],
     [{ BERTH_DATA_DIR: "data" }, "BERTH_DATA_DIR"],
     [{ BERTH_STORE: "mysql://x" }, "BERTH_STORE"],
+    [{ BERTH_ALLOW_HOSTS: "registry.lan, no!host" }, "BERTH_ALLOW_HOSTS"],
+    [{ BERTH_ALLOW_HOSTS: "10.0.0.0/33" }, "BERTH_ALLOW_HOSTS"],
+    [{ BERTH_ALLOW_HOSTS: "fd00::/129" }, "BERTH_ALLOW_HOSTS"],
     [{ BERTH_DRIVER: "xen" }, "BERTH_DRIVER"],
     [{ BERTH_READY_TIMEOUT: "soon" }, "BERTH_READY_TIMEOUT"],
   ])("refuses %o by name", (env, name) => {
+    expect(() => read(env)).toThrow(ConfigError);
     expect(() => read(env)).toThrow(name);
   });
 

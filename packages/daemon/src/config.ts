@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { parseEnv } from "node:util";
+import { parseAllowRule } from "./images/outbound.ts";
 
 /** Everything berthd is told from outside, read once at start. docs/settings.md describes each. */
 export interface Config {
@@ -35,7 +36,8 @@ export class ConfigError extends Error {
 
 /** Where data lives. Throws a ConfigError when that cannot be told. */
 export function readDataDir(env: NodeJS.ProcessEnv, uid: number): string {
-  const dataDir = env.BERTH_DATA_DIR ?? defaultDataDir(env, uid);
+  // Empty is not set, as the client takes it too.
+  const dataDir = env.BERTH_DATA_DIR || defaultDataDir(env, uid);
   if (!dataDir.startsWith("/")) throw new ConfigError(`BERTH_DATA_DIR must be an absolute path, not "${dataDir}".`);
   return dataDir;
 }
@@ -43,7 +45,7 @@ export function readDataDir(env: NodeJS.ProcessEnv, uid: number): string {
 /** When BERTH_DATA_DIR does not say: root's in /var/lib/berth, anyone else's in their home. */
 function defaultDataDir(env: NodeJS.ProcessEnv, uid: number): string {
   if (uid === 0) return "/var/lib/berth";
-  const base = env.XDG_DATA_HOME ?? (env.HOME ? join(env.HOME, ".local/share") : undefined);
+  const base = env.XDG_DATA_HOME || (env.HOME ? join(env.HOME, ".local/share") : undefined);
   if (!base)
     throw new ConfigError("HOME is not set, so there is no place for data. Set BERTH_DATA_DIR to an absolute path.");
   return join(base, "berth");
@@ -85,7 +87,7 @@ export function readConfig(
         ? { kind: "sqlite", path: join(dataDir, "berth.db") }
         : { kind: "postgres", url: readStoreUrl(store) },
     kitRoot: env.BERTH_KIT_DIR ?? join(repositoryRoot, ".tools/kit"),
-    allowHosts: (env.BERTH_ALLOW_HOSTS ?? "").split(/[\s,]+/).filter(Boolean),
+    allowHosts: readAllowHosts(env.BERTH_ALLOW_HOSTS ?? ""),
     driver: readChoice("BERTH_DRIVER", env.BERTH_DRIVER ?? "qemu", ["qemu", "fake"] as const),
     templates: readChoice("BERTH_TEMPLATES", env.BERTH_TEMPLATES ?? "auto", ["auto", "asked"] as const),
     logLevel: readChoice("BERTH_LOG_LEVEL", env.BERTH_LOG_LEVEL ?? "info", [
@@ -127,6 +129,16 @@ function readStoreUrl(url: string): string {
   if (!/^postgres(ql)?:\/\//.test(url))
     throw new ConfigError("BERTH_STORE must be a postgres:// URL; leave it out for the embedded store.");
   return url;
+}
+
+function readAllowHosts(text: string): readonly string[] {
+  const hosts = text.split(/[\s,]+/).filter(Boolean);
+  try {
+    hosts.forEach(parseAllowRule);
+  } catch (error) {
+    throw new ConfigError((error as Error).message);
+  }
+  return hosts;
 }
 
 function readChoice<const T extends readonly string[]>(name: string, value: string, choices: T): T[number] {

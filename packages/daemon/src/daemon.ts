@@ -128,6 +128,10 @@ async function listen(server: FastifyInstance, { host, port }: Config["listen"])
     const { code } = error as NodeJS.ErrnoException;
     if (code === "EADDRINUSE")
       throw new ConfigError(`${host}:${port} is in use by another program. Set BERTH_LISTEN to another address.`);
+    if (code === "ENOTFOUND" || code === "EAI_AGAIN")
+      throw new ConfigError(
+        `${host} is a name that is not known here. Set BERTH_LISTEN to an address of this machine.`,
+      );
     if (code === "EADDRNOTAVAIL")
       throw new ConfigError(`${host} is not an address of this machine. Set BERTH_LISTEN to one that is.`);
     if (code === "EACCES")

@@ -1,7 +1,8 @@
-import { chmod, mkdir, symlink } from "node:fs/promises";
+import { chmod, mkdir, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { scratchDirectory } from "../../../test/support/scratch.ts";
+import { ConfigError } from "./config.ts";
 import { keepNodeFile, readNodeFile, takeDataFolder } from "./data-folder.ts";
 import { localHost } from "./host/local.ts";
 
@@ -31,6 +32,19 @@ test("a link is refused, and so is a second berthd", async () => {
   await lock.release();
   await symlink(folder, join(scratch, "link"));
   await expect(takeDataFolder(host, facts, join(scratch, "link"))).rejects.toThrow("is a link");
+});
+
+test("one that is no folder, or lies below one that is none, is refused in words", async () => {
+  const file = join(scratch, "file");
+  await writeFile(file, "");
+  for (const [path, words] of [
+    [file, "it is no folder"],
+    [join(file, "data"), "on the way to it is no folder"],
+  ] as const) {
+    const refused = takeDataFolder(host, facts, path);
+    await expect(refused).rejects.toThrow(ConfigError);
+    await expect(refused).rejects.toThrow(words);
+  }
 });
 
 test("the node stays the same, whatever becomes of its store", async () => {

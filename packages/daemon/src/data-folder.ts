@@ -31,11 +31,30 @@ export function dataFolderMode({ uid }: HostFacts): number {
 /** Makes the data folder if need be and takes it for this process alone. Rejects with a ConfigError when that cannot be. */
 export async function takeDataFolder(host: Host, facts: HostFacts, dataDir: string): Promise<FolderLock> {
   await requireNoLink(dataDir);
-  await host.files.makeDirectory(dataDir, { mode: dataFolderMode(facts) });
+  await makeFolder(host, dataDir, dataFolderMode(facts));
   if (facts.uid === 0) await requirePassage(dataDir);
   const lock = await lockFolder(join(dataDir, "lock"));
   if (lock) return lock;
   throw new ConfigError(`Another berthd works in ${dataDir}. Stop it first, or set BERTH_DATA_DIR to another folder.`);
+}
+
+/** Why a folder cannot be made, by the system's own name for it. */
+const whyNoFolder: Readonly<Record<string, string>> = {
+  EEXIST: "it is no folder",
+  ENOTDIR: "what is on the way to it is no folder",
+  EACCES: "this user may not",
+  EPERM: "this user may not",
+  EROFS: "its file system can only be read",
+};
+
+async function makeFolder(host: Host, dataDir: string, mode: number): Promise<void> {
+  try {
+    await host.files.makeDirectory(dataDir, { mode });
+  } catch (error) {
+    const why = whyNoFolder[(error as NodeJS.ErrnoException).code ?? ""];
+    if (!why) throw error;
+    throw new ConfigError(`${dataDir} cannot be made or opened: ${why}. Set BERTH_DATA_DIR to another folder.`);
+  }
 }
 
 /** QEMU is told paths as they are, and folders are made and removed by their own names. */

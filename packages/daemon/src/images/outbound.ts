@@ -104,7 +104,8 @@ interface AllowRule {
   matches(hostname: string, port: number): boolean;
 }
 
-function parseAllowRule(text: string): AllowRule {
+/** Reads one entry of BERTH_ALLOW_HOSTS. Throws BerthError `invalid_request` for what is none. */
+export function parseAllowRule(text: string): AllowRule {
   const refuse = (): never => {
     throw new BerthError(
       "invalid_request",
@@ -114,8 +115,9 @@ function parseAllowRule(text: string): AllowRule {
   const [, scheme, rest = ""] = /^(https?:\/\/)?(.*)$/.exec(text.trim()) ?? [];
   const [network = "", prefix] = rest.split("/");
   if (prefix !== undefined) {
-    if (isIP(network) === 0 || !/^\d{1,3}$/.test(prefix)) refuse();
     const family = isIPv6(network) ? "ipv6" : "ipv4";
+    const longest = family === "ipv6" ? 128 : 32;
+    if (isIP(network) === 0 || !/^\d{1,3}$/.test(prefix) || Number(prefix) > longest) refuse();
     const list = new BlockList();
     list.addSubnet(network, Number(prefix), family);
     return {
