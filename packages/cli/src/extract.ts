@@ -110,8 +110,8 @@ async function writeEntry(target: string, path: string, entry: Entry, copied: Co
   entry.resume();
   if (header.type === "symlink" && header.linkname) {
     const leads = resolve(dirname(path), header.linkname);
-    if (care.checkLinks && !isWithin(target, leads)) {
-      copied.skipped.push(`${header.name}: a link to ${header.linkname}, which leads out of the copy`);
+    if (care.checkLinks && (climbsLater(header.linkname) || !isWithin(target, leads))) {
+      copied.skipped.push(`${header.name}: a link to ${header.linkname}, which leads out of the copy, or may`);
       return;
     }
     await removeFile(path);
@@ -131,6 +131,13 @@ async function writeEntry(target: string, path: string, entry: Entry, copied: Co
   } else {
     copied.skipped.push(`${header.name}: a ${header.type}, which is not copied`);
   }
+}
+
+/** Whether a link has `..` behind a name: where that leads depends on what the name is, which may be another link. At the beginning it climbs from real folders only. */
+function climbsLater(link: string): boolean {
+  const parts = link.split("/").filter((part) => part !== "" && part !== ".");
+  const first = parts.findIndex((part) => part !== "..");
+  return first >= 0 && parts.slice(first).includes("..");
 }
 
 function isWithin(target: string, path: string): boolean {
