@@ -22,7 +22,7 @@ export default {
     "Before, 4.0 x (3.0 x to 4.4 x). Rows are read past Kysely and stay read until berthd writes again (SQLite), an instance is checked once for as long as its row is the same, written down as JSON once, and no logger is made for each request.",
     "Then 2.1 x (2.0 x to 2.3 x). A token known is found by its header, not by its hash; a row read again is found by its query and parameters apart, and known by being the same one.",
   ],
-  async run({ scratch, freePort, say }) {
+  async run({ scratch, times, freePort, say }) {
     await using berthd = await startBerthd({
       dataDir: join(scratch, "data"),
       env: { BERTH_DRIVER: "fake", BERTH_LOG_LEVEL: "warn" },
@@ -39,8 +39,8 @@ export default {
         await getOften(target, requests);
         return cpuTimeMs(pid) - before;
       };
-      say(`${rounds} rounds of ${requests} requests each`);
-      const pairs = await interleave(rounds, cost(berthd.pid, ours), cost(bare.pid, bare.target));
+      say(`${times(rounds)} rounds of ${requests} requests each`);
+      const pairs = await interleave(times(rounds), cost(berthd.pid, ours), cost(bare.pid, bare.target));
       const estimate = ratio(pairs);
       const perRequest = (side: 0 | 1) =>
         `${((median(pairs.map((pair) => pair[side])) / requests) * 1000).toFixed(0)} µs`;

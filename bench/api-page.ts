@@ -18,7 +18,7 @@ export default {
   tuned: [
     "Before, a daemon with 10,000 stopped instances used half a core: each was looked at every 10 seconds. Now only those that run are, four at a time, by an index; resting ones once after the start.",
   ],
-  async run({ scratch, say }) {
+  async run({ scratch, times, say }) {
     const few = join(scratch, "few");
     const many = join(scratch, "many");
     const env = { BERTH_DRIVER: "fake", BERTH_LOG_LEVEL: "warn" };
@@ -37,10 +37,10 @@ export default {
 
     await using ofFew = await start(few);
     await using ofMany = await start(many);
-    say(`${rounds} rounds of ${pagesPerRound} pages each`);
-    const first = await interleave(rounds, pages(ofMany, ""), pages(ofFew, ""));
+    say(`${times(rounds)} rounds of ${pagesPerRound} pages each`);
+    const first = await interleave(times(rounds), pages(ofMany, ""), pages(ofFew, ""));
     const middle = await interleave(
-      rounds,
+      times(rounds),
       pages(ofMany, await cursorAfter(ofMany, 5_000)),
       pages(ofFew, await cursorAfter(ofFew, 50)),
     );

@@ -22,7 +22,7 @@ const tops = ["etc/default", "etc/init.d"];
 export default {
   name: "Registry image to bootable disk",
   method: `An image of two gzip layers (${shared.join(", ")} of this machine; a small one) from docker-registry on loopback, into an empty data folder; then one that shares the large layer. Against \`skopeo copy\`, \`umoci unpack\` and \`mke2fs -d\` for the same image, in turn, ${rounds} times.`,
-  async run({ scratch, freePort, say }) {
+  async run({ scratch, freePort, times, say }) {
     const host = localHost();
     await using registry = await startDockerRegistry(host, join(scratch, "registry"), await freePort());
     say("making two images");
@@ -60,8 +60,8 @@ export default {
 
     const first: [number, number][] = [];
     const second: [number, number][] = [];
-    for (let round = 0; round < rounds; round += 1) {
-      say(`round ${round + 1} of ${rounds}`);
+    for (let round = 0; round < times(rounds); round += 1) {
+      say(`round ${round + 1} of ${times(rounds)}`);
       await rm(folder, { recursive: true, force: true });
       await mkdir(folder);
       // Whoever goes first changes sides, so that neither always meets the warmer machine.

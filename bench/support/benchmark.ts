@@ -1,3 +1,4 @@
+import type { Libvirt } from "./libvirt.ts";
 import type { Estimate, Verdict } from "./statistics.ts";
 
 /** What a benchmark is given. */
@@ -6,6 +7,10 @@ export interface BenchmarkContext {
   readonly scratch: string;
   /** A port of the loopback address for it alone. */
   freePort(): Promise<number>;
+  /** A libvirt to be measured against; installed when it is first asked for. */
+  libvirt(): Promise<Libvirt>;
+  /** How often, or with how many machines, something is really done that is to be done so many times: less where it is only tried whether the benchmark works. */
+  times(wanted: number): number;
   /** Tells the person waiting what is being done. */
   say(line: string): void;
 }
@@ -17,7 +22,7 @@ export interface Finding {
   readonly estimate: Estimate;
   /** The most it may be, in the same unit. */
   readonly limit: number;
-  readonly unit: "x" | "MiB";
+  readonly unit: "x" | "MiB" | "ms" | "machines";
   readonly verdict: Verdict;
   /** The figures behind it, a sentence each. */
   readonly details: readonly string[];

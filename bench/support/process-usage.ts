@@ -16,3 +16,16 @@ export function residentMib(pid: number): number {
   if (!kib) throw new Error(`process ${pid} has no VmRSS`);
   return Number(kib) / 1024;
 }
+
+/** Memory of a process in MiB, what it shares with others counted in part: Pss of /proc/PID/smaps_rollup (proc(5)). */
+export function proportionalMib(pid: number): number {
+  const rollup = readFileSync(`/proc/${pid}/smaps_rollup`, "utf8");
+  const kib = /^Pss:\s+(\d+) kB$/m.exec(rollup)?.[1];
+  if (!kib) throw new Error(`process ${pid} has no Pss`);
+  return Number(kib) / 1024;
+}
+
+/** Memory of this machine that programs could still have, in MiB: MemAvailable of /proc/meminfo. */
+export function availableMib(): number {
+  return Number(/^MemAvailable:\s+(\d+) kB$/m.exec(readFileSync("/proc/meminfo", "utf8"))?.[1]) / 1024;
+}

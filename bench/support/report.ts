@@ -1,12 +1,18 @@
 import type { Benchmark, Finding } from "./benchmark.ts";
 
-/** `1.32 x (1.28 to 1.41), at most 2 x: kept`. */
-export function describeFinding({ promise, estimate, limit, unit, verdict }: Finding): string {
-  return `${promise}: ${figure(estimate.median, unit)} (${figure(estimate.low, unit)} to ${figure(estimate.high, unit)}), at most ${limit} ${unit}: ${verdict}`;
+/** `1.32 x (1.28 x to 1.41 x), at most 2 x`. */
+export function describeEstimate({ estimate, limit, unit }: Finding): string {
+  const { median, low, high } = estimate;
+  return `${figure(median, unit)} (${figure(low, unit)} to ${figure(high, unit)}), at most ${figure(limit, unit)}`;
+}
+
+/** A line for who waits: the promise, its figures and the verdict. */
+export function describeFinding(finding: Finding): string {
+  return `${finding.promise}: ${describeEstimate(finding)}: ${finding.verdict}`;
 }
 
 function figure(value: number, unit: Finding["unit"]): string {
-  return `${value.toFixed(unit === "x" ? 2 : 0)} ${unit}`;
+  return unit === "x" ? `${Number(value.toPrecision(3))} x` : `${value.toFixed(0)} ${unit}`;
 }
 
 /** docs/performance.md. */
@@ -18,7 +24,7 @@ export function performancePage(
   const rows = results.flatMap(({ findings }) =>
     findings.map(
       ({ promise, estimate, limit, unit, verdict }) =>
-        `| ${promise} | ${limit} ${unit} | ${figure(estimate.median, unit)} | ${figure(estimate.low, unit)} to ${figure(estimate.high, unit)} | ${verdict} |`,
+        `| ${promise} | ${figure(limit, unit)} | ${figure(estimate.median, unit)} | ${figure(estimate.low, unit)} to ${figure(estimate.high, unit)} | ${verdict} |`,
     ),
   );
   const sections = results.map(({ benchmark, findings }) =>
@@ -40,6 +46,8 @@ A figure is the median with its 95 % interval by order statistics. A promise cou
 Measured on ${at.toISOString().slice(0, 10)}:
 
 ${machine.map((line) => `- ${line}`).join("\n")}
+
+![What each promise came to, as a share of the most it may be](performance.svg)
 
 | promise | at most | measured | 95 % interval | |
 |---|---|---|---|---|

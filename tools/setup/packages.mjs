@@ -41,7 +41,12 @@ export const hostPackages = [
     service: "docker-registry",
   },
   { name: "postgresql", why: "the second store", has: ["/usr/lib/postgresql"], for: tests, service: "postgresql" },
-  { name: "mmdebstrap", why: "makes Debian images", has: ["mmdebstrap"], for: tests },
+  {
+    name: "mmdebstrap",
+    why: "makes Debian images, and a root for libvirt",
+    has: ["mmdebstrap"],
+    for: ["test", "bench"],
+  },
   { name: "musl-tools", why: "links programs for busybox images", has: ["musl-gcc"], for: tests },
   { name: "libsqlite3-dev", why: "a database in a guest", has: ["/usr/include/sqlite3.h"], for: tests },
   { name: "attr", why: "extended attributes in images", has: ["setfattr"], for: tests },
