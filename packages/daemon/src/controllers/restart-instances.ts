@@ -18,6 +18,8 @@ import { Looks } from "./looks.ts";
 /** Who asks for the starts that this controller opens. */
 const requestedBy = "controller:restart-policy";
 const looksAtOnce = 4;
+/** A process has ended, but its machine is still going off, which no event tells: it is looked at again after this long, in milliseconds. */
+const lookAgainMs = 200;
 /** A timer counts no further than this, in milliseconds; what is due later is looked at again then. */
 const longestTimerMs = 2 ** 31 - 1;
 
@@ -102,7 +104,7 @@ async function consider(services: Services, id: string, nodeUpSince: number): Pr
   const { spec, status } = instance;
   if (spec.restart === "no" && status.restarts.nextAt === null) return undefined;
   const { power, exit } = await observeRun(services, instance, await findHandle(services, instance));
-  if (power !== "stopped") return undefined;
+  if (power !== "stopped") return exit === null ? undefined : lookAgainMs;
   const now = await store.now();
   const exitCode = exit?.code ?? null;
   const startedAt = status.startedAt === null ? null : Date.parse(status.startedAt);
