@@ -45,7 +45,8 @@ async function untilSaid({ child, said, code }: ReturnType<typeof start>, words:
 
 async function seen() {
   const read = (name: string) => readFileSync(join(dataDir, name), "utf8").trim();
-  const client = createClient({ url: read("listen"), token: read("admin-token") });
+  const { url } = JSON.parse(read("listen")) as { url: string };
+  const client = createClient({ url, token: read("admin-token") });
   const [instances, images] = [(await client.listInstances()).items, (await client.listImages()).items];
   return {
     instances: instances.map(({ id, name, status }) => [id, name, status.startedAt, status.ports[0]?.hostPort]),

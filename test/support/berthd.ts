@@ -1,9 +1,11 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { closeSync, mkdirSync, openSync, readFileSync, rmSync } from "node:fs";
+import { closeSync, mkdirSync, openSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { type Client, createClient } from "@berth/api";
+import { localHost } from "../../packages/daemon/src/host/local.ts";
+import { readListenFile } from "../../packages/daemon/src/listen-file.ts";
 import { asOrdinaryUser } from "./ordinary-user.ts";
 
 const repositoryRoot = join(import.meta.dirname, "../..");
@@ -41,8 +43,6 @@ export interface Berthd extends AsyncDisposable {
 export async function startBerthd(options: BerthdOptions): Promise<Berthd> {
   const { dataDir, ordinaryUser } = options;
   mkdirSync(dataDir, { recursive: true, mode: process.getuid?.() === 0 && !ordinaryUser ? 0o711 : 0o700 });
-  // A killed one leaves it behind.
-  rmSync(join(dataDir, "listen"), { force: true });
   const logPath = `${dataDir}.log`;
   const child = spawnBerthd(options, logPath);
   const ended = once(child, "exit");
@@ -101,7 +101,7 @@ async function firstAnswer(dataDir: string, child: ChildProcess, timeoutMs: numb
   const deadline = performance.now() + timeoutMs;
   while (performance.now() < deadline) {
     if (child.exitCode !== null || child.signalCode !== null) throw new Error("berthd ended instead of answering:");
-    const url = readWord(join(dataDir, "listen"));
+    const url = await readListenFile(localHost(), dataDir);
     const token = readWord(join(dataDir, "admin-token"));
     if (url && token && (await answers(url, token))) return { url, token };
     await delay(20);

@@ -2,7 +2,9 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { closeSync, mkdirSync, openSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { ApiError, type Client, createClient, UnreachableError } from "@berth/api";
+import { type Client, createClient, UnreachableError } from "@berth/api";
+import { localHost } from "../../packages/daemon/src/host/local.ts";
+import { readListenFile } from "../../packages/daemon/src/listen-file.ts";
 import { repositoryRoot } from "../support/parts.ts";
 
 /** Something berthd or its machine did not do; the message is for the person at the terminal. */
@@ -49,7 +51,7 @@ function startBerthd(dataDir: string): ChildProcess {
 
 /** A client of the berthd that works on this data folder, if it answers. It keeps there where it listens and the token it takes. */
 async function answering(dataDir: string): Promise<Client | undefined> {
-  const url = readWord(join(dataDir, "listen"));
+  const url = await readListenFile(localHost(), dataDir);
   const token = readWord(join(dataDir, "admin-token"));
   if (!url || !token) return undefined;
   const client = createClient({ url, token });
@@ -57,8 +59,7 @@ async function answering(dataDir: string): Promise<Client | undefined> {
     await client.listNodes();
     return client;
   } catch (error) {
-    // The place a killed berthd listened at is free by now, or another's.
-    if (error instanceof UnreachableError || (error instanceof ApiError && error.status === 401)) return undefined;
+    if (error instanceof UnreachableError) return undefined;
     throw error;
   }
 }

@@ -11,7 +11,8 @@ import { readServerSentEvents } from "./server-sent-events.ts";
 export interface ClientOptions {
   /** Where berthd listens: `http://127.0.0.1:8642`. */
   readonly url: string;
-  readonly token: string;
+  /** Shown with each request. A function is asked each time, and what it throws is what the request rejects with: the one at that address may change. */
+  readonly token: string | (() => string);
   /** Instead of the global one, for tests. */
   readonly fetch?: typeof fetch;
 }
@@ -106,12 +107,13 @@ const giveUpAfterMs = 60_000;
 export function createClient(options: ClientOptions): Client {
   const base = options.url.replace(/\/+$/, "");
   const doFetch = options.fetch ?? fetch;
-  const authorization = `Bearer ${options.token}`;
+  const { token } = options;
+  const authorize = () => `Bearer ${typeof token === "string" ? token : token()}`;
 
   /** Sends one request; the answer is a success. */
   async function send(name: RouteName, input: AnyInput, call: CallOptions & { headers?: Record<string, string> }) {
     const definition: Route = routes[name];
-    const headers: Record<string, string> = { authorization, ...call.headers };
+    const headers: Record<string, string> = { authorization: authorize(), ...call.headers };
     if (call.idempotencyKey !== undefined) headers["idempotency-key"] = call.idempotencyKey;
     if (call.ifMatch !== undefined) headers["if-match"] = `"${call.ifMatch}"`;
     if (call.fromByte && definition.kind === "file") headers.range = `bytes=${call.fromByte}-`;
@@ -210,7 +212,7 @@ export function createClient(options: ClientOptions): Client {
             : (error as Error),
       );
     const Socket = WebSocket as unknown as new (url: string, options: { headers: Record<string, string> }) => WebSocket;
-    const socket = new Socket(base.replace(/^http/, "ws") + path, { headers: { authorization } });
+    const socket = new Socket(base.replace(/^http/, "ws") + path, { headers: { authorization: authorize() } });
     return guestSession(socket, request, base, explain, sessionOptions.signal);
   }
 

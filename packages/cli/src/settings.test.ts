@@ -1,7 +1,8 @@
-import { chmodSync, mkdirSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeEach, expect, test } from "vitest";
 import { scratchDirectory } from "../../../test/support/scratch.ts";
+import { identifyProcess } from "../../daemon/src/host/processes.ts";
 import { dataFolder, readSettings } from "./settings.ts";
 
 let home: string;
@@ -9,14 +10,17 @@ beforeEach(async () => {
   home = await scratchDirectory("settings");
 });
 
-function settings(env: Record<string, string> = {}) {
-  return readSettings({ env, home, uid: 1000 });
+async function settings(env: Record<string, string> = {}) {
+  const { url, token } = await readSettings({ env, home, uid: 1000 });
+  return { url, token: typeof token === "string" ? token : token() };
 }
 
-function localDaemon(): void {
+/** What a berthd has put into its data folder; this process, unless it is another that listens. */
+function localDaemon(listening: object = {}, url = "http://127.0.0.1:9000"): void {
   const folder = join(home, ".local/share/berth");
   mkdirSync(folder, { recursive: true });
-  writeFileSync(join(folder, "listen"), "http://127.0.0.1:9000\n");
+  const process = { ...identifyProcess(globalThis.process.pid), ...listening };
+  writeFileSync(join(folder, "listen"), JSON.stringify({ url, process }));
   writeFileSync(join(folder, "admin-token"), "berth_local\n");
 }
 
@@ -52,6 +56,35 @@ test("a token is never sent to another address than its own", async () => {
   file('{"url":"https://b.example","token":"berth_file"}');
   expect(await settings({ BERTH_URL: "http://evil.example" })).toEqual({ url: "http://evil.example", token: "" });
   expect(await settings({ BERTH_URL: "http://127.0.0.1:9000" })).toMatchObject({ token: "berth_local" });
+});
+
+test("the token of a berthd that is not there any more goes to nobody who has its address or the usual one", async () => {
+  const anotherProcess = { startTicks: "1" };
+  const anotherBoot = { bootId: "0" };
+  for (const [gone, url] of [
+    [anotherProcess, undefined],
+    [anotherBoot, undefined],
+    [anotherProcess, "http://127.0.0.1:8642"],
+  ] as const) {
+    localDaemon(gone, url);
+    await expect(settings()).rejects.toThrow(/^No berthd is up that works in .*\/berth\.$/);
+  }
+  expect(await settings({ BERTH_URL: "http://127.0.0.1:9000" })).toMatchObject({ token: "" });
+  rmSync(join(home, ".local/share/berth/listen"));
+  await expect(settings()).rejects.toThrow(/No berthd is up/);
+});
+
+test("it is looked at anew for each request, and finds the berthd that was started again there", async () => {
+  localDaemon();
+  const { token } = await readSettings({ env: {}, home, uid: 1000 });
+  const next = token as () => string;
+  expect(next()).toBe("berth_local");
+  localDaemon({ startTicks: "1" });
+  expect(next).toThrow(/No berthd is up/);
+  localDaemon({}, "http://127.0.0.1:9001");
+  expect(next).toThrow(/No berthd is up/);
+  localDaemon();
+  expect(next()).toBe("berth_local");
 });
 
 test("a file that others can read, or that makes no sense, is refused", async () => {

@@ -1,12 +1,20 @@
 import { readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { UserError } from "./errors.ts";
+import { findLocalBerthd } from "./local-berthd.ts";
 import type { Surroundings } from "./surroundings.ts";
 
 /** Where berthd is and what to show it. */
 export interface Settings {
   readonly url: string;
-  readonly token: string;
+  /** Empty when none is known. A function tells it for the next request, and throws when the one it is meant for is not there. */
+  readonly token: string | (() => string);
+}
+
+/** What the settings file may hold. */
+interface Written {
+  readonly url?: string;
+  readonly token?: string;
 }
 
 const defaultUrl = "http://127.0.0.1:8642";
@@ -29,15 +37,13 @@ function settingsFile({ env, home }: Pick<Outside, "env" | "home">): string {
  * address it belongs to: the file's to the file's, the local daemon's to the local daemon's.
  */
 export async function readSettings(outside: Outside): Promise<Settings> {
-  const [file, local] = await Promise.all([
-    readSettingsFile(settingsFile(outside)),
-    readLocalSettings(dataFolder(outside)),
-  ]);
-  const url = trim(outside.env.BERTH_URL || file.url || local.url || defaultUrl);
+  const file = await readSettingsFile(settingsFile(outside));
+  const local = findLocalBerthd(dataFolder(outside));
+  const url = trim(outside.env.BERTH_URL || file.url || local?.url || defaultUrl);
   if (!/^https?:\/\/[^/]/.test(url)) throw new UserError(`BERTH_URL must look like ${defaultUrl}, not "${url}".`);
   if (outside.env.BERTH_TOKEN) return { url, token: outside.env.BERTH_TOKEN };
   if (file.token && (file.url === undefined || trim(file.url) === url)) return { url, token: file.token };
-  if (local.token && trim(local.url ?? defaultUrl) === url) return { url, token: local.token };
+  if (local && (local.url ?? defaultUrl) === url) return { url, token: () => local.token(url) };
   return { url, token: "" };
 }
 
@@ -45,13 +51,13 @@ function trim(url: string): string {
   return url.replace(/\/+$/, "");
 }
 
-async function readSettingsFile(path: string): Promise<Partial<Settings>> {
+async function readSettingsFile(path: string): Promise<Written> {
   const text = await readOrNothing(path);
   if (text === undefined) return {};
   const value = parse(text);
   if (typeof value !== "object" || value === null)
     throw new UserError(`${path} must hold a JSON object: {"url": "…", "token": "…"}.`);
-  const { url, token } = value as Partial<Record<keyof Settings, unknown>>;
+  const { url, token } = value as Partial<Record<keyof Written, unknown>>;
   for (const [name, one] of Object.entries({ url, token })) {
     if (one !== undefined && typeof one !== "string") throw new UserError(`In ${path}, "${name}" must be a text.`);
   }
@@ -62,15 +68,6 @@ async function readSettingsFile(path: string): Promise<Partial<Settings>> {
     ...(url === undefined ? {} : { url: url as string }),
     ...(token === undefined ? {} : { token: token as string }),
   };
-}
-
-/** What the daemon of a data folder says of itself: its address while it is up, and its token. */
-export async function readLocalSettings(folder: string): Promise<Partial<Settings>> {
-  const [url, token] = await Promise.all([
-    readOrNothing(join(folder, "listen")),
-    readOrNothing(join(folder, "admin-token")),
-  ]);
-  return { ...(url ? { url: url.trim() } : {}), ...(token ? { token: token.trim() } : {}) };
 }
 
 function parse(text: string): unknown {

@@ -16,6 +16,7 @@ import { dataFolderMode, takeDataFolder } from "./data-folder.ts";
 import type { Host } from "./host/host.ts";
 import { localHost } from "./host/local.ts";
 import { keepAdminToken, readIdentity } from "./installation.ts";
+import { removeListenFile, writeListenFile } from "./listen-file.ts";
 import { OperationEngine } from "./operations/engine.ts";
 import { createFaultPoints } from "./operations/fault.ts";
 import { createServer } from "./server/create-server.ts";
@@ -70,7 +71,7 @@ export async function startDaemon(config: Config, log: Logger, version: string):
     }),
   });
   const url = await listen(server, config.listen);
-  await host.files.writeAtomic(join(dataDir, "listen"), `${url}\n`, { mode: 0o600 });
+  await writeListenFile(host, dataDir, url);
 
   const parts = {
     id: identity.nodeId,
@@ -103,11 +104,11 @@ export async function startDaemon(config: Config, log: Logger, version: string):
     url,
     stop: async () => {
       stopping.abort();
+      await removeListenFile(host, dataDir);
       await server.close();
       await working;
       node.services.guests.close();
       await node.services.standIns.close();
-      await host.files.remove(join(dataDir, "listen"));
       await store.close();
       await lock.release();
     },

@@ -5,8 +5,9 @@ import { fileURLToPath } from "node:url";
 import { Context, command, yes } from "../../command.ts";
 import { Exit, UserError } from "../../errors.ts";
 import { follow, forEach } from "../../follow.ts";
+import { findLocalBerthd } from "../../local-berthd.ts";
 import { listAll } from "../../pages.ts";
-import { dataFolder, readLocalSettings } from "../../settings.ts";
+import { dataFolder } from "../../settings.ts";
 
 const berthd = fileURLToPath(new URL("../../../../daemon/bin/berthd.js", import.meta.url));
 
@@ -35,9 +36,10 @@ export default command<{ yes?: boolean }>({
  * BERTH_URL says.
  */
 async function deleteInstances(context: Context, folder: string): Promise<void> {
-  const { url, token } = await readLocalSettings(folder);
-  if (!url || !token) return;
-  const local = new Context(context.outside, { url, token });
+  const berthd = findLocalBerthd(folder);
+  if (!berthd?.url) return;
+  const { url, token } = berthd;
+  const local = new Context(context.outside, { url, token: () => token(url) });
   const client = await local.client();
   const instances = await listAll((page) => client.listInstances({ query: page })).catch((error: Error) => {
     if (error.name === "UnreachableError") return [];
