@@ -159,7 +159,7 @@ export interface Driver {
    * was renamed to it is that. Rejects with `instance_not_running`.
    */
   activeDisks?(handle: Handle): Promise<Readonly<Record<string, string>>>;
-  /** Grows a disk of a running machine; its guest sees that at once. One as large already stays so. Rejects with `instance_not_running`. */
+  /** Grows a disk of a running machine; its guest sees that at once. One as large already stays as it is, so it never loses anything. Rejects with `instance_not_running`. */
   growDisk?(handle: Handle, disk: string, sizeMib: number): Promise<void>;
   /**
    * Makes the only interface of a running machine publish exactly these ports, until its next start. Rejects with `port_taken`, and then publishes what it did before; with

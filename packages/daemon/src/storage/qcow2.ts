@@ -1,3 +1,4 @@
+import { basename, dirname } from "node:path";
 import { BerthError } from "@berth/api";
 import { z } from "zod";
 import type { DiskDescription, HostUser } from "../core/descriptions.ts";
@@ -117,10 +118,13 @@ export async function isUntouched(host: Host, folder: string, fileName: string):
 
 /** Grows a disk that no guest uses; one already as large stays as it is, so it never loses anything. */
 export async function growOverlay(host: Host, path: string, sizeMib: number, user: HostUser | null): Promise<void> {
-  const facts = await inspectOverlay(host, path, user);
-  if (!facts) throw new Error(`The disk ${path} is not there`);
+  // Asked of the disk itself and not of qemu-img: every start asks. Whose disk it is may be hostile.
+  const file = await host.files.openUntrusted(dirname(path), basename(path));
+  if (!file) throw new Error(`The disk ${path} is not there`);
+  const header = parseQcow2Header(await file.read(0).finally(() => file.close()));
+  if (!header) throw new BerthError("host_program_failed", `The disk ${path} is no qcow2 file.`);
   const wanted = sizeMib * bytesPerMib;
-  if (wanted > facts.sizeBytes) await qemuImg(host, ["resize", "-q", "-f", "qcow2", path, String(wanted)], user);
+  if (wanted > header.sizeBytes) await qemuImg(host, ["resize", "-q", "-f", "qcow2", path, String(wanted)], user);
 }
 
 /** Removes the disk and what a broken off creation left; resolves when there is nothing. */

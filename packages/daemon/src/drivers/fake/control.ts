@@ -68,6 +68,8 @@ export function serveControl(world: World, id: string, stream: Duplex, changed: 
     if (command.command === "freeze") say({ fact: "frozen", uptimeMs: 0 });
     if (command.command === "thaw") say({ fact: "thawed", uptimeMs: 0, by: "host" });
     if (command.command === "stop" && !isDeaf(record)) await stop(command);
+    if (command.command === "grow") say({ fact: "grown", uptimeMs: 0 });
+    if (command.command === "watch") await watch(command);
     if (command.command === "configure") await configure(record, command);
   };
 
@@ -104,6 +106,16 @@ export function serveControl(world: World, id: string, stream: Duplex, changed: 
     });
     if (reason) refuse(command, reason);
     return reason ? null : (next?.run ?? null);
+  };
+
+  const watch = async (command: Record<string, unknown>) => {
+    const watchPorts = Array.isArray(command.watchPorts) ? command.watchPorts.map(Number) : [];
+    const next = await changeRun((run) => ({ ...run, config: run.config && { ...run.config, watchPorts } }));
+    const state = next && runState(next, Date.now());
+    if (!state) return;
+    const { ready, waitingFor: reason, listening } = state;
+    say({ fact: "watching", uptimeMs: 0, ready, reason, listening });
+    changed();
   };
 
   const hold = async () => {

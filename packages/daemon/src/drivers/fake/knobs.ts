@@ -12,6 +12,7 @@ export const knobNames = [
   "destroy-error",
   "save-memory-error",
   "switch-disks-error",
+  "grow-disk-error",
   /** `saveMemory` takes this long before anything is stopped, or `forever`; it can be cancelled. */
   "save-memory-block",
   /** The first so many saves switch the disks and then fail, before the memory is whole. */

@@ -159,7 +159,7 @@ export function runningChanges(parts: FakeParts): Changes {
     },
 
     async growDisk(handle, name, sizeMib) {
-      const { record, run } = await requireRunning(handle);
+      const { record, run } = await requireRunning(handle, "grow-disk-error");
       const disk = record.disks.find((each) => each.name === name);
       if (!disk) throw new BerthError("invalid_request", `The machine has no disk ${name}.`);
       const overlay = run.overlays[name];

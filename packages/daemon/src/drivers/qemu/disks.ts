@@ -143,7 +143,6 @@ export async function growDisk(
 ): Promise<void> {
   const disk = requireDisk(await queryDisks(qmp, disks), request.disk);
   const bytes = request.sizeMib * 1024 * 1024;
-  if (bytes < disk.bytes) throw new BerthError("invalid_request", "A disk grows; it is never made smaller.");
   if (bytes > disk.bytes) await qmp.execute("block_resize", { "node-name": disk.node, size: bytes });
 }
 
