@@ -68,6 +68,16 @@ export class GuestControl {
     this.#send({ command: "identify", ...config });
   }
 
+  /** Has readiness tell of these ports from now on. */
+  watch(watchPorts: readonly number[]): void {
+    this.#send({ command: "watch", watchPorts });
+  }
+
+  /** Has the guest grow its file system to its disk. */
+  grow(): void {
+    this.#send({ command: "grow" });
+  }
+
   close(): void {
     this.#stream.destroy();
   }

@@ -37,6 +37,11 @@ export const GuestFact = z.discriminatedUnion("fact", [
   z.object({ fact: z.literal("exited"), uptimeMs, code: exitCode, signal: exitSignal }),
   z.object({ fact: z.literal("failed"), uptimeMs, code: exitCode, reason: words }),
   z.object({ fact: z.literal("refused"), command: z.string().max(32).optional(), reason: words }),
+  z.object({
+    ...{ fact: z.literal("watching"), uptimeMs, ready: z.boolean() },
+    ...{ reason: words, listening: z.array(port).max(1024) },
+  }),
+  z.object({ fact: z.literal("grown"), uptimeMs }),
   z.object({ fact: z.literal("frozen"), uptimeMs }),
   z.object({ fact: z.literal("thawed"), uptimeMs, by: releaser }),
   z.object({ fact: z.literal("held"), uptimeMs, generation }),
@@ -52,7 +57,7 @@ export interface GuestExit {
 }
 
 /** Commands whose refusal is told to whoever gave them; it says nothing of how the guest is. */
-const answered: ReadonlySet<string> = new Set(["hold", "release", "freeze", "thaw"]);
+const answered: ReadonlySet<string> = new Set(["hold", "release", "freeze", "thaw", "watch", "grow"]);
 
 /** What is known of one guest in its present boot. */
 export interface GuestState {
@@ -125,6 +130,9 @@ export function applyFact(state: GuestState, fact: GuestFact): GuestState {
       return { ...state, held: false };
     case "identified":
       return { ...state, held: false, moved: false, ready: false, reason: "", listening: [] };
+    case "watching":
+      return { ...state, ready: fact.ready, reason: fact.reason, listening: fact.listening };
+    case "grown":
     case "frozen":
     case "thawed":
       return state;

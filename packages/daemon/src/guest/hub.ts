@@ -99,6 +99,17 @@ export class GuestHub {
     await this.#guest(instanceId).ask("thaw", (fact) => fact.fact === "thawed" && fact.by === "host", signal);
   }
 
+  /** Has readiness tell of these ports from now on. Throws as `hold`. */
+  async watch(instanceId: string, ports: readonly number[], signal: AbortSignal): Promise<void> {
+    const watching = (fact: GuestFact) => fact.fact === "watching";
+    await this.#guest(instanceId).ask("watch", watching, signal, ports);
+  }
+
+  /** Has the guest grow its file system to its disk. Throws as `hold`. */
+  async grow(instanceId: string, signal: AbortSignal): Promise<void> {
+    await this.#guest(instanceId).ask("grow", (fact) => fact.fact === "grown", signal);
+  }
+
   /** The instance's channel, opened when it is first needed. Throws BerthError `guest_unreachable`. */
   async channel(instanceId: string, signal: AbortSignal): Promise<GuestChannel> {
     return this.#guest(instanceId).channel(signal);
@@ -144,11 +155,12 @@ class Guest {
 
   /** Gives a command and resolves with the fact that answers it. */
   ask(
-    name: "hold" | "release" | "freeze" | "thaw",
+    name: "hold" | "release" | "freeze" | "thaw" | "watch" | "grow",
     answers: (fact: GuestFact) => boolean,
     signal: AbortSignal,
+    ports: readonly number[] = [],
   ): Promise<GuestFact> {
-    if (!this.command((control) => control[name]()))
+    if (!this.command((control) => control[name](ports)))
       return Promise.reject(new BerthError("guest_unreachable", "There is no connection to the guest."));
     const asked = this.#control;
     return this.#await((fact) => {

@@ -69,6 +69,25 @@ static const char *origin_parse(json_t *json, struct config *config) {
   return "origin.kind must be fork, restore or resume";
 }
 
+const char *config_parse_ports(json_t *json, struct config *config) {
+  if (!json_is_array(json)) return "watchPorts must be a list";
+  size_t count = json_array_size(json);
+  uint16_t *ports = calloc(count + 1, sizeof *ports);
+  if (!ports) abort();
+  for (size_t at = 0; at < count; at++) {
+    json_int_t port = json_integer_value(json_array_get(json, at));
+    if (port < 1 || port > 65535) {
+      free(ports);
+      return "a port must be from 1 to 65535";
+    }
+    ports[at] = (uint16_t)port;
+  }
+  free(config->watch_ports);
+  config->watch_ports = ports;
+  config->watch_port_count = count;
+  return NULL;
+}
+
 const char *config_parse(json_t *json, struct config *config) {
   memset(config, 0, sizeof *config);
   config->id = string_member(json, "id");
@@ -86,18 +105,13 @@ const char *config_parse(json_t *json, struct config *config) {
   const char *unknown = origin_parse(json_object_get(json, "origin"), config);
   if (unknown) return unknown;
 
-  json_t *ports = json_object_get(json, "watchPorts"), *interfaces = json_object_get(json, "interfaces");
-  if (!json_is_array(ports) || !json_is_array(interfaces)) return "watchPorts and interfaces must be lists";
-  config->watch_port_count = json_array_size(ports);
-  config->watch_ports = calloc(config->watch_port_count + 1, sizeof *config->watch_ports);
+  const char *unfit = config_parse_ports(json_object_get(json, "watchPorts"), config);
+  if (unfit) return unfit;
+  json_t *interfaces = json_object_get(json, "interfaces");
+  if (!json_is_array(interfaces)) return "interfaces must be a list";
   config->interface_count = json_array_size(interfaces);
   config->interfaces = calloc(config->interface_count + 1, sizeof *config->interfaces);
-  if (!config->watch_ports || !config->interfaces) abort();
-  for (size_t at = 0; at < config->watch_port_count; at++) {
-    json_int_t port = json_integer_value(json_array_get(ports, at));
-    if (port < 1 || port > 65535) return "a port must be from 1 to 65535";
-    config->watch_ports[at] = (uint16_t)port;
-  }
+  if (!config->interfaces) abort();
   for (size_t at = 0; at < config->interface_count; at++) {
     const char *problem = interface_parse(json_array_get(interfaces, at), &config->interfaces[at]);
     if (problem) return problem;

@@ -45,6 +45,9 @@ const char *program_parse(json_t *json, struct program *program);
 // Reads a whole configuration; NULL when well, else what is wrong. What was read is to be freed in both cases.
 const char *config_parse(json_t *json, struct config *config);
 
+// Reads a list of TCP ports in place of those the configuration has; NULL when well, else what is wrong, and then it keeps them.
+const char *config_parse_ports(json_t *json, struct config *config);
+
 // Forgets a configuration.
 void config_free(struct config *config);
 

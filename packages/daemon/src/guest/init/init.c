@@ -41,7 +41,7 @@ static struct {
 
 static struct config config;
 static pid_t process_pid;
-static bool identifying;
+static bool identifying, frozen;
 static struct watch signals, stop_timer, thaw_timer;
 
 static void say_hello(void) {
@@ -176,6 +176,7 @@ static void stop(json_t *command) {
 
 static void thaw(const char *by) {
   timer_arm(&thaw_timer, 0);
+  frozen = false;
   if (root_thaw() < 0) return refuse("thaw", errno == EINVAL ? "nothing is frozen" : strerror(errno));
   json_t *thawed = fact("thawed");
   json_object_set_new(thawed, "by", json_string(by));
@@ -191,8 +192,33 @@ static void on_thaw_timer(uint32_t events) {
 
 static void freeze(void) {
   if (root_freeze() < 0) return refuse("freeze", errno == EBUSY ? "it is frozen already" : strerror(errno));
+  frozen = true;
   timer_arm(&thaw_timer, FREEZE_LIMIT_MS);
   control_send(fact("frozen"));
+}
+
+// What is published has changed: readiness tells of other ports from now on.
+static void watch(json_t *command) {
+  if (!process_pid) return refuse("watch", "the image's process does not run");
+  readiness_end();
+  const char *problem = config_parse_ports(json_object_get(command, "watchPorts"), &config);
+  readiness_watch(&config);
+  if (problem) return refuse("watch", problem);
+  json_t *watching = fact("watching");
+  json_object_set_new(watching, "ready", json_boolean(readiness_is_ready()));
+  json_object_set_new(watching, "reason", json_string(readiness_reason()));
+  json_object_set_new(watching, "listening", readiness_listening());
+  control_send(watching);
+}
+
+static void grow(void) {
+  if (!process_pid) return refuse("grow", "the image's process does not run");
+  // It would wait for the thaw, which is ours to do.
+  if (frozen) return refuse("grow", "it is frozen");
+  char *trouble = root_grow();
+  if (!trouble) return control_send(fact("grown"));
+  refuse("grow", trouble);
+  free(trouble);
 }
 
 static void on_command(json_t *command) {
@@ -203,6 +229,8 @@ static void on_command(json_t *command) {
   if (strcmp(name, "stop") == 0) stop(command);
   if (strcmp(name, "freeze") == 0) freeze();
   if (strcmp(name, "thaw") == 0) thaw("host");
+  if (strcmp(name, "watch") == 0) watch(command);
+  if (strcmp(name, "grow") == 0) grow();
   if (strcmp(name, "hold") == 0) hold();
   if (strcmp(name, "release") == 0) hold_release();
   if (strcmp(name, "identify") == 0) identify(command);
