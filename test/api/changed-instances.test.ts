@@ -1,7 +1,9 @@
+import { readFileSync } from "node:fs";
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { ChangeInstanceInput, Client, CreateInstanceInput } from "@berth/api";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
+import { parseQcow2Header } from "../../packages/daemon/src/storage/qcow2-header.ts";
 import { type Berthd, startBerthd } from "../support/berthd.ts";
 import { eventually } from "../support/eventually.ts";
 import { freePort } from "../support/ports.ts";
@@ -126,17 +128,57 @@ describe.each(["sqlite", "postgres"] as const)("with %s", (kind) => {
     expect((await now()).status.pending).toEqual(["memoryMib"]);
   });
 
-  it("ports keep their host ports; others are reserved at once and published at the next start", async () => {
+  it("ports keep their host ports; others are reserved and published at once", async () => {
     const { status } = await create({ ports: [{ guestPort: 80 }] });
     const [kept] = status.ports;
     const wanted = await freePort();
-    const { instance } = await change({ ports: [{ guestPort: 80 }, { hostPort: wanted, guestPort: 81 }] });
+    const { instance, effects } = await change({ ports: [{ guestPort: 80 }, { hostPort: wanted, guestPort: 81 }] });
+    expect(effects).toEqual([{ field: "ports", takes: "live" }]);
     expect(instance.status.ports.map(({ hostPort }) => hostPort)).toEqual([kept?.hostPort, wanted]);
-    expect(instance.status.pending).toEqual(["ports"]);
+    expect(instance.status).toMatchObject({ pending: [], ready: true });
     const other = { image, name: "other", ports: [{ hostPort: wanted, guestPort: 80 }] };
     await expectFailed(client.createInstance({ query: long, body: other }), "port_taken", `${wanted}`);
     await restart();
     expect((await now()).status).toMatchObject({ phase: "running", pending: [] });
+  });
+
+  it("a host port below 1024 waits for the next start, and so do the others asked for with it", async () => {
+    const { status } = await create({ ports: [{ guestPort: 80 }] });
+    const { instance, effects } = await change({ ports: [{ hostPort: 79, guestPort: 79 }, { guestPort: 80 }] });
+    expect(effects).toEqual([{ field: "ports", takes: "restart" }]);
+    expect(instance.status).toMatchObject({ ports: [{ hostPort: 79 }, status.ports[0]], pending: ["ports"] });
+  });
+
+  it("a disk grows at once while it runs, else at the next start, and never shrinks", async () => {
+    const { id } = await create({ diskMib: 100 });
+    const path = join(dataDir, "instances", id, "vm", "root.qcow2");
+    const mebibytes = () => (parseQcow2Header(readFileSync(path).subarray(0, 65_536))?.sizeBytes ?? 0) / 2 ** 20;
+    const { instance, effects } = await change({ diskMib: 200 });
+    expect(effects).toEqual([{ field: "diskMib", takes: "live" }]);
+    expect(instance).toMatchObject({ spec: { disks: [{ name: "root", sizeMib: 200 }] }, status: { pending: [] } });
+    expect(mebibytes()).toBe(200);
+    await expectRefused(change({ diskMib: 199 }), "invalid_request", "at least 200");
+    await client.stopInstance({ params, query: long });
+    const later = await change({ diskMib: 300 });
+    expect(later.effects).toEqual([{ field: "diskMib", takes: "restart" }]);
+    expect(mebibytes()).toBe(200);
+    await client.startInstance({ params, query: long });
+    expect(mebibytes()).toBe(300);
+  });
+
+  it("whose disk cannot grow is taken back, ports that were published already included", async () => {
+    const made = await create({ ports: [{ guestPort: 80 }], labels: { "berth.fake/grow-disk-error": "internal" } });
+    const { operation } = await change({ diskMib: 2048, ports: [], cpus: 2 });
+    expect(operation).toMatchObject({ error: { code: "internal" } });
+    const { spec, status } = await now();
+    expect(spec).toEqual(made.spec);
+    expect(status).toMatchObject({ ports: made.status.ports, pending: [], ready: true });
+    const taken = { image, name: "other", ports: [{ hostPort: made.status.ports[0]?.hostPort ?? 0, guestPort: 80 }] };
+    await expectFailed(
+      client.createInstance({ query: long, body: taken }),
+      "port_taken",
+      `${status.ports[0]?.hostPort}`,
+    );
   });
 
   it("that cannot be is refused, and nothing of it is made", async () => {

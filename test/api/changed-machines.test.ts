@@ -66,12 +66,37 @@ describe.each(whoRunsBerthd)("a machine of a berthd as $who", ({ ordinaryUser })
     expect(await cli.berth("logs", "crash")).toBe("crashed\ncrashed\n");
   });
 
-  it("other ports answer from the next start on, and those taken away no more", async () => {
-    const [before] = (await show()).status.ports;
+  it("other ports answer at once where they can, else from the next start on, and those taken away no more", async () => {
+    const { startedAt, ports } = (await show()).status;
     const hostPort = await freePort();
-    await cli.berth("set", "web", "--unpublish", "80", "-p", `${hostPort}:80`, "--restart-now");
+    const said = await cli.berth("set", "web", "--unpublish", "80", "-p", `${hostPort}:80`);
+    expect(said).toMatch(ordinaryUser ? /^ports: +at the next start\n$/ : /^ports: +now\n$/);
+    if (ordinaryUser) await cli.berth("restart", "web");
     const answers = (port = 0) => fetch(`http://127.0.0.1:${port}/bin/busybox`, { method: "HEAD" });
     expect((await answers(hostPort)).status).toBe(200);
-    await expect(answers(before?.hostPort)).rejects.toThrow();
+    await expect(answers(ports[0]?.hostPort)).rejects.toThrow();
+    const { status } = await show();
+    expect(status).toMatchObject({ phase: "running", ready: true, pending: [] });
+    if (!ordinaryUser) expect(status.startedAt).toBe(startedAt);
+  });
+
+  it.runIf(!ordinaryUser)("it is ready when its process listens on what is published now", async () => {
+    const other = await freePort();
+    await cli.berth("set", "web", "-p", `${other}:81`);
+    const waits = { ready: false, reason: expect.stringContaining("nothing listens on port 81") };
+    await eventually(async () => expect((await show()).status).toMatchObject(waits));
+    await cli.berth("set", "web", "--unpublish", "81");
+    await eventually(async () => expect((await show()).status).toMatchObject({ ready: true, pending: [] }));
+  });
+
+  it("a disk grows while it runs, and the file system on it", async () => {
+    const { startedAt } = (await show()).status;
+    const said = await cli.berth("set", "web", "--disk", "3G");
+    expect(said).toMatch(/^diskMib: +now\n$/);
+    const [, mebibytes] = /(\d+)\s+\d+\s+\d+\s+\d+%\s+\/\n/.exec(await inside("df", "-m", "/")) ?? [];
+    expect(Number(mebibytes)).toBeGreaterThan(2500);
+    expect((await show()).status).toMatchObject({ startedAt, pending: [] });
+    const { code, stderr } = await cli.run(["set", "web", "--disk", "2G"]);
+    expect([code === 0, stderr]).toEqual([false, expect.stringContaining("never made smaller")]);
   });
 });

@@ -50,7 +50,7 @@ export function scenarioOf(point: string, surroundings: Surroundings): Scenario 
     "pool-member.delete": () => shrinkingPool(surroundings),
     "pool.delete": () => deletingPool(surroundings),
     "instance.create": () => (step === "take-over" ? claiming(surroundings, undo) : creating(surroundings, step, undo)),
-    "instance.change": () => changing(surroundings, undo),
+    "instance.change": () => changing(surroundings, step, undo),
     "instance.fork": () => forking(surroundings, undo),
     "instance.start": () =>
       isOfSleep(step) ? resuming(surroundings, step, undo) : starting(surroundings, "start", step, undo),
@@ -325,7 +325,6 @@ function restarting(surroundings: Surroundings, step: string): Scenario {
   };
 }
 
-/** A change of what runs; one that is undone asks for a port that another instance has. */
 /** One that berthd stands in for on its ports while it sleeps. */
 const sleeper: Partial<CreateInstanceInput> = { autosuspend: { idleSeconds: 3600 }, ports: [{ guestPort: 80 }] };
 
@@ -451,10 +450,13 @@ function restartingStale(surroundings: Surroundings): Scenario {
   };
 }
 
-function changing(surroundings: Surroundings, undo: boolean): Scenario {
+/** A change of what runs; one that is undone asks for a port that another instance has, or has its ports published when its disk cannot grow. */
+function changing(surroundings: Surroundings, step: string, undo: boolean): Scenario {
   const before = { cpus: 1, env: { A: "b" }, ports: [{ guestPort: 80 }] };
+  const isRefused = undo && step === "reserve-ports";
   let taken = 0;
   return {
+    ...(undo && !isRefused ? { failsAt: "instance.change/grow-disk/before" } : {}),
     arrange: async (client) => {
       await create(client, surroundings, before);
       const other = await create(client, surroundings, { name: "other", ports: [{ guestPort: 80 }], start: false });
@@ -464,18 +466,31 @@ function changing(surroundings: Surroundings, undo: boolean): Scenario {
       client.changeInstance({
         params: instance,
         query: long,
-        body: { cpus: 2, env: { A: "c" }, ports: [{ guestPort: 80 }, { hostPort: undo ? taken : 0, guestPort: 81 }] },
+        body: {
+          ...{ cpus: 2, diskMib: 2048, env: { A: "c" } },
+          ports: [{ guestPort: 80 }, { hostPort: isRefused ? taken : 0, guestPort: 81 }],
+        },
       }),
     check: async (client) => {
-      const { spec, status } = await client.getInstance({ params: instance });
+      const { id, spec, status } = await client.getInstance({ params: instance });
       expect(status).toMatchObject({ phase: "running", ready: true });
       expect(status.ports.map(({ guestPort }) => guestPort)).toEqual(undo ? [80] : [80, 81]);
       expect(spec).toMatchObject(undo ? { cpus: 1, env: { A: "b" } } : { cpus: 2, env: { A: "c" } });
       expect(spec.ports).toHaveLength(status.ports.length);
-      expect(status.pending).toEqual(undo ? [] : ["cpus", "ports", "env"]);
+      expect(status.pending).toEqual(undo ? [] : ["cpus", "env"]);
+      expect(spec.disks[0]?.sizeMib).toBe(undo ? 1024 : 2048);
+      expect(await publishedBy(surroundings, id)).toEqual(status.ports.map(({ hostPort }) => hostPort));
     },
     cleanUp: remove,
   };
+}
+
+/** The host ports that the machine itself publishes now, and will when it goes on from its memory. */
+async function publishedBy({ dataDir }: Surroundings, id: string): Promise<number[] | undefined> {
+  const machines = await new World(localFiles, join(dataDir, "fake"), 0).readAll();
+  const machine = machines.find(({ owner }) => owner.instanceId === id);
+  expect(machine?.forwards).toEqual(machine?.run?.forwards);
+  return machine?.run?.forwards.map(({ hostPort }) => hostPort);
 }
 
 /** A fork of what runs; one that is undone has children that cannot go on. */

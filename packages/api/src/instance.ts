@@ -276,6 +276,7 @@ export const ChangeInstance = z
     labels: z.record(LabelKey, LabelValue.nullable()),
     cpus: InstanceSpec.shape.cpus,
     memoryMib: InstanceSpec.shape.memoryMib,
+    diskMib: DiskSpec.shape.sizeMib.describe("The root disk's size; it only grows."),
     ports: CreateInstance.shape.ports.unwrap(),
     env: z.record(environmentName, argument.nullable()),
     entrypoint: InstanceSpec.shape.entrypoint,

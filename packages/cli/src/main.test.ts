@@ -389,7 +389,7 @@ describe("instances", () => {
 
   test("set asks for the change and says when each part of it holds", async () => {
     const line =
-      "set web --name shop --cpus 2 -m 1G -e A=b --unset-env C -l team=b --unset-label tier --no-tty --restart on-failure:3";
+      "set web --name shop --cpus 2 -m 1G --disk 20G -e A=b --unset-env C -l team=b --unset-label tier --no-tty --restart on-failure:3";
     const ran = await berth(`${line} --stop-timeout 3 --entrypoint /run -- serve -v`, {
       changeInstance: () => ({
         instance,
@@ -403,7 +403,8 @@ describe("instances", () => {
     expect(ran).toMatchObject({ code: 0, stdout: "memoryMib:  at the next start\nlabels:     now\n" });
     const [call] = berthd?.callsOf("changeInstance") ?? [];
     expect(call?.json).toEqual({
-      ...{ name: "shop", cpus: 2, memoryMib: 1024, env: { A: "b", C: null }, labels: { team: "b", tier: null } },
+      ...{ name: "shop", cpus: 2, memoryMib: 1024, diskMib: 20_480 },
+      ...{ env: { A: "b", C: null }, labels: { team: "b", tier: null } },
       ...{ restart: "on-failure:3", tty: false, stopTimeoutMs: 3000, entrypoint: ["/run"], command: ["serve", "-v"] },
     });
     expect(call?.headers["if-match"]).toBeUndefined();

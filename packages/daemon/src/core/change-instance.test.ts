@@ -1,4 +1,4 @@
-import { ChangeInstance, type ChangeInstanceInput, CreateInstance } from "@berth/api";
+import { ChangeInstance, type ChangeInstanceInput, CreateInstance, type InstancePhase } from "@berth/api";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import {
@@ -6,6 +6,8 @@ import {
   type Changeable,
   effectsOf,
   endChange,
+  keepGrown,
+  liveFields,
   type OpenChanges,
   pendingFields,
   type Wishes,
@@ -61,8 +63,42 @@ describe("a change", () => {
     ],
     [{ name: "shop" }, ["name restart"]],
     [{ ports: [] }, ["ports restart"]],
+    [{ diskMib: 4096 }, ["diskMib restart"]],
   ])("%j has the effects %j", (asked, expected) => {
     expect(effectsOf(before, after(asked)).map(({ field, takes }) => `${field} ${takes}`)).toEqual(expected);
+  });
+
+  it.each<[InstancePhase, boolean, ChangeInstanceInput, string[]]>([
+    ["running", true, { diskMib: 4096, ports: [], cpus: 2 }, ["cpus restart", "diskMib live", "ports live"]],
+    ["starting", true, { ports: [{ guestPort: 80 }, { hostPort: 1024, guestPort: 81 }] }, ["ports live"]],
+    ["running", true, { ports: [{ hostPort: 1023, guestPort: 80 }] }, ["ports restart"]],
+    ["running", false, { diskMib: 4096, ports: [] }, ["diskMib restart", "ports restart"]],
+    ["stopped", true, { diskMib: 4096, ports: [] }, ["diskMib restart", "ports restart"]],
+    ["suspended", true, { diskMib: 4096, ports: [] }, ["diskMib restart", "ports restart"]],
+  ])(
+    "of one that is %s, where it can be changed meanwhile (%j): %j has the effects %j",
+    (phase, can, asked, expected) => {
+      const now = after(asked);
+      const live = liveFields(phase, { publishes: can, growsDisks: can }, before, now);
+      expect(effectsOf(before, now, live).map(({ field, takes }) => `${field} ${takes}`)).toEqual(expected);
+    },
+  );
+
+  it("grows the root disk, and never makes it smaller", () => {
+    const two: Changeable = { ...web, spec: { ...spec, disks: [...spec.disks, { name: "data", sizeMib: 64 }] } };
+    const grown = withWishes(two, after({ diskMib: 4096 }));
+    expect(grown.spec.disks).toEqual([
+      { name: "root", sizeMib: 4096 },
+      { name: "data", sizeMib: 64 },
+    ]);
+    expect(() => after({ diskMib: 1023 })).toThrow("diskMib must be at least 1024: a disk is never made smaller.");
+    expect(after({ diskMib: 1024 })).toEqual(before);
+  });
+
+  it("that fails leaves a disk as large as it has grown", () => {
+    const { wishes, open } = beginChange(before, null, { operationId: "op", asked: { diskMib: 2048, cpus: 2 } });
+    const ended = endChange(wishes, open && keepGrown(open, 2048), "op", true);
+    expect(ended).toEqual({ wishes: { ...before, diskMib: 2048 }, open: null });
   });
 });
 
@@ -77,8 +113,14 @@ describe("what is pending", () => {
     [{ cpus: 2, env: { A: null } }, ["cpus", "env"]],
     [{ ports: [{ hostPort: 5000, guestPort: 80 }] }, []],
     [{ ports: [{ hostPort: 5001, guestPort: 80 }], name: "shop" }, ["name", "ports"]],
+    [{ diskMib: 2048 }, ["diskMib"]],
   ])("after %j is %j", (asked, expected) => {
     expect(pendingFields(after(asked), run)).toEqual(expected);
+  });
+
+  it("is nothing of the disk for a run that does not say how large it was", () => {
+    const { diskMib: _, ...older } = run;
+    expect(pendingFields(after({ diskMib: 2048 }), older)).toEqual([]);
   });
 });
 

@@ -3,6 +3,7 @@ import {
   type ChangeEffect,
   ChangeInstance,
   type Instance,
+  type InstancePhase,
   InstanceSpec,
   Labels,
   SnapshotSchedule,
@@ -10,7 +11,7 @@ import {
 import { z } from "zod";
 import { InstanceRun } from "./instance-run.ts";
 import { isSame } from "./is-same.ts";
-import { keepsPorts } from "./published-ports.ts";
+import { keepsPorts, mayPublishLive } from "./published-ports.ts";
 
 /** The parts of an instance in which a request can change something. */
 export type Changeable = Pick<Instance, "name" | "labels" | "spec">;
@@ -26,12 +27,15 @@ export const Wishes = InstanceRun.extend({
 export type Wishes = z.infer<typeof Wishes>;
 type Field = keyof Wishes & keyof ChangeInstance;
 
-/** What each takes until it holds; `restart` is the next start. The order is the one they are told in. */
+/**
+ * What each takes until it holds; `restart` is the next start, unless the machine runs and can be changed meanwhile (`liveFields`). The order is the one they are told in.
+ */
 const takes: Readonly<Record<Field, ChangeEffect["takes"]>> = {
   name: "restart",
   labels: "live",
   cpus: "restart",
   memoryMib: "restart",
+  diskMib: "restart",
   ports: "restart",
   env: "restart",
   entrypoint: "restart",
@@ -49,7 +53,7 @@ export function wishesOf({ name, labels, spec }: Changeable): Wishes {
   const { cpus, memoryMib, ports, env, entrypoint, command, tty, stopTimeoutMs, restart, autosuspend, snapshots } =
     spec;
   return {
-    ...{ name, labels, cpus, memoryMib, ports, env, entrypoint, command, tty },
+    ...{ name, labels, cpus, memoryMib, diskMib: spec.disks[0]?.sizeMib, ports, env, entrypoint, command, tty },
     ...{ stopTimeoutMs, restart, autosuspend, snapshots },
   };
 }
@@ -87,19 +91,46 @@ function merge(
 }
 
 /** The instance with these wishes. */
-export function withWishes({ spec }: Changeable, { name, labels, ...others }: Wishes): Changeable {
-  return { name, labels, spec: { ...spec, ...others } };
+export function withWishes({ spec }: Changeable, { name, labels, diskMib, ...others }: Wishes): Changeable {
+  const disks = spec.disks.map((disk, at) =>
+    at === 0 && diskMib !== undefined ? { ...disk, sizeMib: diskMib } : disk,
+  );
+  return { name, labels, spec: { ...spec, ...others, disks } };
 }
 
-/** The fields in which wishes differ, each with what the change takes. */
-export function effectsOf(before: Wishes, now: Wishes): ChangeEffect[] {
-  return fields.filter((field) => !isSame(before[field], now[field])).map((field) => ({ field, takes: takes[field] }));
+/** The fields in which wishes differ, each with what the change takes; those of `live` hold at once. */
+export function effectsOf(before: Wishes, now: Wishes, live: ReadonlySet<Field> = new Set()): ChangeEffect[] {
+  return fields
+    .filter((field) => !isSame(before[field], now[field]))
+    .map((field) => ({ field, takes: live.has(field) ? "live" : takes[field] }));
+}
+
+/** What a location can change of machines that run. */
+export interface LiveAbilities {
+  readonly publishes: boolean;
+  readonly growsDisks: boolean;
+}
+
+/** Phases in which there is a machine that can be changed, or is about to be. */
+const withMachine: readonly InstancePhase[] = ["provisioning", "starting", "running"];
+
+/** The fields of a change that need no start in this phase, though others do. */
+export function liveFields(
+  phase: InstancePhase,
+  { publishes, growsDisks }: LiveAbilities,
+  before: Wishes,
+  now: Wishes,
+): ReadonlySet<Field> {
+  if (!withMachine.includes(phase)) return new Set();
+  const canPublish = publishes && mayPublishLive(before.ports, now.ports);
+  return new Set([...(canPublish ? (["ports"] as const) : []), ...(growsDisks ? (["diskMib"] as const) : [])]);
 }
 
 /** The fields that the present run does not have as they are wished for. */
 export function pendingFields(wished: Wishes, run: InstanceRun): Field[] {
   return fields.filter((field) => {
     if (field === "ports") return !keepsPorts(wished.ports, run.ports);
+    if (field === "diskMib" && run.diskMib === undefined) return false;
     return field in run && !isSame(wished[field], run[field as keyof InstanceRun]);
   });
 }
@@ -118,7 +149,7 @@ interface Changed {
   readonly open: OpenChanges | null;
 }
 
-/** Adds one change; throws BerthError `invalid_request` when there are too many labels then. */
+/** Adds one change; throws BerthError `invalid_request` when there are too many labels then, or a disk were to shrink. */
 export function beginChange(
   now: Wishes,
   open: OpenChanges | null,
@@ -126,6 +157,7 @@ export function beginChange(
 ): Changed {
   const wishes = after(now, change.asked);
   checkLabels(wishes.labels);
+  checkDisk(now.diskMib, wishes.diskMib);
   return { wishes, open: { base: open?.base ?? now, changes: [...(open?.changes ?? []), change] } };
 }
 
@@ -134,6 +166,17 @@ function checkLabels(labels: Wishes["labels"]): void {
   if (checked.success) return;
   const message = checked.error.issues[0]?.message ?? "are not valid";
   throw new BerthError("invalid_request", `The labels: ${message}.`, { errors: [{ path: "body.labels", message }] });
+}
+
+function checkDisk(before = 0, now = before): void {
+  if (now >= before) return;
+  const message = `must be at least ${before}: a disk is never made smaller`;
+  throw new BerthError("invalid_request", `diskMib ${message}.`, { errors: [{ path: "body.diskMib", message }] });
+}
+
+/** The open changes with the disk grown: that stays, whichever of them fail. */
+export function keepGrown(open: OpenChanges, diskMib: number): OpenChanges {
+  return { ...open, base: { ...open.base, diskMib } };
 }
 
 /** Ends one change: it is as if one that failed had never been asked for, whatever others, still open, have asked for since. */

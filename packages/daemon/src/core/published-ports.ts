@@ -1,4 +1,5 @@
 import type { PublishedPort } from "@berth/api";
+import { isSame } from "./is-same.ts";
 
 /** Whether reserved ports are what is wished for: the same, in the same order, with any host port where none was named. */
 export function keepsPorts(wished: readonly PublishedPort[], reserved: readonly PublishedPort[]): boolean {
@@ -20,6 +21,15 @@ export function keptPorts(wished: readonly PublishedPort[], had: readonly Publis
     const [kept] = at < 0 ? [] : free.splice(at, 1);
     return kept ?? wish;
   });
+}
+
+/**
+ * Whether a machine that runs may publish these instead: a hypervisor, which has no rights, can have a host port below 1024 only from its start on, when somebody with rights gives
+ * it one.
+ */
+export function mayPublishLive(present: readonly PublishedPort[], wanted: readonly PublishedPort[]): boolean {
+  const isPrivileged = ({ hostPort }: PublishedPort) => hostPort > 0 && hostPort < 1024;
+  return wanted.every((port) => !isPrivileged(port) || present.some((other) => isSame(other, port)));
 }
 
 function isSamePlace(one: PublishedPort, other: PublishedPort): boolean {

@@ -1,5 +1,5 @@
 import type { ChangeInstance, Instance, InstanceUpdate } from "@berth/api";
-import { beginChange, effectsOf, wishesOf, withWishes } from "../core/change-instance.ts";
+import { beginChange, effectsOf, liveFields, wishesOf, withWishes } from "../core/change-instance.ts";
 import { checkCapacity, checkPorts } from "../core/new-instance.ts";
 import { noRestarts } from "../core/restart-policy.ts";
 import { startOperation } from "../operations/start.ts";
@@ -38,7 +38,9 @@ export async function requestUpdate(
   const { wishes, open: openChanges } = beginChange(before, open, { operationId: operation.id, asked });
   checkCapacity(wishes, context.capacity);
   checkPorts(wishes.ports);
-  const effects = effectsOf(before, wishes);
+  const driver = context.drivers.get(instance.location);
+  const abilities = { publishes: driver?.publish !== undefined, growsDisks: driver?.growDisk !== undefined };
+  const effects = effectsOf(before, wishes, liveFields(instance.status.phase, abilities, before, wishes));
   if (effects.some(({ field }) => field === "autosuspend" || field === "ports"))
     checkAutosuspend(context, instance.location, wishes);
   const written = effects.length > 0 ? withWishes(instance, wishes) : {};

@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { join } from "node:path";
 import { BerthError, type Instance } from "@berth/api";
+import type { PortForward } from "../core/descriptions.ts";
 import { runOf } from "../core/instance-run.ts";
 import type { Driver, Handle } from "../drivers/driver.ts";
 import { type GuestConfig, type GuestOrigin, machineIdOf, processFrom } from "../guest/config.ts";
@@ -70,8 +71,13 @@ async function guestConfig({ store }: Services, id: string, keys: InstanceKeys):
   return {
     ...identityOf(id, run.name, spec.interfaces.length, keys, await originOf(store.queries, instance)),
     process: processFrom(image.startConfig, run, run.name),
-    watchPorts: [...new Set(run.ports.filter(({ protocol }) => protocol === "tcp").map(({ guestPort }) => guestPort))],
+    watchPorts: watchedPorts(run.ports),
   };
+}
+
+/** The guest's ports that must be listened on before it is ready. */
+export function watchedPorts(ports: readonly PortForward[]): number[] {
+  return [...new Set(ports.filter(({ protocol }) => protocol === "tcp").map(({ guestPort }) => guestPort))];
 }
 
 /** Who a guest is: made anew each time it is told, since the clock and the seed must be of that moment. */

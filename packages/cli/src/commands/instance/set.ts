@@ -13,6 +13,7 @@ type Flags = ScheduleFlags & {
   name?: string;
   cpus?: number;
   memory?: number;
+  disk?: number;
   env?: string[];
   envFile?: string[];
   unsetEnv?: string[];
@@ -45,6 +46,13 @@ export default command<Flags, [string, ...string[]]>({
       name: text("Another name", "NAME"),
       cpus: { kind: "parsed", parse: parseCpus, brief: "CPUs", placeholder: "N", optional: true },
       memory: { kind: "parsed", parse: parseMebibytes, brief: "Memory", placeholder: "SIZE", optional: true },
+      disk: {
+        kind: "parsed",
+        parse: parseMebibytes,
+        brief: "The root disk's size, which only grows",
+        placeholder: "SIZE",
+        optional: true,
+      },
       env: texts("Set a variable: K=V, or K for your own value", "K=V"),
       envFile: texts("Set variables from a file", "FILE"),
       unsetEnv: texts("Take a variable away", "K"),
@@ -87,6 +95,7 @@ export default command<Flags, [string, ...string[]]>({
       ...(flags.name === undefined ? {} : { name: flags.name }),
       ...(flags.cpus === undefined ? {} : { cpus: flags.cpus }),
       ...(flags.memory === undefined ? {} : { memoryMib: flags.memory }),
+      ...(flags.disk === undefined ? {} : { diskMib: flags.disk }),
       ...patch("env", env, flags.unsetEnv),
       ...patch("labels", parseLabels(flags.label ?? []), flags.unsetLabel),
       ...(flags.entrypoint === undefined ? {} : { entrypoint: flags.entrypoint === "" ? [] : [flags.entrypoint] }),

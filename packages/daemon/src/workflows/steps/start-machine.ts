@@ -1,11 +1,13 @@
 import { BerthError, type Instance, type InstanceStart } from "@berth/api";
 import { runOf } from "../../core/instance-run.ts";
 import type { Driver, Handle } from "../../drivers/driver.ts";
+import { growOverlay } from "../../storage/qcow2.ts";
 import { readImage } from "../../store/images.ts";
 import { lockInstance, readSavedMemory, updateInstance } from "../../store/instances.ts";
 import { type Beginning, chooseBeginning } from "../choose-beginning.ts";
 import { attachGuest } from "../guest-access.ts";
 import { InstanceInput } from "../instance-input.ts";
+import { diskPath } from "../instance-paths.ts";
 import { settleLeftSwitches } from "../left-switches.ts";
 import { instanceMachine } from "../machine-inputs.ts";
 import { findHandle } from "../observe-instance.ts";
@@ -131,6 +133,7 @@ async function begin(
   let beginning = await chooseBeginning(services, instance);
   await writeDown(services, instance.id, { run, start: beginning.start });
   await driver.configure(handle, await instanceMachine(services, instance, run));
+  await growFiles(services, instance);
   for (;;) {
     try {
       await driver.start(handle, signal, beginning.memory ? { memory: beginning.memory } : {});
@@ -154,6 +157,14 @@ async function writeDown(
     const current = await lockInstance(tx, id);
     if (current) await updateInstance(tx, id, { ...(run ? { run } : {}), status: { ...current.status, start } });
   });
+}
+
+/** Makes the disks of a machine that is off as large as they are to be. */
+async function growFiles({ folders, host }: Services, { id, spec }: Instance): Promise<void> {
+  const found = await folders.find(id);
+  if (!found) return;
+  for (const { name, sizeMib } of spec.disks)
+    await growOverlay(host, diskPath(found.vmPath, name), sizeMib, found.user);
 }
 
 /** Makes the disks of a machine from a pool as large as they are to be; none is smaller than its image. */
