@@ -152,7 +152,7 @@ export const errorCatalogue = {
   unsafe_image: {
     status: 422,
     title: "The image has unsafe content",
-    hint: "The detail names the entry; rebuild the image without it.",
+    hint: "The detail says what it is; make the image without it.",
   },
   unsupported_image: {
     status: 422,

@@ -36,8 +36,11 @@ export interface BlobCache {
   put(descriptor: BlobDescriptor, bytes: Buffer, signal: AbortSignal): Promise<void>;
   /** A small blob's bytes, checked again. */
   readSmall(digest: string, maxBytes: number): Promise<Buffer>;
-  /** Removes every blob that is not in use, but none being fetched; gives the bytes freed. */
-  collect(inUse: ReadonlySet<string>): Promise<number>;
+  /**
+   * Removes every blob that is not in use, but none being fetched; gives the bytes freed. What is in use is asked for while nobody new is told that a blob is here: who
+   * was told before has to be known to `findInUse`, and who asks meanwhile is answered when all is done. Nothing is removed when that is not known.
+   */
+  collect(findInUse: () => Promise<ReadonlySet<string> | undefined>): Promise<number>;
 }
 
 export interface BlobCacheOptions {
@@ -79,6 +82,8 @@ export function createBlobCache(
   const { attempts = 5, pauseMs = 250 } = options;
   const folder = join(blobDirectory, "sha256");
   const downloads = createSharedWork<string, ByteListener>();
+  /** Ends with the collection that goes on, if any. */
+  let collected: Promise<unknown> = Promise.resolve();
 
   function path(digest: string): string {
     const hex = /^sha256:([0-9a-f]{64})$/.exec(digest)?.[1];
@@ -114,10 +119,7 @@ export function createBlobCache(
           }
           for await (const chunk of chunksOf(stream)) {
             if (received + chunk.length > descriptor.size) {
-              throw new BerthError(
-                "digest_mismatch",
-                `${descriptor.digest} is longer than the ${descriptor.size} bytes its manifest promises.`,
-              );
+              throw longerThanPromised(descriptor);
             }
             await file.write(chunk, 0, chunk.length, received);
             hash.update(chunk);
@@ -154,6 +156,7 @@ export function createBlobCache(
     openBlob: OpenBlob,
     { signal, onBytes }: { readonly signal: AbortSignal; readonly onBytes?: (count: number) => void },
   ): Promise<string> {
+    await collected;
     signal.throwIfAborted();
     if (await has(descriptor)) {
       onBytes?.(descriptor.size);
@@ -166,6 +169,18 @@ export function createBlobCache(
       { onBytes: onBytes ?? (() => {}) },
       signal,
     );
+  }
+
+  async function collect(findInUse: () => Promise<ReadonlySet<string> | undefined>): Promise<number> {
+    const inUse = await findInUse();
+    let freed = 0;
+    for (const hex of inUse ? await readdir(folder).catch(() => []) : []) {
+      const digest = `sha256:${hex}`;
+      if (inUse?.has(digest) || downloads.isRunning(digest)) continue;
+      freed += (await stat(join(folder, hex))).size;
+      await rm(join(folder, hex), { force: true });
+    }
+    return freed;
   }
 
   return {
@@ -185,15 +200,10 @@ export function createBlobCache(
         throw new BerthError("digest_mismatch", `${digest} was damaged on disk: it has ${actual}.`);
       return bytes;
     },
-    async collect(inUse) {
-      let freed = 0;
-      for (const hex of await readdir(folder).catch(() => [])) {
-        const digest = `sha256:${hex}`;
-        if (inUse.has(digest) || downloads.isRunning(digest)) continue;
-        freed += (await stat(join(folder, hex))).size;
-        await rm(join(folder, hex), { force: true });
-      }
-      return freed;
+    async collect(findInUse) {
+      const mine = collected.then(() => collect(findInUse));
+      collected = mine.catch(() => undefined);
+      return await mine;
     },
   };
 }
@@ -201,6 +211,11 @@ export function createBlobCache(
 /** Opens a file as a blob's source. */
 export function blobFromFile(file: string): OpenBlob {
   return async (offset, signal) => ({ start: offset, stream: createReadStream(file, { start: offset, signal }) });
+}
+
+/** Why no more of a blob is taken. */
+export function longerThanPromised({ digest, size }: BlobDescriptor): BerthError {
+  return new BerthError("digest_mismatch", `${digest} is longer than the ${size} bytes its manifest promises.`);
 }
 
 function brokenOff({ digest, size }: BlobDescriptor, received: number, error: BrokenSource): BerthError {

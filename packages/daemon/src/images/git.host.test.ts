@@ -1,3 +1,4 @@
+import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { mkdir, readdir, readFile, symlink, writeFile } from "node:fs/promises";
 import { createServer } from "node:http";
@@ -6,11 +7,12 @@ import { join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
 import { scratchDirectory } from "../../../../test/support/scratch.ts";
 import { localHost } from "../host/local.ts";
-import { checkoutGit } from "./git.ts";
+import { checkoutGit, type GitLimits } from "./git.ts";
 import { createOutbound } from "./outbound.ts";
 import { testWork } from "./testing/work.ts";
 
 const host = localHost();
+const roomy: GitLimits = { maxGitBytes: 2 ** 30, maxEntries: 1000 };
 let url: string;
 let folder: string;
 const commits: Record<string, string> = {};
@@ -39,11 +41,12 @@ async function checkout(
   request: { url?: string; ref?: string; subdirectory?: string },
   allowFiles = true,
   allowHosts: string[] = [],
+  limits: Partial<GitLimits> = {},
 ) {
   const temporaryDirectory = join(folder, "tmp");
   const outbound = createOutbound({ allowHosts });
   return await checkoutGit(
-    { host, outbound, temporaryDirectory, allowFiles },
+    { host, outbound, temporaryDirectory, allowFiles, limits: { ...roomy, ...limits } },
     { url, ref: "HEAD", subdirectory: "", ...request },
     testWork(),
   );
@@ -83,6 +86,55 @@ describe("checkoutGit", () => {
   ])("%s is refused, and nothing stays", async (_what, request) => {
     await expect(checkout(request)).rejects.toMatchObject({ code: "invalid_request" });
     expect(await readdir(join(folder, "tmp"))).toEqual([]);
+  });
+
+  describe("a repository that is larger than may be", () => {
+    /** Makes a repository of these files, each of so many bytes, that compress or do not. */
+    const make = async (name: string, files: Readonly<Record<string, Buffer>>) => {
+      const repository = join(folder, name);
+      await mkdir(repository);
+      const git = (...args: readonly string[]) =>
+        host.run("git", ["-c", "user.name=t", "-c", "user.email=t@localhost", "-C", repository, ...args]);
+      await git("init", "--quiet");
+      for (const [path, content] of Object.entries(files)) await writeFile(join(repository, path), content);
+      await git("add", ".");
+      await git("commit", "--quiet", "-m", "large");
+      return `file://${repository}`;
+    };
+
+    test.each([
+      ["sends more", { noise: randomBytes(300_000) }, /sends more than 200000 bytes for HEAD/],
+      ["has larger files", { zeroes: Buffer.alloc(300_000) }, /has files of more than 200000 bytes at HEAD/],
+      ["has more files", { a: Buffer.from("a"), b: Buffer.from("b"), c: Buffer.from("c") }, /has more than 2 files/],
+    ])("that %s is refused, and nothing stays; larger limits let it through", async (what, files, words) => {
+      const large = await make(what.replaceAll(" ", "-"), files);
+      const failure = checkout({ url: large }, true, [], { maxGitBytes: 200_000, maxEntries: 2 });
+      await expect(failure).rejects.toMatchObject({ code: "unsafe_image", message: expect.stringMatching(words) });
+      expect(await readdir(join(folder, "tmp"))).toEqual([]);
+      await using found = await checkout({ url: large });
+      expect(await readdir(found.directory)).toEqual(Object.keys(files));
+    });
+
+    test("that names a million files by trees that hold one another is refused before any is written", async () => {
+      const bomb = await make("bomb", { file: Buffer.from("x") });
+      const repository = new URL(bomb).pathname;
+      const git = async (args: readonly string[], input = "") =>
+        (
+          await host.run("git", ["-c", "user.name=t", "-c", "user.email=t@localhost", "-C", repository, ...args], {
+            input,
+          })
+        ).stdout.trim();
+      let tree = await git(["rev-parse", "HEAD^{tree}"]);
+      for (let level = 0; level < 6; level += 1) {
+        tree = await git(["mktree"], Array.from({ length: 10 }, (_, at) => `040000 tree ${tree}\t${at}\n`).join(""));
+      }
+      await git(["update-ref", "HEAD", await git(["commit-tree", "-m", "bomb", tree])]);
+      await expect(checkout({ url: bomb })).rejects.toMatchObject({
+        code: "unsafe_image",
+        message: expect.stringContaining("has more than 1000 files at HEAD"),
+      });
+      expect(await readdir(join(folder, "tmp"))).toEqual([]);
+    });
   });
 
   test("files of the node only where that is allowed", async () => {

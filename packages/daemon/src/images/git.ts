@@ -1,7 +1,7 @@
 import { mkdir, mkdtemp, realpath, rm, stat } from "node:fs/promises";
 import { join, sep } from "node:path";
 import { BerthError } from "@berth/api";
-import { type Host, ProgramError } from "../host/host.ts";
+import { type Host, ProgramError, type RunOptions, type RunResult } from "../host/host.ts";
 import type { Outbound } from "./outbound.ts";
 import type { Work } from "./work.ts";
 
@@ -19,6 +19,14 @@ export interface GitCheckout extends AsyncDisposable {
   readonly directory: string;
   /** The commit's full id. */
   readonly commit: string;
+}
+
+/** What one commit may take on the node's disk. */
+export interface GitLimits {
+  /** Bytes that the repository may send, and bytes of all files. */
+  readonly maxGitBytes: number;
+  /** Files and links. */
+  readonly maxEntries: number;
 }
 
 export interface GitOptions {
@@ -45,15 +53,16 @@ export function refuseSecrets(text: string): void {
 
 /**
  * Fetches one commit, without history, submodules, hooks, or anything of the host's git configuration.
- * Rejects with BerthError `invalid_request` (URL, ref or subdirectory), `address_refused`, or `registry_unreachable`.
+ * Rejects with BerthError `invalid_request` (URL, ref or subdirectory), `address_refused`, `registry_unreachable`, `unsafe_image` for more than the limits, or `disk_full`.
  */
 export async function checkoutGit(
   {
     host,
     outbound,
     temporaryDirectory,
+    limits,
     allowFiles = false,
-  }: GitOptions & { host: Host; outbound: Outbound; temporaryDirectory: string },
+  }: GitOptions & { host: Host; outbound: Outbound; temporaryDirectory: string; limits: GitLimits },
   request: GitRequest,
   work: Work,
 ): Promise<GitCheckout> {
@@ -64,25 +73,33 @@ export async function checkoutGit(
   await mkdir(temporaryDirectory, { recursive: true });
   const folder = await mkdtemp(join(temporaryDirectory, "git-"));
   const dispose = async () => await rm(folder, { recursive: true, force: true });
-  const git = async (args: readonly string[]) => {
-    const options = settings.flatMap((setting) => ["-c", setting]);
-    return await host.run("git", [...options, "-C", folder, ...args], {
+  const options = settings.flatMap((setting) => ["-c", setting]);
+  // No file may grow beyond that (setrlimit(2)), and what is fetched becomes one, its pack. Git is told so by an error, since a signal would end it without a word.
+  const bounded = ["--ignore-signal=XFSZ", "prlimit", `--fsize=${limits.maxGitBytes}`, "git", ...options, "-C", folder];
+  const git: Git = async (args, more = {}) =>
+    await host.run("env", [...bounded, ...args], {
       env: gitEnvironment(folder),
       signal: work.signal,
       timeoutMs,
+      ...more,
     });
-  };
+  const tooLarge = (what: string) => new BerthError("unsafe_image", `${withoutSecrets(url)} ${what}.`);
   try {
     await git(["init", "--quiet", "--template="]);
     work.log(`Fetching ${request.ref} of ${withoutSecrets(url)}.`);
     await git(["fetch", "--quiet", "--depth=1", "--no-tags", "--no-recurse-submodules", "--", url.href, request.ref]);
     const commit = (await git(["rev-parse", "--verify", "FETCH_HEAD^{commit}"])).stdout.trim();
+    const excess = await findExcess(git, commit, limits, work.signal);
+    if (excess) throw tooLarge(`has ${excess} at ${request.ref}`);
     await git(["checkout", "--quiet", "--detach", commit, "--"]);
     await rm(join(folder, ".git"), { recursive: true, force: true });
     return { directory: await inside(folder, request.subdirectory), commit, [Symbol.asyncDispose]: dispose };
   } catch (error) {
     await dispose();
     if (!(error instanceof ProgramError) || error.reason === "aborted") throw error;
+    if (error.isDiskFull) throw new BerthError("disk_full", error.message, { cause: error });
+    if (/File too large/.test(error.stderr))
+      throw tooLarge(`sends more than ${limits.maxGitBytes} bytes for ${request.ref}`);
     const words = error.stderr.trim().split("\n").at(-1)?.replaceAll(url.href, withoutSecrets(url)) ?? "";
     if (/couldn't find remote ref|not our ref|no such ref/i.test(error.stderr)) {
       throw new BerthError("invalid_request", `${withoutSecrets(url)} has no branch, tag or commit ${request.ref}.`, {
@@ -91,6 +108,36 @@ export async function checkoutGit(
     }
     throw new BerthError("registry_unreachable", `${withoutSecrets(url)}: ${words || error.message}`, { cause: error });
   }
+}
+
+type Git = (args: readonly string[], more?: Pick<RunOptions, "onLine" | "signal">) => Promise<RunResult>;
+
+/** What a commit has more of than may be, by its trees alone: a few of them, each holding another many times, can name more files than there is room for. */
+async function findExcess(git: Git, commit: string, limits: GitLimits, signal: AbortSignal) {
+  const enough = new AbortController();
+  let entries = 0;
+  let bytes = 0;
+  const excess = () => {
+    if (entries > limits.maxEntries) return `more than ${limits.maxEntries} files`;
+    return bytes > limits.maxGitBytes ? `files of more than ${limits.maxGitBytes} bytes` : undefined;
+  };
+  const onLine = (line: string, stream: "stdout" | "stderr") => {
+    // Mode, type, id and size, which is "-" for a submodule; then the name.
+    const size = stream === "stdout" ? /^\d+ \S+ \S+ +(\d+|-)\t/.exec(line)?.[1] : undefined;
+    if (size === undefined) return;
+    entries += 1;
+    bytes += Number(size) || 0;
+    if (excess()) enough.abort();
+  };
+  try {
+    await git(["ls-tree", "-r", "-l", "--full-tree", commit], {
+      onLine,
+      signal: AbortSignal.any([signal, enough.signal]),
+    });
+  } catch (error) {
+    if (signal.aborted || !enough.signal.aborted) throw error;
+  }
+  return excess();
 }
 
 function parseUrl(text: string): URL {
@@ -117,6 +164,7 @@ async function settingsFor(url: URL, outbound: Outbound, allowFiles: boolean): P
     "http.followRedirects=false",
     "credential.helper=",
     "core.fsmonitor=false",
+    "fetch.unpackLimit=1",
   ];
   if (url.protocol === "file:" && allowFiles) return [...always, "protocol.file.allow=always", "safe.directory=*"];
   const port = Number(url.port || (url.protocol === "https:" ? 443 : 80));

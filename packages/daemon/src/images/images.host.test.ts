@@ -252,12 +252,60 @@ describe("work that several ask for", () => {
     await images.removeArtifact(image.contentDigest);
     await images.removeArtifact(image.contentDigest);
     expect(await images.listArtifacts()).toEqual([]);
-    expect(await images.collectBlobs([image])).toBe(0);
-    expect(await images.collectBlobs([])).toBeGreaterThan(100_000);
+    expect(await images.collectBlobs(async () => [image])).toBe(0);
+    expect(await images.collectBlobs(async () => undefined)).toBe(0);
+    expect(await images.collectBlobs(async () => [])).toBeGreaterThan(100_000);
+  });
+});
+
+describe("blobs that nobody needs", () => {
+  test("are not told to be there to who begins to use them as they are removed; who began before keeps them", async () => {
+    const layer = writeTar([{ path: "f", content: "x".repeat(100_000) }]);
+    registry.addImage("begun", "latest", [layer]);
+    const { images, dataDirectory } = await freshImages();
+    const reference = `${registry.host}/begun`;
+    const image = await images.resolve(reference, testWork());
+    await images.fetchBlobs(image, reference, testWork());
+    const there = async () => (await readdir(join(dataDirectory, "blobs/sha256"))).includes(digestOf(layer).slice(7));
+
+    let begun: Promise<void> | undefined;
+    const freed = await images.collectBlobs(async () => {
+      begun = images.fetchBlobs(image, reference, testWork());
+      // All that it could do without waiting for us is done.
+      for (let turn = 0; turn < 200; turn += 1) await new Promise((resolve) => setImmediate(resolve));
+      return [];
+    });
+    expect(freed).toBeGreaterThan(100_000);
+    await begun;
+    expect(await there()).toBe(true);
+
+    // One collection after the other, and one that fails holds up nobody.
+    const both = [
+      images.collectBlobs(() => Promise.reject(new Error("lost"))),
+      images.collectBlobs(async () => [image]),
+    ];
+    expect(await Promise.allSettled(both)).toMatchObject([{ status: "rejected" }, { value: 0 }]);
+    await images.fetchBlobs(image, reference, testWork());
+    expect(await there()).toBe(true);
   });
 });
 
 describe("a registry that misbehaves", () => {
+  test("promises a layer, or layers, larger than may be: nothing of it is fetched; a larger limit lets it through", async () => {
+    const layers = [writeTar([{ path: "f", content: "x".repeat(50_000) }]), writeTar([{ path: "g", content: "y" }])];
+    registry.addImage("large", "latest", layers);
+    for (const limits of [{ maxLayerBytes: 50_000 }, { maxBytes: 50_000 }]) {
+      const { pull, dataDirectory } = await freshImages({ limits });
+      registry.requests.length = 0;
+      const failure = pull("large");
+      await expect(failure).rejects.toMatchObject({ code: "unsafe_image" });
+      await expect(failure).rejects.toThrow(/by its manifest; at most 50000 are fetched/);
+      expect(registry.requests.filter((request) => request.includes("/blobs/"))).toEqual([]);
+      expect(await readdir(join(dataDirectory, "tmp"))).toEqual([]);
+    }
+    await (await freshImages({ limits: { maxLayerBytes: 60_000 } })).pull("large");
+  });
+
   test("is taken up again where it broke", async () => {
     const bytes = writeTar([{ path: "f", content: "y".repeat(300_000) }]);
     registry.addImage("broken", "latest", [bytes]);

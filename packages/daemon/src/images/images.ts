@@ -32,13 +32,15 @@ export interface ResolvedImage {
 export interface ImageLimits {
   /** Entries of all layers together. */
   readonly maxEntries: number;
-  /** Bytes of all files of all layers together. */
+  /** Bytes of all layers together, and of all files in them. */
   readonly maxBytes: number;
-  /** Bytes of one unpacked layer. */
+  /** Bytes of one layer, packed as its manifest promises and unpacked. */
   readonly maxLayerBytes: number;
   /** How many times larger than compressed a layer may be, once it is larger than `ratioFromBytes`. */
   readonly maxRatio: number;
   readonly ratioFromBytes: number;
+  /** Bytes that a Git repository may send for one commit, and bytes of all files of that commit. */
+  readonly maxGitBytes: number;
 }
 
 const defaultImageLimits: ImageLimits = {
@@ -47,6 +49,7 @@ const defaultImageLimits: ImageLimits = {
   maxLayerBytes: 64 * 2 ** 30,
   maxRatio: 200,
   ratioFromBytes: 256 * 2 ** 20,
+  maxGitBytes: 8 * 2 ** 30,
 };
 
 export interface ImagesOptions {
@@ -89,8 +92,8 @@ export interface Images {
   readonly dropDisk: ArtifactStore["dropDisk"];
   /** Removes what a killed berthd left half-made in `tmp/`; for its start, before any work. */
   removeLeftovers(): Promise<void>;
-  /** Removes the blobs of no image given; gives the bytes freed. */
-  collectBlobs(inUse: readonly ResolvedImage[]): Promise<number>;
+  /** Removes the blobs of none of these images; gives the bytes freed. They are asked for as the blob cache does: see its `collect`. */
+  collectBlobs(findInUse: () => Promise<readonly ResolvedImage[] | undefined>): Promise<number>;
 }
 
 const maxConfigBytes = 8 * 1024 * 1024;
@@ -137,9 +140,9 @@ export async function createImages(options: ImagesOptions): Promise<Images> {
     const { bytes, digest } = await registry.manifest(reference, work.signal);
     const manifest = { digest, size: bytes.length };
     await blobs.put(manifest, bytes, work.signal);
-    const { config } = parseManifest(bytes);
-    refuseLargeConfig(config);
-    await blobs.fetch(config, registry.blob(reference, config.digest), work);
+    const { config, layers } = parseManifest(bytes);
+    refuseLarge(config, layers, limits);
+    await blobs.fetch(config, registry.blob(reference, config), work);
     return await describe(blobs, manifest, architecture);
   }
 
@@ -157,8 +160,7 @@ export async function createImages(options: ImagesOptions): Promise<Images> {
     try {
       await Promise.all(
         Array.from({ length: concurrency }, async () => {
-          for (const layer of queue)
-            await blobs.fetch(layer, registry.blob(reference, layer.digest), { signal, onBytes });
+          for (const layer of queue) await blobs.fetch(layer, registry.blob(reference, layer), { signal, onBytes });
         }),
       );
     } finally {
@@ -182,14 +184,14 @@ export async function createImages(options: ImagesOptions): Promise<Images> {
       const layout = await readDirectoryLayout(built.directory);
       const { bytes, digest } = layout.manifest;
       const { config, layers } = parseManifest(bytes);
-      refuseLargeConfig(config);
+      refuseLarge(config, layers, limits);
       for (const blob of [config, ...layers]) await blobs.fetch(blob, layout.blob(blob.digest), work);
       const manifest = { digest, size: bytes.length };
       await blobs.put(manifest, bytes, work.signal);
       return await describe(blobs, manifest, architecture);
     },
     checkout: async (request, work) =>
-      await checkoutGit({ host, outbound, temporaryDirectory, ...options.git }, request, work),
+      await checkoutGit({ host, outbound, temporaryDirectory, limits, ...options.git }, request, work),
     buildArtifact: (image, work) => artifacts.build(image, work),
     artifactVersion: builderVersion,
     findArtifact: (contentDigest) => artifacts.find(contentDigest),
@@ -205,16 +207,30 @@ export async function createImages(options: ImagesOptions): Promise<Images> {
         else if (/^(?:artifact|blob|git)-/.test(name)) await rm(path, { recursive: true, force: true });
       }
     },
-    async collectBlobs(images) {
+    async collectBlobs(findInUse) {
       const blobsOf = ({ manifest, config, layers }: ResolvedImage) => [manifest, config, ...layers];
-      return await blobs.collect(new Set(images.flatMap(blobsOf).map(({ digest }) => digest)));
+      return await blobs.collect(async () => {
+        const images = await findInUse();
+        return images && new Set(images.flatMap(blobsOf).map(({ digest }) => digest));
+      });
     },
   };
 }
 
-function refuseLargeConfig(config: BlobDescriptor): void {
+/** Before any of it is fetched, by what the manifest promises: nothing longer than that is taken afterwards. */
+function refuseLarge(config: BlobDescriptor, layers: readonly BlobDescriptor[], limits: ImageLimits): void {
   if (config.size > maxConfigBytes) {
     throw new BerthError("unsupported_image", `Its configuration is larger than ${maxConfigBytes} bytes.`);
+  }
+  const large = layers.find(({ size }) => size > limits.maxLayerBytes);
+  if (large) {
+    const detail = `Layer ${large.digest} has ${large.size} bytes by its manifest; at most ${limits.maxLayerBytes} are fetched.`;
+    throw new BerthError("unsafe_image", detail);
+  }
+  const total = layers.reduce((sum, { size }) => sum + size, 0);
+  if (total > limits.maxBytes) {
+    const detail = `Its layers have ${total} bytes by its manifest; at most ${limits.maxBytes} are fetched.`;
+    throw new BerthError("unsafe_image", detail);
   }
 }
 

@@ -1,3 +1,4 @@
+import { readdir } from "node:fs/promises";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { scratchDirectory } from "../../../../test/support/scratch.ts";
@@ -118,20 +119,36 @@ test("digests protect: without the check the lie is believed", async () => {
   const fetchWith = async (options: { unverified?: boolean }) =>
     await createBlobCache(`${folder}/blobs`, `${folder}/tmp`, { ...options, pauseMs: 1 }).fetch(
       { digest: promised, size: 4 },
-      client().blob(reference("app"), promised),
+      client().blob(reference("app"), { digest: promised, size: 4 }),
       { signal },
     );
   await expect(fetchWith({})).rejects.toMatchObject({ code: "digest_mismatch" });
   await fetchWith({ unverified: true });
 });
 
-test("a blob longer than promised is cut off", async () => {
-  const digest = digestOf("long".repeat(1000));
-  server.blobs.set(digest, Buffer.from("long".repeat(1000)));
+test.each([
+  ["is announced to be", { "content-length": 1_000_000 }, 0],
+  ["turns out to be", {}, 20],
+])("a blob that %s longer than promised ends at once, and nothing is left of it", async (_how, headers, sent) => {
+  const blob = { digest: digestOf("long"), size: 10 };
+  const left = Promise.withResolvers<void>();
+  // Whoever waits for its end waits for ever.
+  server.intercept = (_request, response) => {
+    response.once("close", () => left.resolve());
+    response.writeHead(200, headers).flushHeaders();
+    if (sent > 0) response.write("x".repeat(sent));
+    return true;
+  };
   const folder = await scratchDirectory("blb");
   const cache = createBlobCache(`${folder}/blobs`, `${folder}/tmp`);
-  const fetched = cache.fetch({ digest, size: 10 }, client().blob(reference("app"), digest), { signal });
-  await expect(fetched).rejects.toMatchObject({ code: "digest_mismatch" });
+  const fetched = cache.fetch(blob, client().blob(reference("app"), blob), { signal });
+  await expect(fetched).rejects.toMatchObject({
+    code: "digest_mismatch",
+    message: expect.stringContaining("10 bytes"),
+  });
+  await left.promise;
+  server.intercept = () => false;
+  expect(await readdir(`${folder}/tmp`)).toEqual([]);
 });
 
 test("challenges are read with their quotes", () => {

@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import type { Readable } from "node:stream";
 import { BerthError } from "@berth/api";
 import { z } from "zod";
-import type { OpenBlob } from "./blobs.ts";
+import { type BlobDescriptor, longerThanPromised, type OpenBlob } from "./blobs.ts";
 import { choosePlatform, mediaTypes } from "./manifest.ts";
 import type { Outbound, OutboundResponse } from "./outbound.ts";
 import { formatReference, type ImageReference } from "./reference.ts";
@@ -35,8 +35,8 @@ export interface FetchedManifest {
 export interface Registry {
   /** The manifest a reference names, through an index to this platform's. Rejects with the BerthErrors of a pull. */
   manifest(reference: ImageReference, signal: AbortSignal): Promise<FetchedManifest>;
-  /** Opens a blob of the reference's repository. */
-  blob(reference: ImageReference, digest: string): OpenBlob;
+  /** Opens a blob of the reference's repository. Rejects with BerthError `digest_mismatch` when more is announced than its manifest promises. */
+  blob(reference: ImageReference, descriptor: BlobDescriptor): OpenBlob;
 }
 
 /** distribution-spec: clients should accept manifests of at least 4 MiB. */
@@ -172,12 +172,18 @@ export function createRegistry(options: RegistryOptions): Registry {
       }
       return manifest;
     },
-    blob(reference, digest) {
+    blob(reference, descriptor) {
       return async (offset, signal) =>
         await patiently(reference, signal, async () => {
           const headers: Record<string, string> = offset > 0 ? { range: `bytes=${offset}-` } : {};
-          const answer = await get(reference, `blobs/${digest}`, headers, signal);
-          return { start: answer.status === 206 ? offset : 0, stream: answer.body };
+          const answer = await get(reference, `blobs/${descriptor.digest}`, headers, signal);
+          const start = answer.status === 206 ? offset : 0;
+          const end = start + Number(answer.headers["content-length"] ?? 0);
+          if (end > descriptor.size) {
+            answer.body.destroy();
+            throw longerThanPromised(descriptor);
+          }
+          return { start, stream: answer.body };
         });
     },
   };

@@ -106,6 +106,18 @@ export async function listOperations(
   );
 }
 
+/** Whether an operation of one of these types has not ended yet, on whatever node. */
+export async function isUnfinished(queries: Queries, types: readonly string[]): Promise<boolean> {
+  const row = await queries
+    .selectFrom("operation")
+    .select("id")
+    .where("ended_at", "is", null)
+    .where("type", "in", types)
+    .limit(1)
+    .executeTakeFirst();
+  return row !== undefined;
+}
+
 /** Forgets operations that ended before `endedBefore` (milliseconds since the epoch), with their steps and logs. */
 export async function pruneOperations(queries: Queries, endedBefore: number): Promise<void> {
   await queries.deleteFrom("operation").where("ended_at", "<", endedBefore).execute();
