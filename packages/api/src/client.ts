@@ -1,12 +1,12 @@
 import type { z } from "zod";
 import { ApiError, errorOf, isAbort, reasonOf, UnreachableError } from "./api-error.ts";
-import { Event } from "./event.ts";
+import { Event, EventGap } from "./event.ts";
 import { type GuestSession, guestSession } from "./exec-session.ts";
 import type { ExecRequestInput } from "./instance.ts";
 import { isFinal, Operation } from "./operation.ts";
 import type { Route } from "./route.ts";
 import { type RouteName, routes } from "./routes.ts";
-import { readServerSentEvents } from "./server-sent-events.ts";
+import { readServerSentEvents, type ServerSentEvent } from "./server-sent-events.ts";
 
 export interface ClientOptions {
   /** Where berthd listens: `http://127.0.0.1:8642`. */
@@ -71,7 +71,7 @@ type Call<N extends RouteName> =
 /** One method for each route that answers with JSON, text, a tar archive or a file, by the route's name; what streams both ways or for ever has its own. */
 export type Client = { readonly [N in NamesOf<PlainKind>]: Call<N> } & {
   readonly url: string;
-  /** Events after number `after` (from now on when not given), then each new one, reconnecting where it left off. Ends when aborted. */
+  /** Events after number `after` (from now on when not given), then each new one, reconnecting where it left off; `onGap` hears of what is not kept any more. Ends when aborted. */
   followEvents(options?: FollowOptions): AsyncGenerator<Event, void>;
   /**
    * Waits for an operation's end and returns it, however it ended: look at its `status`. `onProgress` hears of every change. Survives a restart of berthd;
@@ -88,6 +88,8 @@ export interface FollowOptions {
   readonly after?: number | undefined;
   readonly project?: string | undefined;
   readonly signal?: AbortSignal | undefined;
+  /** Whoever keeps a picture of what there is has to list it anew then. */
+  readonly onGap?: ((gap: EventGap) => void) | undefined;
 }
 
 export interface WaitOptions {
@@ -166,7 +168,7 @@ export function createClient(options: ClientOptions): Client {
     input: AnyInput,
     signal: AbortSignal | undefined,
     lastEventId = "",
-  ): AsyncGenerator<string, void> {
+  ): AsyncGenerator<ServerSentEvent, void> {
     let lastContact: number | undefined;
     let id = lastEventId;
     let failures = 0;
@@ -179,7 +181,7 @@ export function createClient(options: ClientOptions): Client {
         });
         for await (const message of messages) {
           lastContact = Date.now();
-          yield message.data;
+          yield message;
         }
         lastContact = Date.now();
       } catch (error) {
@@ -228,14 +230,15 @@ export function createClient(options: ClientOptions): Client {
   return {
     ...calls,
     url: base,
-    async *followEvents({ after, project, signal } = {}) {
+    async *followEvents({ after, project, signal, onGap } = {}) {
       const lastEventId = after === undefined ? "" : String(after);
-      for await (const data of follow("streamEvents", { query: { project } }, signal, lastEventId)) {
-        yield Event.parse(JSON.parse(data));
+      for await (const { type, data } of follow("streamEvents", { query: { project } }, signal, lastEventId)) {
+        if (type === "gap") onGap?.(EventGap.parse(JSON.parse(data)));
+        else yield Event.parse(JSON.parse(data));
       }
     },
     async waitForOperation(id, { signal, onProgress } = {}) {
-      for await (const data of follow("watchOperation", { params: { operation: id } }, signal)) {
+      for await (const { data } of follow("watchOperation", { params: { operation: id } }, signal)) {
         const operation = Operation.parse(JSON.parse(data));
         onProgress?.(operation);
         if (isFinal(operation.status)) return operation;

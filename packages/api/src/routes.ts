@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { Archive, ArchiveParams, CreateArchive, ExportQuery, ImportInstance, ListArchivesQuery } from "./archive.ts";
 import { ChangeQuery, PageQuery, pageOf } from "./common.ts";
-import { Event, EventList, ListEventsQuery, StreamEventsQuery } from "./event.ts";
+import { Event, EventGap, EventList, ListEventsQuery, StreamEventsQuery } from "./event.ts";
 import { BuildImage, Image, ImageParams, ListImagesQuery, PullImage } from "./image.ts";
 import {
   ChangeEffect,
@@ -776,12 +776,14 @@ export const routes = {
     method: "GET",
     path: "/api/v1/events/stream",
     summary: "Follow events as they happen",
+    description:
+      "When events after the number asked for are not kept any more, the first message has the type `gap` (and the data of an EventGap): list anew what you follow, then go on.",
     resource: "event",
     action: "list",
     kind: "events",
     query: StreamEventsQuery,
     status: 200,
-    response: Event,
+    response: z.union([Event, EventGap]),
   }),
 
   listNodes: route({

@@ -16,9 +16,9 @@ test("messages are the same however the bytes arrive and lines end", async () =>
   const text =
     ': comment\nretry: 1000\nid: 6\n\nid: 7\ndata: {"ä": 1}\n\n:\n\ndata:two\ndata: lines\nevent: x\n\ndata\n\nid: 8\ndata: cut';
   const messages = [
-    { id: "7", data: '{"ä": 1}' },
-    { id: "7", data: "two\nlines" },
-    { id: "7", data: "" },
+    { id: "7", type: "message", data: '{"ä": 1}' },
+    { id: "7", type: "x", data: "two\nlines" },
+    { id: "7", type: "message", data: "" },
   ];
   await fc.assert(
     fc.asyncProperty(

@@ -1,6 +1,7 @@
-/** One message of an event stream; `id` is the last id seen so far, empty when there was none. */
+/** One message of an event stream; `id` is the last id seen so far, empty when there was none; `type` is `message` where nothing else is said. */
 export interface ServerSentEvent {
   readonly id: string;
+  readonly type: string;
   readonly data: string;
 }
 
@@ -14,19 +15,22 @@ export async function* readServerSentEvents(
 ): AsyncGenerator<ServerSentEvent, void> {
   let id = "";
   let told = "";
+  let type = "";
   let data: string[] = [];
   for await (const line of readLines(body)) {
     if (line === "") {
       if (id !== told) onId(id);
       told = id;
-      if (data.length > 0) yield { id, data: data.join("\n") };
+      if (data.length > 0) yield { id, type: type || "message", data: data.join("\n") };
       data = [];
+      type = "";
       continue;
     }
     const colon = line.indexOf(":");
     const field = colon < 0 ? line : line.slice(0, colon);
     const value = colon < 0 ? "" : line.slice(colon + 1).replace(/^ /, "");
     if (field === "data") data.push(value);
+    if (field === "event") type = value;
     if (field === "id" && !value.includes("\0")) id = value;
   }
 }

@@ -802,9 +802,26 @@ describe("operations, events, nodes", () => {
 
   test("events --list", async () => {
     const listEvents: Handler = ({ query }) =>
-      query.get("after") === "0" ? { items: [event], next: 7 } : { items: [], next: 7 };
+      query.get("after") === "0" ? { items: [event], next: 7, gap: null } : { items: [], next: 7, gap: null };
     expect((await berth("events --list", { listEvents })).stdout).toBe(
       `7  ${instance.createdAt}  instance.created  web  phase=running\n`,
+    );
+  });
+
+  test("events says what is not kept any more, and that numbers are of other records", async () => {
+    const gap = { after: 2, next: 6 };
+    const listEvents: Handler = ({ query }) =>
+      query.get("after") === "7" ? { items: [], next: 7, gap: null } : { items: [event], next: 7, gap };
+    const told = await berth("events --list --after 2", { listEvents });
+    expect(told.stderr).toBe("Events 3 to 6 are not kept any more. See anew what there is.\n");
+    expect(told.stdout).toContain("7  ");
+    const all = await berth("events --list", { listEvents });
+    expect(all.stderr).toBe("");
+    const json = await berth("events --list --after 2 --json", { listEvents });
+    expect(JSON.parse(json.stdout.split("\n")[0] ?? "")).toEqual({ gap });
+    const others = { items: [], next: 3, gap: { after: 900, next: 3 } };
+    expect((await berth("events --list --after 900", { listEvents: () => others })).stderr).toMatch(
+      /^There is no event 900 here: the newest is 3/,
     );
   });
 

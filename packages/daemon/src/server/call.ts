@@ -34,6 +34,8 @@ export interface MessageStream<T> {
   readonly messages: AsyncIterable<T>;
   readonly first?: string;
   idOf?(message: T): string;
+  /** What tells a message from the usual ones, which have none. */
+  typeOf?(message: T): string | undefined;
 }
 
 /** Takes over an accepted WebSocket until it closes. */

@@ -118,6 +118,36 @@ test("a follower who is cut off again and again misses nothing and sees nothing 
   expect(seen).toEqual(Array.from({ length: total }, (_, i) => i + 1));
 });
 
+test("who resumes after what is not kept any more is told what is missing, and goes on behind it", async () => {
+  const { app, services, url, headers, client } = await serve();
+  for (let i = 0; i < 4; i += 1) services.emit("instance.changed");
+  services.all.forgotten = 4;
+  const gap = { after: 2, next: 4 };
+  const resumed = await open(url, { ...headers, "last-event-id": "2" });
+  const message = await resumed.next();
+  expect([message?.id, message?.type, JSON.parse(message?.data ?? "")]).toEqual(["4", "gap", gap]);
+  expect(await resumed.next()).toMatchObject({ id: "5", type: "message" });
+  const whole = await open(url, headers, "?after=4");
+  expect(await whole.next()).toMatchObject({ id: "5", type: "message" });
+  for (const stream of [resumed, whole]) stream.leave();
+  expect(await client.listEvents({ query: { after: 2 } })).toMatchObject({ items: [{ seq: 5 }], next: 5, gap });
+  expect(await client.listEvents({ query: { after: 4 } })).toMatchObject({ gap: null });
+
+  // The client hears of it at its first connection, and after one that broke.
+  const stop = new AbortController();
+  const seen: unknown[] = [];
+  for await (const { seq } of client.followEvents({ after: 2, signal: stop.signal, onGap: (one) => seen.push(one) })) {
+    seen.push(seq);
+    if (seq === 5) {
+      for (let i = 0; i < 3; i += 1) services.emit("instance.changed", {}, "elsewhere");
+      services.emit("instance.changed");
+      services.all.forgotten = 7;
+      app.server.closeAllConnections();
+    } else stop.abort();
+  }
+  expect(seen).toEqual([gap, 5, { after: 5, next: 7 }, 9]);
+});
+
 test("following ends when aborted, and throws what the server refuses", async () => {
   const { url, client, services } = await serve();
   const stop = new AbortController();

@@ -5,6 +5,7 @@ import {
   type CreateInstance,
   type CreatePool,
   type Event,
+  type EventGap,
   type Image,
   type Instance,
   isFinal,
@@ -42,6 +43,8 @@ export class FakeServices implements Services {
     pools: new Map<string, Pool>(),
     operations: new Map<string, Operation>(),
     events: [] as Event[],
+    /** The number of the newest event that is not kept any more. */
+    forgotten: 0,
     nodes: [makeNode()],
   };
   readonly keys = new Map<string, { hash: string; answer: () => unknown }>();
@@ -316,11 +319,11 @@ export class FakeServices implements Services {
     last: async () => this.all.events.length,
     list: async (scope, query) => {
       const items = this.all.events
-        .filter((event) => event.project === scope.project && event.seq > query.after)
+        .filter(({ project, seq }) => project === scope.project && seq > Math.max(query.after, this.all.forgotten))
         .filter((event) => query.type === undefined || event.type === query.type)
         .filter((event) => query.subject === undefined || event.subject.id === query.subject)
         .slice(0, query.limit);
-      return { items, next: items.at(-1)?.seq ?? query.after };
+      return { items, next: items.at(-1)?.seq ?? query.after, gap: this.#gap(query.after) };
     },
     follow: (scope, after, signal) => this.#follow(scope, after, signal),
   };
@@ -550,8 +553,14 @@ export class FakeServices implements Services {
     }
   }
 
-  async *#follow(scope: Scope, after: number, signal: AbortSignal): AsyncGenerator<Event, void> {
-    let next = after;
+  #gap(after: number): EventGap | null {
+    return after < this.all.forgotten ? { after, next: this.all.forgotten } : null;
+  }
+
+  async *#follow(scope: Scope, after: number, signal: AbortSignal): AsyncGenerator<Event | EventGap, void> {
+    const gap = this.#gap(after);
+    if (gap) yield gap;
+    let next = gap?.next ?? after;
     while (!signal.aborted) {
       const event = this.all.events[next];
       if (event) {

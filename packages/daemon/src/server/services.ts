@@ -10,6 +10,7 @@ import type {
   CreatePool,
   CreateSnapshot,
   Event,
+  EventGap,
   ExecRequest,
   ExecSignal,
   ForkChange,
@@ -240,9 +241,9 @@ export interface Services {
         readonly type: string | undefined;
         readonly subject: string | undefined;
       },
-    ): Promise<{ readonly items: readonly Event[]; readonly next: number }>;
-    /** Every event of the project after number `after`, then each new one, until aborted. */
-    follow(scope: Scope, after: number, signal: AbortSignal): AsyncIterable<Event>;
+    ): Promise<{ readonly items: readonly Event[]; readonly next: number; readonly gap: EventGap | null }>;
+    /** Every event of the project after number `after`, then each new one, until aborted; and what is not kept any more, before what comes after it. */
+    follow(scope: Scope, after: number, signal: AbortSignal): AsyncIterable<Event | EventGap>;
   };
   readonly nodes: {
     list(scope: Scope): Promise<Page<Node>>;

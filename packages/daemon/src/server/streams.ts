@@ -89,7 +89,9 @@ export async function sendEvents<T>(
     for await (const message of stream.messages) {
       if (signal.aborted) break;
       const id = stream.idOf ? `id: ${stream.idOf(message)}\n` : "";
-      if (!raw.write(`${id}data: ${JSON.stringify(message)}\n\n`) && !(await drained(raw, times.slowReaderMs))) {
+      const type = stream.typeOf?.(message);
+      const head = `${id}${type === undefined ? "" : `event: ${type}\n`}`;
+      if (!raw.write(`${head}data: ${JSON.stringify(message)}\n\n`) && !(await drained(raw, times.slowReaderMs))) {
         raw.destroy();
         break;
       }

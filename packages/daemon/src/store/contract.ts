@@ -14,7 +14,15 @@ import {
   readArchive,
   touchArchive,
 } from "./archives.ts";
-import { appendEvent, followEvents, lastEventSeq, pruneEvents, readEvents } from "./events.ts";
+import {
+  appendEvent,
+  findEventGap,
+  followEvents,
+  followEventsAndGaps,
+  lastEventSeq,
+  pruneEvents,
+  readEvents,
+} from "./events.ts";
 import { pruneIdempotencyKeys, respondOnce } from "./idempotency.ts";
 import {
   deleteImage,
@@ -513,6 +521,46 @@ export function describeStore(name: string, open: () => Promise<Store>): void {
       await store.queries.updateTable("event").set({ at: 1 }).execute();
       await pruneEvents(store.queries, { keep: 100, maxAgeMs: 3_600_000 });
       expect((await read({})).items).toEqual([]);
+    });
+
+    test("events that are forgotten leave no hole, and are told of to who follows from before them, or from other records", async () => {
+      const begin = await lastEventSeq(store.queries);
+      await store.transaction(async (tx) => {
+        for (const name of ["a", "b", "c", "d"]) appendEvent(tx, newEvent("kept", name));
+      });
+      const [second, last] = [begin + 2, begin + 4];
+      /** The first of what is read after that number. */
+      const first = async (after: number, filter: object = {}) => {
+        const leave = new AbortController();
+        for await (const one of followEventsAndGaps(store, { after, ...filter }, leave.signal)) return one;
+      };
+      // A clock that was wrong for a while makes the third look old.
+      await store.queries
+        .updateTable("event")
+        .set({ at: 1 })
+        .where("seq", "=", begin + 3)
+        .execute();
+      await pruneEvents(store.queries, { keep: 3, maxAgeMs: 3_600_000 });
+      const kept = await readEvents(store.queries, { after: begin, limit: 10 });
+      expect(kept.items.map(({ seq }) => seq)).toEqual([second, second + 1, last]);
+
+      expect(await findEventGap(store.queries, begin)).toEqual({ after: begin, next: begin + 1 });
+      expect(await first(begin)).toEqual({ after: begin, next: begin + 1 });
+      expect(await first(begin + 1)).toMatchObject({ seq: second });
+      expect(await findEventGap(store.queries, last)).toBeNull();
+      expect(await findEventGap(store.queries, last + 1000)).toEqual({ after: last + 1000, next: last });
+      await pruneEvents(store.queries, { keep: 0, maxAgeMs: 3_600_000 });
+      expect(await first(second)).toEqual({ after: second, next: last });
+      expect(await findEventGap(store.queries, last)).toBeNull();
+
+      // From other records: told, and what comes next is not missed.
+      const leave = new AbortController();
+      const foreign = followEventsAndGaps(store, { after: last + 1000, project: "default" }, leave.signal);
+      expect((await foreign.next()).value).toEqual({ after: last + 1000, next: last });
+      const next = foreign.next();
+      await store.transaction(async (tx) => appendEvent(tx, newEvent("kept", "e")));
+      expect((await next).value).toMatchObject({ seq: last + 1 });
+      leave.abort();
     });
 
     test("8 writers, a reader that reconnects 200 times: no gap and no event twice", async () => {

@@ -1,4 +1,4 @@
-import type { Event } from "@berth/api";
+import type { Event, EventGap } from "@berth/api";
 import { sql } from "kysely";
 import { z } from "zod";
 import { readJson, toTimestamp } from "./json.ts";
@@ -102,33 +102,66 @@ export async function lastEventSeq(queries: Queries): Promise<number> {
   return row.value;
 }
 
-/** Every event after number `after`, then each new one as it is committed, until aborted. */
+/** What is missing after number `after`; null when nothing is. To be asked after the events were read, since they may be forgotten in between. */
+export async function findEventGap(queries: Queries, after: number): Promise<EventGap | null> {
+  const newest = await lastEventSeq(queries);
+  if (after > newest) return { after, next: newest };
+  const oldest = await queries.selectFrom("event").select("seq").orderBy("seq").limit(1).executeTakeFirst();
+  const before = (oldest?.seq ?? newest + 1) - 1;
+  return before > after ? { after, next: before } : null;
+}
+
+/** Every event after number `after`, then each new one as it is committed, until aborted. What is not kept any more is passed over. */
 export async function* followEvents(
   store: Store,
   options: EventFilter & { readonly after: number },
   signal: AbortSignal,
 ): AsyncGenerator<Event, void> {
+  for await (const one of followEventsAndGaps(store, options, signal)) if ("seq" in one) yield one;
+}
+
+/** As `followEvents`, and tells what is not kept any more before what comes after it. */
+export async function* followEventsAndGaps(
+  store: Store,
+  { after: begin, ...filter }: EventFilter & { readonly after: number },
+  signal: AbortSignal,
+): AsyncGenerator<Event | EventGap, void> {
   const batch = 500;
-  let after = options.after;
+  const { queries } = store;
+  let after = begin;
+  let first = true;
   using subscription = store.wake.subscribe(topic);
   while (!signal.aborted) {
-    const { items, next } = await readEvents(store.queries, { ...options, after, limit: batch });
+    // All up to here was looked at below, whether or not it fits the filter.
+    const newest = Object.keys(filter).length > 0 ? await lastEventSeq(queries) : 0;
+    const { items, next } = await readEvents(queries, { ...filter, after, limit: batch });
+    const skipped = items[0] !== undefined && items[0].seq !== after + 1;
+    const gap = first || skipped ? await findEventGap(queries, after) : null;
+    first = false;
+    if (gap) yield gap;
     for (const event of items) {
       if (signal.aborted) return;
       yield event;
     }
-    after = next;
-    if (items.length < batch) await subscription.wait(signal);
+    const whole = items.length < batch;
+    after = gap && gap.next < after ? gap.next : Math.max(next, whole ? newest : 0);
+    if (whole) await subscription.wait(signal);
   }
 }
 
-/** Forgets all but the newest `keep` events, and those older than `maxAgeMs`. Numbers are never used again. */
+/**
+ * Forgets all but the newest `keep` events, and those older than `maxAgeMs`, the oldest first: what is kept has no gaps, whatever the clock did. Numbers are never used
+ * again.
+ */
 export async function pruneEvents(queries: Queries, limits: { readonly keep: number; readonly maxAgeMs: number }) {
   const newest = await lastEventSeq(queries);
-  await queries
-    .deleteFrom("event")
-    .where((eb) =>
-      eb.or([eb("seq", "<=", newest - limits.keep), eb("at", "<", sql<number>`berth_now() - ${limits.maxAgeMs}`)]),
-    )
-    .execute();
+  const young = await queries
+    .selectFrom("event")
+    .select("seq")
+    .where("at", ">=", sql<number>`berth_now() - ${limits.maxAgeMs}`)
+    .orderBy("seq")
+    .limit(1)
+    .executeTakeFirst();
+  const first = Math.max(newest - limits.keep + 1, young?.seq ?? newest + 1);
+  await queries.deleteFrom("event").where("seq", "<", first).execute();
 }

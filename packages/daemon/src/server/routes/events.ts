@@ -15,7 +15,8 @@ export const eventHandlers: Handlers<"listEvents" | "streamEvents"> = {
     return {
       messages: services.events.follow(scope, after, signal),
       first: String(after),
-      idOf: (event) => String(event.seq),
+      idOf: (one) => String("seq" in one ? one.seq : one.next),
+      typeOf: (one) => ("seq" in one ? undefined : "gap"),
     };
   },
 };
