@@ -6,7 +6,7 @@ import { ConfigError, readConfig } from "../packages/daemon/src/config.ts";
 import { ProgramError } from "../packages/daemon/src/host/host.ts";
 import { readSettingsFile } from "../packages/daemon/src/settings-file.ts";
 import { phase, phasesSoFar } from "./setup/progress.mjs";
-import { ensureBerthd, lastWords, StartError } from "./start/berthd.ts";
+import { ensureBerthd, lastWords, logOf, StartError } from "./start/berthd.ts";
 import { prepareHelloImage } from "./start/hello-image.ts";
 import { awaitPage, ensureHelloImage, ensureHelloInstance } from "./start/hello-instance.ts";
 import { ensureGuestKit } from "./support/guest-kit.ts";
@@ -21,6 +21,7 @@ const config = (() => {
   }
 })();
 
+const log = logOf(config.dataDir);
 /** The berthd started here; undefined while there is none, and when one was running already. */
 let child: ChildProcess | undefined;
 let stopping = false;
@@ -29,7 +30,7 @@ for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal
 try {
   await ensureGuestKit();
   const client = await phase("berthd", () =>
-    ensureBerthd(config.dataDir, (started) => {
+    ensureBerthd(config.dataDir, log, (started) => {
       child = started;
     }),
   );
@@ -70,7 +71,7 @@ async function stay(child: ChildProcess): Promise<void> {
   console.log("\nCtrl-C stops berthd; the VMs keep running.");
   if (child.exitCode === null && child.signalCode === null) await once(child, "exit");
   if (stopping) return;
-  if (child.exitCode !== 0) throw new StartError(lastWords(config.dataDir));
+  if (child.exitCode !== 0) throw new StartError(lastWords(log));
   console.log("\nberthd was stopped from elsewhere.");
 }
 

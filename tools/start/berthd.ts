@@ -1,11 +1,12 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { closeSync, mkdirSync, openSync, readFileSync } from "node:fs";
+import { mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { type Client, createClient, UnreachableError } from "@berth/api";
 import { localHost } from "../../packages/daemon/src/host/local.ts";
 import { readListenFile } from "../../packages/daemon/src/listen-file.ts";
 import { repositoryRoot } from "../support/parts.ts";
+import { BerthdLog } from "./log.ts";
 
 /** Something berthd or its machine did not do; the message is for the person at the terminal. */
 export class StartError extends Error {}
@@ -13,40 +14,41 @@ export class StartError extends Error {}
 /** How long berthd may take to answer. */
 const startTimeoutMs = 60_000;
 
+/** Where the berthd of a data folder writes what it says, when it is started here. */
+export function logOf(dataDir: string): BerthdLog {
+  return new BerthdLog(join(dataDir, "berthd.log"));
+}
+
 /** Uses the berthd that runs on a data folder, or starts one, hands its process over at once, and waits for its first answer. */
-export async function ensureBerthd(dataDir: string, onStart: (child: ChildProcess) => void): Promise<Client> {
+export async function ensureBerthd(
+  dataDir: string,
+  log: BerthdLog,
+  onStart: (child: ChildProcess) => void,
+): Promise<Client> {
   const running = await answering(dataDir);
   if (running) return running;
-  const child = startBerthd(dataDir);
+  const child = startBerthd(dataDir, log);
   onStart(child);
   const deadline = performance.now() + startTimeoutMs;
   for (;;) {
     const client = await answering(dataDir);
     if (client) return client;
-    if (child.exitCode !== null || child.signalCode !== null) throw new StartError(lastWords(dataDir));
+    if (child.exitCode !== null || child.signalCode !== null) throw new StartError(lastWords(log));
     if (performance.now() > deadline)
-      throw new StartError(`berthd did not answer within ${startTimeoutMs / 1000} s. Its log is ${logPath(dataDir)}.`);
+      throw new StartError(`berthd did not answer within ${startTimeoutMs / 1000} s. Its log is ${log.path}.`);
     await delay(50);
   }
 }
 
-function logPath(dataDir: string): string {
-  return join(dataDir, "berthd.log");
-}
-
 /** In a session of its own, so that a Ctrl-C in this terminal reaches it once: from us. */
-function startBerthd(dataDir: string): ChildProcess {
+function startBerthd(dataDir: string, log: BerthdLog): ChildProcess {
   mkdirSync(dataDir, { recursive: true, mode: process.getuid?.() === 0 ? 0o711 : 0o700 });
-  const log = openSync(logPath(dataDir), "w", 0o600);
-  try {
-    return spawn(process.execPath, [join(repositoryRoot, "packages/daemon/bin/berthd.js")], {
-      cwd: dataDir,
-      detached: true,
-      stdio: ["ignore", log, log],
-    });
-  } finally {
-    closeSync(log);
-  }
+  const berthd = join(repositoryRoot, "packages/daemon/bin/berthd.js");
+  const child = log.open((fd) =>
+    spawn(process.execPath, [berthd], { cwd: dataDir, detached: true, stdio: ["ignore", fd, fd] }),
+  );
+  child.once("exit", log.keepBounded());
+  return child;
 }
 
 /** A client of the berthd that works on this data folder, if it answers. It keeps there where it listens and the token it takes. */
@@ -74,7 +76,6 @@ function readWord(path: string): string | undefined {
 }
 
 /** What a berthd that ended said last. */
-export function lastWords(dataDir: string): string {
-  const lines = readFileSync(logPath(dataDir), "utf8").trim().split("\n").slice(-10);
-  return `berthd ended. Its last words, from ${logPath(dataDir)}:\n${lines.join("\n")}`;
+export function lastWords(log: BerthdLog): string {
+  return `berthd ended. Its last words, from ${log.path}:\n${log.lastWords()}`;
 }

@@ -18,6 +18,7 @@ export const dataFolderNames = [
     "admin-token",
     "listen",
     "berthd.log",
+    "berthd.log.1",
     "berthd.env",
   ],
   ...["node.json", "lock"],
