@@ -12,7 +12,7 @@ export async function launchFake(client: Client, scratch: string, count: number)
   await finish(client, (await client.buildImage({ body: { reference: image, source } })).operation);
   const made: Instance[] = [];
   for (let index = 0; index < count; index++) {
-    const body = { image, name: `bench-${index}`, memoryMib: 64, labels: { for: "bench" } };
+    const body = { image, name: `bench-${index}`, memoryMib: 96, labels: { for: "bench" } };
     const { instance, operation } = await client.createInstance({ body });
     await finish(client, operation);
     made.push(await client.getInstance({ params: { instance: instance.id } }));

@@ -69,6 +69,7 @@ describe("more than the node has", () => {
     await expectRefused(create({ cpus: cpus + 1 }), "not_enough_resources", `the node has ${cpus}.`);
     const tooMuch = create({ memoryMib: memoryMib + 1 });
     await expectRefused(tooMuch, "not_enough_resources", `the node has ${memoryMib} MiB`);
+    await expectRefused(create({ memoryMib: 95 }), "invalid_request", "must be at least 96");
     expect(await names()).toEqual([]);
   });
 });

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { ChangeQuery, idSchema, Labels, Name, PageQuery, Timestamp, YesOrNo } from "./common.ts";
-import { CreateInstance, InstanceSpec } from "./instance.ts";
+import { CreateInstance, InstanceSpec, RequestedMemory } from "./instance.ts";
 
 /** How many bytes of an archive its `beginning` is the digest of; all of them, when it is shorter. */
 export const beginningBytes = 64 * 1024;
@@ -75,7 +75,7 @@ export const ImportInstance = z
     labels: Labels.default({}).describe("Added to the archive's own."),
     location: CreateInstance.shape.location,
     cpus: InstanceSpec.shape.cpus.optional(),
-    memoryMib: InstanceSpec.shape.memoryMib.optional(),
+    memoryMib: RequestedMemory.optional(),
     ports: CreateInstance.shape.ports
       .unwrap()
       .optional()

@@ -94,6 +94,13 @@ export const Autosuspend = z
   .meta({ id: "Autosuspend" });
 export type Autosuspend = z.infer<typeof Autosuspend>;
 
+/** Memory that may be asked for: a guest with less does not come up. */
+export const RequestedMemory = z
+  .number()
+  .int()
+  .min(96, "must be at least 96: a guest with less does not come up")
+  .max(16 * 1024 * 1024);
+
 /** What was asked of an instance. */
 export const InstanceSpec = z
   .object({
@@ -243,7 +250,7 @@ export const CreateInstance = z
     labels: Labels.default({}),
     location: z.string().max(128).optional(),
     cpus: InstanceSpec.shape.cpus.default(1),
-    memoryMib: InstanceSpec.shape.memoryMib.default(512),
+    memoryMib: RequestedMemory.default(512),
     diskMib: DiskSpec.shape.sizeMib
       .optional()
       .describe("The root disk's size; the image's own size or 1024 MiB, whichever is larger, when not given."),
@@ -275,7 +282,7 @@ export const ChangeInstance = z
     name: Name,
     labels: z.record(LabelKey, LabelValue.nullable()),
     cpus: InstanceSpec.shape.cpus,
-    memoryMib: InstanceSpec.shape.memoryMib,
+    memoryMib: RequestedMemory,
     diskMib: DiskSpec.shape.sizeMib.describe("The root disk's size; it only grows."),
     ports: CreateInstance.shape.ports.unwrap(),
     env: z.record(environmentName, argument.nullable()),

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { IdOrName, idSchema, Name, Timestamp } from "./common.ts";
-import { InstanceSpec } from "./instance.ts";
+import { InstanceSpec, RequestedMemory } from "./instance.ts";
 
 const size = z.number().int().min(0).max(1000);
 
@@ -43,7 +43,7 @@ export const CreatePool = z
     image: z.string().min(1).max(512),
     size,
     cpus: InstanceSpec.shape.cpus.default(1),
-    memoryMib: InstanceSpec.shape.memoryMib.default(512),
+    memoryMib: RequestedMemory.default(512),
     location: z.string().max(128).optional(),
   })
   .meta({ id: "CreatePool", examples: [{ name: "web", image: "nginx:1.27", size: 5 }] });

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { IdOrName, idSchema, Labels, Name, PageQuery, Timestamp } from "./common.ts";
-import { CreateInstance, DiskSpec, InstanceSpec, PublishedPort, RestartPolicy } from "./instance.ts";
+import { CreateInstance, DiskSpec, InstanceSpec, PublishedPort, RequestedMemory, RestartPolicy } from "./instance.ts";
 
 /** Whether a snapshot was found to be what it was when it was made. */
 export const SnapshotVerification = z
@@ -95,7 +95,7 @@ export const LaunchSnapshot = z
     name: shape.name,
     labels: Labels.default({}),
     cpus: InstanceSpec.shape.cpus.optional(),
-    memoryMib: InstanceSpec.shape.memoryMib.optional(),
+    memoryMib: RequestedMemory.optional(),
     diskMib: DiskSpec.shape.sizeMib.optional().describe("The root disk's size; never less than in the snapshot."),
     ports: z.array(PublishedPort.strict()).max(256).optional(),
     env: InstanceSpec.shape.env.default({}).describe("Variables set beside those in the snapshot, or instead of them."),

@@ -1,5 +1,6 @@
-#!/usr/bin/env node
+#!/usr/bin/env -S node --
 // For any Node from 12 on, so that an older one can say what is missing. biome-ignore-all lint/style/useNodejsImportProtocol: Node 12 does not know it.
+// After the `--` in the line above Node looks for no options of its own: it would take --env-file wherever that stands, and NODE_OPTIONS from the file.
 "use strict";
 
 const path = require("path");

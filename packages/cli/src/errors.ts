@@ -90,5 +90,19 @@ function hintOf(error: unknown): string {
 }
 
 function messageOf(error: unknown): string {
+  const { code = "", path } = error as NodeJS.ErrnoException;
+  const why = whyNoFile[code];
+  if (why && path) return `${path}: ${why}.`;
   return error instanceof Error ? error.message : String(error);
 }
+
+/** Why a file cannot be read or written, by the system's own name for it. */
+const whyNoFile: Readonly<Record<string, string>> = {
+  ENOENT: "there is no such file or folder",
+  ENOTDIR: "what is on the way to it is no folder",
+  EISDIR: "it is a folder",
+  EACCES: "you may not read or write it",
+  EPERM: "you may not do that to it",
+  EROFS: "its file system can only be read",
+  ENOSPC: "there is no room left for it",
+};

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Readable } from "node:stream";
 import { type Archive, createClient, type RouteName } from "@berth/api";
@@ -98,6 +98,20 @@ describe("export", () => {
     expect(JSON.parse(ran.stdout)).toMatchObject({ file: file("there.berth"), sizeBytes: bytes.length });
     expect(berthd.callsOf("exportInstance")[0]?.query.get("environment")).toBe("false");
     expect(berthd.callsOf("deleteArchive")).toEqual([]);
+  });
+
+  test("where it cannot be written is said before anything is begun; into a folder goes a file of its name", async () => {
+    for (const [where, code, words] of [
+      ["-", 2, "is written into a file"],
+      ["/nonexistent/web.berth", 1, "berth: /nonexistent: there is no such file or folder.\n"],
+    ] as const) {
+      const ran = await berth(`export web -o ${where}`);
+      expect(ran).toMatchObject({ code, stderr: expect.stringContaining(words) });
+      expect(berthd.callsOf("exportInstance")).toEqual([]);
+      await berthd.stop();
+    }
+    mkdirSync(file("folder"));
+    expect(await berth("export web -o folder")).toMatchObject({ code: 0, stdout: `${file("folder/web.berth")}\n` });
   });
 
   test("a file that is there stays, unless it is to be overwritten", async () => {

@@ -132,6 +132,8 @@ describe("import", () => {
     expect(berthd.callsOf("createArchive")).toEqual([]);
     await berthd.stop();
     expect((await berth("import none.berth")).ran.stderr).toContain("There is no");
+    expect((await berth("import -")).ran.stderr).toContain("An import is read from a file");
+    expect((await berth("import /")).ran.stderr).toBe("berth: /: it is a folder.\n");
   });
 
   test.each([

@@ -479,6 +479,7 @@ describe("instances", () => {
   test.each([
     ["set web --restart sometimes", "must be no, on-failure"],
     ["set web", "Say what to change"],
+    ["set web --restart-now", "holds after a restart: berth restart."],
     ["set web --unpublish 81", "81/tcp is not published so"],
     ["set web --unpublish 8081:80", "80/tcp is not published so"],
     ["set web --unpublish 80/udp", "80/udp is not published so"],
@@ -783,6 +784,16 @@ describe("operations, events, nodes", () => {
       expect(ran.code).toBe(0);
       await berthd?.stop();
     }
+  });
+
+  test("what was taken back is told without a time, which would be how long ago it was done", async () => {
+    const steps = [{ ...operation.steps[0], status: "undone" as const }];
+    const cancelled = { ...operation, status: "cancelled" as const, steps };
+    const shown = await berth(`op show ${ids.operation}`, { getOperation: () => cancelled });
+    expect(shown.stdout).toContain("create-disks  undone  -     root\n");
+    await berthd?.stop();
+    const waited = await berth(`op wait ${ids.operation}`, { watchOperation: () => new Events([cancelled]) });
+    expect(waited.stderr).toContain("create-disks: undone\n");
   });
 
   test("op wait ends with 1 when it failed", async () => {

@@ -73,7 +73,8 @@ function linesOf(operation: Operation, now: number, busy: string): string[] {
 /** `create-disks  40 %  writing the root disk  1.2 s` */
 function stepLine(step: OperationStep, now: number): string {
   const percent = step.percent === null || step.status !== "running" ? "" : `${Math.round(step.percent)} %`;
-  const took = span((step.endedAt ? Date.parse(step.endedAt) : now) - Date.parse(step.startedAt));
+  const took =
+    step.status === "undone" ? "" : span((step.endedAt ? Date.parse(step.endedAt) : now) - Date.parse(step.startedAt));
   return [step.name, percent, plainText(step.detail ?? ""), took].filter(Boolean).join("  ").replaceAll("\n", " ");
 }
 
@@ -92,7 +93,11 @@ class PlainProgress implements Progress {
       this.#tell(`${step.name} ${step.startedAt}`, step.name);
       if (step.status === "running") continue;
       const word = { succeeded: "done", failed: "failed", undone: "undone" }[step.status];
-      const took = step.endedAt ? ` in ${span(Date.parse(step.endedAt) - Date.parse(step.startedAt))}` : "";
+      // What is taken back ends long after it was done.
+      const took =
+        step.endedAt && step.status !== "undone"
+          ? ` in ${span(Date.parse(step.endedAt) - Date.parse(step.startedAt))}`
+          : "";
       this.#tell(`${step.name} ${step.startedAt} ${step.status}`, `${step.name}: ${word}${took}`);
     }
   }

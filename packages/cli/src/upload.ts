@@ -16,7 +16,10 @@ export async function upload(context: Context, file: string): Promise<Archive> {
   const client = await context.client();
   const sizeBytes = await sizeOf(file);
   if (sizeBytes === undefined) throw new UserError(`There is no ${file} here.`);
-  await refuseOther(file);
+  await refuseOther(file).catch((error: NodeJS.ErrnoException) => {
+    // The system names the file of a failed open, but not of a failed read.
+    throw Object.assign(error, { path: error.path ?? file });
+  });
   const archive = await announced(context, file, sizeBytes);
   const params = { archive: archive.id };
   const now = () => client.getArchive({ params });

@@ -16,7 +16,7 @@ exports.run = (script, repository) => {
     );
     process.exit(1);
   }
-  const child = childProcess.spawn(node, [script].concat(process.argv.slice(2)), { stdio: "inherit" });
+  const child = childProcess.spawn(node, ["--", script].concat(process.argv.slice(2)), { stdio: "inherit" });
   // Ctrl-C reaches the child by itself, as it is in the same process group; what is sent to this process alone is passed on.
   process.on("SIGINT", () => {});
   for (const name of ["SIGTERM", "SIGHUP"]) process.on(name, () => child.kill(name));

@@ -35,14 +35,14 @@ test("what is asked for goes before what the archive has", () => {
     name: "two",
     labels: { team: "b" },
     cpus: 1,
-    memoryMib: 64,
+    memoryMib: 96,
     ports,
     start: false,
   });
   expect(importedInstance(archived, wish)).toMatchObject({
     name: "two",
     labels: { team: "b", tier: "front" },
-    spec: { cpus: 1, memoryMib: 64, ports: [{ guestPort: 81, hostPort: 0 }], env: { A: "b" }, power: "stopped" },
+    spec: { cpus: 1, memoryMib: 96, ports: [{ guestPort: 81, hostPort: 0 }], env: { A: "b" }, power: "stopped" },
   });
 });
 

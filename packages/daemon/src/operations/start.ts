@@ -136,7 +136,7 @@ export async function cancelOperation(tx: Transaction, id: string): Promise<Oper
   await requestCancel(tx, id);
   const operation = await readOperation(tx, id);
   if (!operation) throw new BerthError("not_found", `There is no operation ${id}.`);
-  if (operation.endedAt !== null) throw new BerthError("operation_final", `It has ${operation.status}.`);
+  if (operation.endedAt !== null) throw new BerthError("operation_final", `${id} is ${operation.status} already.`);
   return operation;
 }
 

@@ -1,9 +1,10 @@
-import { resolve } from "node:path";
+import { access, constants, stat } from "node:fs/promises";
+import { dirname, join, resolve } from "node:path";
 import { type Archive, type CallOptions, type Client, isId } from "@berth/api";
 import { sizeOf } from "../../archive-file.ts";
 import { type Context, command, instanceArgument, text, yes } from "../../command.ts";
 import { archiveOfPart, download, partOf } from "../../download.ts";
-import { UserError } from "../../errors.ts";
+import { UsageError, UserError } from "../../errors.ts";
 import { follow } from "../../follow.ts";
 import { bytes } from "../../text.ts";
 
@@ -17,7 +18,7 @@ export default command<Flags, [string]>({
   parameters: {
     flags: {
       snapshot: yes("NAME is a snapshot's"),
-      output: text("The file to write; NAME.berth when not given", "FILE"),
+      output: text("The file to write, or the folder for it; NAME.berth here when not given", "FILE"),
       withoutEnv: yes("Leave its own environment variables out"),
       keep: yes("Leave the archive on the node for a day, to be fetched again"),
       force: yes("Overwrite the file"),
@@ -26,6 +27,10 @@ export default command<Flags, [string]>({
     positional: { kind: "tuple", parameters: [instanceArgument] },
   },
   async run(context, flags, name) {
+    if (flags.output === "-")
+      throw new UsageError(
+        "An export is written into a file, so that it can go on where it broke off: name one with -o.",
+      );
     const client = await context.client();
     const { archive, file, goOn } = await prepare(context, client, flags, name);
     await download(context, archive, file, goOn);
@@ -44,16 +49,19 @@ interface Prepared {
 }
 
 async function prepare(context: Context, client: Client, flags: Flags, name: string): Promise<Prepared> {
-  const place = (fileName: string) => resolve(context.outside.cwd, flags.output ?? fileName);
+  const place = async (fileName: string) => {
+    const output = resolve(context.outside.cwd, flags.output ?? "");
+    return (await isFolder(output)) ? join(output, fileName) : output;
+  };
   if (hasPrefix(name, "arc")) {
     const archive = await client.getArchive({ params: { archive: name } });
-    const file = place(archive.name);
+    const file = await place(archive.name);
     await refuseThere(file, flags);
     return { archive, file, goOn: false };
   }
   const what =
     flags.snapshot || hasPrefix(name, "snap") ? await snapshotOf(client, name) : await instanceOf(client, name);
-  const file = place(`${what.name}.berth`);
+  const file = await place(`${what.name}.berth`);
   await refuseThere(file, flags);
   const environment = !flags.withoutEnv;
   const begun = await archiveOfPart(client, file, { ...what, environment });
@@ -93,7 +101,13 @@ async function snapshotOf(client: Client, ref: string) {
   };
 }
 
+/** Before anything is written for it. */
 async function refuseThere(file: string, flags: Flags): Promise<void> {
+  await access(dirname(file), constants.W_OK | constants.X_OK);
   if (flags.force || (await sizeOf(file)) === undefined) return;
   throw new UserError(`${file} is there already.`, "Name another file with -o, or overwrite it with --force.");
+}
+
+async function isFolder(path: string): Promise<boolean> {
+  return (await stat(path).catch(() => undefined))?.isDirectory() ?? false;
 }

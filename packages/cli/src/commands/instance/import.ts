@@ -2,6 +2,7 @@ import { resolve } from "node:path";
 import { isId } from "@berth/api";
 import { parseCpus, parseLabels, parseMebibytes } from "../../amounts.ts";
 import { type Context, command, text, texts, yes } from "../../command.ts";
+import { UsageError } from "../../errors.ts";
 import { follow } from "../../follow.ts";
 import { type PortToPublish, parsePort } from "../../ports.ts";
 import { upload } from "../../upload.ts";
@@ -55,6 +56,7 @@ export default command<Flags, [string]>({
     positional: { kind: "tuple", parameters: [{ parse: String, brief: "The file", placeholder: "FILE" }] },
   },
   async run(context, flags, file) {
+    if (file === "-") throw new UsageError("An import is read from a file, so that it can go on where it broke off.");
     const client = await context.client();
     const isThere = isId(file) && file.startsWith("arc-");
     const archive = isThere ? file : (await upload(context, resolve(context.outside.cwd, file))).id;

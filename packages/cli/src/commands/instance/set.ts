@@ -113,7 +113,10 @@ export default command<Flags, [string, ...string[]]>({
       asked.ports = portsAfter(spec.ports, flags.publish ?? [], flags.unpublish ?? []);
       ifMatch = generation;
     }
-    if (Object.keys(asked).length === 0) throw new UsageError("Say what to change, such as --memory 1G.");
+    if (Object.keys(asked).length === 0) {
+      const hint = flags.restartNow ? "What was changed before holds after a restart: berth restart." : "";
+      throw new UsageError("Say what to change, such as --memory 1G.", hint);
+    }
     const options = { idempotencyKey: crypto.randomUUID(), ...(ifMatch === undefined ? {} : { ifMatch }) };
     const changed = await client.changeInstance({ params: { instance: name }, body: asked }, options);
     const { effects, instance } = changed;

@@ -35,7 +35,7 @@ function describe({ error, ...operation }: Operation): string {
   const steps = operation.steps.map((step) => [
     step.name,
     step.status,
-    step.endedAt ? span(Date.parse(step.endedAt) - Date.parse(step.startedAt)) : "-",
+    step.endedAt && step.status !== "undone" ? span(Date.parse(step.endedAt) - Date.parse(step.startedAt)) : "-",
     step.detail ?? "",
   ]);
   return `${head}\n${table(["STEP", "STATUS", "TOOK", "DETAIL"], steps)}`;
