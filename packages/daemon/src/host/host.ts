@@ -77,14 +77,18 @@ export interface Host {
   detach(program: string, args: readonly string[], options: DetachOptions): Promise<ProcessIdentity>;
   /** One-way channels between programs: their ends are handed to `detach`, which closes them here. */
   pipes(count: number): Promise<readonly Pipe[]>;
-  /** The command lines of all processes, for finding one by an exact argument. */
-  processes(): Promise<readonly RunningProcess[]>;
+  /** The processes whose arguments are wanted, for finding one by an exact argument. Those without any, the kernel's, never are. */
+  processes(isWanted: (args: readonly string[]) => boolean): Promise<readonly RunningProcess[]>;
+  /** The uids that processes run as now. */
+  uids(): Promise<ReadonlySet<number>>;
   /** Who has this pid now; undefined when nobody has. */
   identify(pid: number): Promise<ProcessIdentity | undefined>;
   /** Whether that very process still runs (a zombie does not). */
   isAlive(identity: ProcessIdentity): Promise<boolean>;
   /** Sends a signal to that very process and no other; false when it is gone. Uses a pidfd-like check: never signals a reused pid. */
   signal(identity: ProcessIdentity, signal: NodeJS.Signals): Promise<boolean>;
+  /** The same to all processes of the group that this one, started by `detach`, is the first of. */
+  signalGroup(identity: ProcessIdentity, signal: NodeJS.Signals): Promise<boolean>;
   /** Resolves when that very process is gone. */
   waitForExit(identity: ProcessIdentity, signal: AbortSignal): Promise<void>;
   /** Binds a port for a moment: the port it was, any free one for 0, or undefined when it is taken. Rejects when the address is not this machine's. */

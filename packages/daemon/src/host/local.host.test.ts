@@ -4,6 +4,7 @@ import { createServer } from "node:net";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import { describe, expect, test } from "vitest";
+import { eventually } from "../../../../test/support/eventually.ts";
 import { scratchDirectory } from "../../../../test/support/scratch.ts";
 import type { ProcessIdentity } from "./host.ts";
 import { localHost } from "./local.ts";
@@ -91,6 +92,19 @@ describe("a detached process", () => {
     await host.signal(sleeper, "SIGKILL");
     await host.waitForExit(sleeper, signal());
     expect(await host.isAlive(sleeper)).toBe(false);
+  });
+
+  test("is ended with all that it started", async () => {
+    const outputPath = join(await scratchDirectory("group"), "out");
+    const parent = await host.detach("sh", ["-c", "sleep 60 & echo $!; wait"], { cwd: "/", outputPath });
+    const child = await eventually(async () => {
+      const found = await host.identify(Number((await host.files.readText(outputPath)) || "none"));
+      expect(found).toBeDefined();
+      return found as ProcessIdentity;
+    });
+    expect(await host.signalGroup({ ...parent, startTicks: "1" }, "SIGKILL")).toBe(false);
+    expect(await host.signalGroup(parent, "SIGKILL")).toBe(true);
+    for (const one of [parent, child]) await host.waitForExit(one, signal());
   });
 
   test("is told from a zombie, and from another with its pid, which is never signalled", async () => {
@@ -207,8 +221,10 @@ describe("ports", () => {
 
 test("processes are known by their exact arguments", async () => {
   const sleeper = await host.detach("sleep", ["61", "0"], { cwd: "/" });
-  const found = (await host.processes()).find(({ identity }) => identity.pid === sleeper.pid);
-  expect(found).toEqual({ identity: sleeper, uid: process.getuid?.(), args: ["sleep", "61", "0"] });
+  const args = ["sleep", "61", "0"];
+  const found = await host.processes((seen) => seen.join(" ") === args.join(" "));
+  expect(found).toContainEqual({ identity: sleeper, uid: process.getuid?.(), args });
+  expect(await host.uids()).toContain(process.getuid?.());
   await host.signal(sleeper, "SIGKILL");
 });
 

@@ -2,6 +2,7 @@ import { localFacts } from "./facts.ts";
 import { localFiles } from "./files.ts";
 import type { Host } from "./host.ts";
 import { listenUnix } from "./listen-unix.ts";
+import { takePipes } from "./pipes.ts";
 import { tryPort } from "./ports.ts";
 import {
   connectUnix,
@@ -9,7 +10,7 @@ import {
   identifyProcess,
   isAlive,
   listProcesses,
-  makePipes,
+  listUids,
   signalProcess,
   waitForExit,
 } from "./processes.ts";
@@ -22,12 +23,14 @@ export function localHost(): Host {
     run: runProgram,
     start: startProgram,
     detach: detachProgram,
-    pipes: makePipes,
+    pipes: takePipes,
     processes: listProcesses,
+    uids: listUids,
     tryPort,
     identify: async (pid) => identifyProcess(pid),
     isAlive: async (identity) => isAlive(identity),
     signal: async (identity, signal) => signalProcess(identity, signal),
+    signalGroup: async (identity, signal) => signalProcess(identity, signal, { group: true }),
     waitForExit,
     connect: connectUnix,
     listen: listenUnix,

@@ -61,21 +61,6 @@ function remember(child: ChildProcess, pid: number): void {
   child.unref();
 }
 
-/** Node cannot make a pipe, but it can open both ends of a named one and take its name away. Non-blocking opening never waits for the other end. */
-export async function makePipes(count: number): Promise<readonly Pipe[]> {
-  const folder = await mkdtemp(join(tmpdir(), "berth-pipe-"));
-  try {
-    const paths = Array.from({ length: count }, (_, at) => join(folder, String(at)));
-    await runProgram("mkfifo", ["-m", "600", ...paths]);
-    return paths.map((path) => ({
-      readFd: openSync(path, constants.O_RDONLY | constants.O_NONBLOCK),
-      writeFd: openSync(path, constants.O_WRONLY),
-    }));
-  } finally {
-    await rm(folder, { recursive: true, force: true });
-  }
-}
-
 /** How many processes are looked at before others have their turn: each takes some 20 µs, and several times that when it has arguments. */
 const looksInARow = 256;
 
@@ -83,23 +68,28 @@ const looksInARow = 256;
  * Processes that end while we look are left out, and so are kernel threads, which have no arguments. /proc is read without waiting, since it never waits itself: a
  * promise for each file would take ten times as long, and this is asked several times for each start of a machine.
  */
-export async function listProcesses(): Promise<readonly RunningProcess[]> {
+export async function listProcesses(
+  isWanted: (args: readonly string[]) => boolean,
+): Promise<readonly RunningProcess[]> {
   const pids = readdirSync("/proc").filter((name) => /^\d+$/.test(name));
   const found: RunningProcess[] = [];
   for (const [index, pid] of pids.entries()) {
     if (index % looksInARow === looksInARow - 1) await othersTurn();
-    const running = lookAt(Number(pid));
+    const running = lookAt(Number(pid), isWanted);
     if (running) found.push(running);
   }
   return found;
 }
 
-function lookAt(pid: number): RunningProcess | undefined {
+function lookAt(pid: number, isWanted: (args: readonly string[]) => boolean): RunningProcess | undefined {
   try {
-    if (readFileSync(`/proc/${pid}/cmdline`).length === 0) return undefined;
+    // Most are of no interest, and told by a single look.
+    const seen = readArguments(pid);
+    if (seen.length === 0 || !isWanted(seen)) return undefined;
     const identity = identifyProcess(pid);
     if (!identity) return undefined;
-    const args = readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0").slice(0, -1);
+    const args = readArguments(pid);
+    if (!isWanted(args)) return undefined;
     const { uid } = statSync(`/proc/${pid}`);
     // The pid may have become another's between two looks.
     return isAlive(identity) ? { identity, uid, args } : undefined;
@@ -107,6 +97,18 @@ function lookAt(pid: number): RunningProcess | undefined {
     if (isGone(error)) return undefined;
     throw error;
   }
+}
+
+function readArguments(pid: number): readonly string[] {
+  return readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0").slice(0, -1);
+}
+
+/** The users that processes run as; what ends while we look is left out. */
+export async function listUids(): Promise<ReadonlySet<number>> {
+  const stats = readdirSync("/proc")
+    .filter((name) => /^\d+$/.test(name))
+    .map((pid) => statSync(`/proc/${pid}`, { throwIfNoEntry: false }));
+  return new Set(stats.flatMap((stat) => stat?.uid ?? []));
 }
 
 function isGone(error: unknown): boolean {
@@ -127,10 +129,14 @@ export function isAlive(identity: ProcessIdentity): boolean {
  * Looks who has the pid and signals in the same breath. Node reaches no pidfd, so a window of microseconds remains in which the process could
  * end, be waited for, and its pid be given out again; Linux gives pids out in a circle, so that takes a whole round of them.
  */
-export function signalProcess(identity: ProcessIdentity, signal: NodeJS.Signals): boolean {
+export function signalProcess(
+  identity: ProcessIdentity,
+  signal: NodeJS.Signals,
+  { group = false }: { readonly group?: boolean } = {},
+): boolean {
   if (!isAlive(identity)) return false;
   try {
-    process.kill(identity.pid, signal);
+    process.kill(group ? -identity.pid : identity.pid, signal);
     return true;
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "ESRCH") return false;

@@ -77,7 +77,7 @@ async function runTrial(user: "root" | "ordinary", unprotected: boolean): Promis
 
 /** Processes and rules that a trial left. */
 async function leftovers(folder: string): Promise<readonly string[]> {
-  const processes = (await host.processes()).filter(({ args }) => args.some((arg) => arg.includes(folder)));
+  const processes = await host.processes((args) => args.some((arg) => arg.includes(folder)));
   const { stdout } = await host.run("ip", ["netns", "exec", tried, "nft", "list", "ruleset"]);
   return [...processes.map(({ args }) => args.join(" ")), stdout].filter((text) => text !== "");
 }

@@ -142,7 +142,7 @@ export class InstanceFolders {
     const names = await this.#host.files.list(this.#root);
     const owners = await Promise.all(names.map((name) => this.#host.files.owner(join(this.#root, name, "vm"))));
     // A process may still run as the uid of a folder that is gone, and another installation may have the same range.
-    const running = (await this.#host.processes()).map(({ uid }) => uid);
+    const running = await this.#host.uids();
     return new Set([...owners, ...running].filter((uid) => uid !== undefined));
   }
 }

@@ -52,15 +52,48 @@ export async function createOverlay(
     const backingBytes = await sizeOf(host, backingPath, backingFormat);
     if (backingBytes === undefined) throw new Error(`There is no ${backingFormat} image ${backingPath}`);
     const size = Math.max(request.sizeMib * bytesPerMib, backingBytes);
-    const half = `${path}.new`;
-    await host.files.remove(half);
-    // What is below is not opened: a machine may still be writing to it.
-    const args = ["create", "-q", "-f", "qcow2", "-u", "-F", backingFormat, "-b", backingPath, half, String(size)];
-    await qemuImg(host, args, request.user, signal);
-    await host.files.chmod(half, 0o600);
-    await host.files.rename(half, path);
+    await makeOverlay(host, request, size, signal);
   }
   return describeDisk(request.name, path);
+}
+
+/** What fresh overlays of artifacts are, byte for byte: the same over the same at the same size. Those used last come last. */
+const freshOverlays = new Map<string, Uint8Array>();
+const keptOverlays = 32;
+/** An overlay's tables grow with its size (QEMU's docs/interop/qcow2.txt); one this large is rare. */
+const maxKeptBytes = 1024 * 1024;
+
+async function makeOverlay(host: Host, request: OverlayRequest, size: number, signal?: AbortSignal): Promise<void> {
+  const { path, backingPath, backingFormat = "raw", user } = request;
+  const key = JSON.stringify([host.name, backingFormat, backingPath, size]);
+  const known = freshOverlays.get(key);
+  freshOverlays.delete(key);
+  if (known) {
+    freshOverlays.set(key, known);
+    return writeWhole(host, path, known, user);
+  }
+  const half = `${path}.new`;
+  await host.files.remove(half);
+  // What is below is not opened: a machine may still be writing to it.
+  const args = ["create", "-q", "-f", "qcow2", "-u", "-F", backingFormat, "-b", backingPath, half, String(size)];
+  await qemuImg(host, args, user, signal);
+  await host.files.chmod(half, 0o600);
+  // Snapshots' files come and go; many are made over an artifact.
+  const made = backingFormat === "raw" ? await host.files.readHead(half, maxKeptBytes + 1) : undefined;
+  await host.files.rename(half, path);
+  if (!made || made.length > maxKeptBytes) return;
+  freshOverlays.set(key, made);
+  for (const oldest of [...freshOverlays.keys()].slice(0, -keptOverlays)) freshOverlays.delete(oldest);
+}
+
+async function writeWhole(host: Host, path: string, content: Uint8Array, user: HostUser | null): Promise<void> {
+  try {
+    await host.files.writeAtomic(path, content, { mode: 0o600, ...user });
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException;
+    if (code !== "ENOSPC" && code !== "EDQUOT") throw cause;
+    throw new BerthError("disk_full", `No space is left for the disk ${path}.`, { cause });
+  }
 }
 
 /** How large a guest sees an image; undefined when there is none. */

@@ -111,7 +111,8 @@ export function qemuDriver(options: QemuDriverOptions): Driver {
           return;
         }
         const accelerator = await usableAccelerator();
-        await machine.powerOff(); // what an earlier run may have left
+        // What an earlier run may have left; without a record of one there was none.
+        if (await machine.run()) await machine.powerOff();
         const memory =
           source &&
           (async (inputs: CreateInputs) =>

@@ -18,20 +18,41 @@ export interface LogLine {
 /** `2026-11-20 23:53:43.287914241  text`: s6-log's directive T, in UTC by its environment. */
 const stampedLine = /^(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d\.\d{9}) {2}/;
 
-/**
- * Starts the program that writes a stream to disk, cut into lines, stamped, rotated. It outlives the daemon, ends when the last writer of the pipe
- * ends, and goes on in the same files with the next run. One line longer than `maxLine` is cut into several.
- */
-export async function keepLog(
-  host: Host,
-  folder: string,
-  options: { readonly readFd: number; readonly bounds: LogBounds; readonly user: HostUser | null },
-): Promise<ProcessIdentity> {
-  const { bounds, user, readFd } = options;
-  const args = ["-l", String(maxLine), "--", "T", `n${bounds.files}`, `s${bounds.bytes}`, folder];
-  return host.detach("s6-log", args, { cwd: "/", env: { TZ: "UTC" }, inputFd: readFd, ...user });
+/** A stream that is to be kept, and where. */
+export interface KeptLog {
+  readonly folder: string;
+  /** Handed over, and closed here. */
+  readonly readFd: number;
+  readonly bounds: LogBounds;
 }
 
+/**
+ * Starts the programs that write streams to disk, cut into lines, stamped, rotated; resolves with the process that stands for them all and ends last. They outlive the daemon, end
+ * when the last writer of their pipe ends, and go on in the same files with the next run. One line longer than `maxLine` is cut into several.
+ */
+export async function keepLogs(
+  host: Host,
+  logs: readonly KeptLog[],
+  { user }: { readonly user: HostUser | null },
+): Promise<ProcessIdentity> {
+  const fds = logs.map((_, at) => firstPassedFd + at);
+  const closed = fds.map((fd) => `${fd}<&-`).join(" ");
+  // One start for all: the daemon has much memory, and to fork it costs more than all that they do.
+  const starts = fds.map(
+    (fd, at) => `s6-log -l ${maxLine} -- T "$${3 * at + 1}" "$${3 * at + 2}" "$${3 * at + 3}" <&${fd} ${closed} &`,
+  );
+  const script = [...starts, `exec ${closed}`, "wait"].join("\n");
+  const args = logs.flatMap(({ bounds, folder }) => [`n${bounds.files}`, `s${bounds.bytes}`, folder]);
+  return host.detach("sh", ["-c", script, "berth-logs", ...args], {
+    cwd: "/",
+    env: { TZ: "UTC" },
+    fds: logs.map(({ readFd }) => readFd),
+    ...user,
+  });
+}
+
+/** The first descriptor that `detach` passes on. */
+const firstPassedFd = 3;
 const maxLine = 64 * 1024;
 
 /** Reads one line as s6-log wrote it; pure. A terminal's line ends in a carriage return too, which is no part of it. */

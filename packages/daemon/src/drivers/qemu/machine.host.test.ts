@@ -203,7 +203,7 @@ test("a QEMU that does not start leaves its own words and nothing else", async (
     message: expect.stringContaining("/nowhere/vmlinuz"),
   });
   expect(await newDriver().inspect(handle)).toMatchObject({ exists: true, power: "stopped" });
-  const left = (await host.processes()).filter(({ args }) => args.some((arg) => arg.includes(instancesDir)));
+  const left = await host.processes((args) => args.some((arg) => arg.includes(instancesDir)));
   expect(left).toEqual([]);
 });
 

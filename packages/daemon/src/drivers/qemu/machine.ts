@@ -10,7 +10,7 @@ import type { Accelerator } from "./accelerator.ts";
 import { commandLine, diskNode, type Marked, markOf, readMark, stateUri } from "./command-line.ts";
 import { tellSizes } from "./disks.ts";
 import { type MachinePaths, MachineRecord, RunRecord } from "./handle.ts";
-import { keepLog, type LogBounds, readLines } from "./log.ts";
+import { keepLogs, type LogBounds, readLines } from "./log.ts";
 import { Qmp, QmpError } from "./qmp.ts";
 import { answering, untilMigration } from "./sibling.ts";
 
@@ -40,7 +40,7 @@ export interface FoundProcess extends Marked {
 /** All hypervisors, and launchers about to become one, that carry a mark. What somebody else started under our mark has another user and does not count. */
 export async function findMarked(host: Host, isOurs: (uid: number) => boolean): Promise<readonly FoundProcess[]> {
   const found: FoundProcess[] = [];
-  for (const { identity, uid, args } of await host.processes()) {
+  for (const { identity, uid, args } of await host.processes((args) => readMark(args) !== undefined)) {
     const marked = readMark(args);
     if (marked && isOurs(uid)) found.push({ ...marked, process: identity });
   }
@@ -57,10 +57,10 @@ export interface StartOptions {
   readonly signal: AbortSignal;
 }
 
-/** What writes a log to disk, and the descriptor of what it reads. */
-interface OpenLog {
+/** What writes the logs to disk, and the descriptors of what it reads. */
+interface OpenLogs {
   readonly keeper: ProcessIdentity;
-  readonly writeFd: number;
+  readonly writeFds: Readonly<Record<keyof typeof logBounds, number>>;
 }
 
 /** A checked memory image, as descriptors. */
@@ -124,9 +124,11 @@ export class Machine {
   /** Its QEMU, while it runs; found by its mark when a crash came between its start and its being written down. */
   async hypervisor(): Promise<ProcessIdentity | undefined> {
     const run = await this.run();
-    if (run?.hypervisor && (await this.#host.isAlive(run.hypervisor))) return run.hypervisor;
+    // A run is written down before anything of it is started.
+    if (!run) return undefined;
+    if (run.hypervisor) return (await this.#host.isAlive(run.hypervisor)) ? run.hypervisor : undefined;
     const facts = await this.#host.facts();
-    if (run && (run.hypervisor || run.bootId !== facts.bootId)) return undefined;
+    if (run.bootId !== facts.bootId) return undefined;
     return (await this.marked()).find(({ isHypervisor, isSibling }) => isHypervisor && !isSibling)?.process;
   }
 
@@ -247,10 +249,10 @@ export class Machine {
         () => true,
         () => false,
       );
-      await (listens ? this.#end(hypervisor) : this.#kill(hypervisor));
+      if (!listens || !(await this.#hasEnded(hypervisor))) await this.#kill(hypervisor);
     }
     // They end by themselves once QEMU is gone and what it wrote is on disk.
-    for (const helper of run?.helpers ?? []) await this.#end(helper);
+    for (const helper of run?.helpers ?? []) await this.#endHelper(helper);
     for (const { process } of unwritten) await this.#kill(process);
     await this.#removeSockets();
     await this.#host.files.remove(this.paths.runRecord);
@@ -295,8 +297,8 @@ export class Machine {
       for (const fd of Object.values(memory ?? {})) await this.#host.files.closeDescriptor(fd);
       throw error;
     });
-    const [console, control, machine] = logs;
-    await note({ helpers: logs.map(({ keeper }) => keeper) });
+    const { console, control, machine } = logs.writeFds;
+    await note({ helpers: [logs.keeper] });
 
     const own = commandLine(inputs, {
       sockets: this.paths.sockets,
@@ -311,8 +313,8 @@ export class Machine {
     const [program = qemu, ...args] = [...(becomesUser ?? inputs.launcher), qemu, ...own];
     const started = await this.#host.detach(program, args, {
       cwd: this.paths.vm,
-      outputFd: machine.writeFd,
-      fds: [console.writeFd, control.writeFd, machine.writeFd, ...(memory ? [memory.ramFd, memory.stateFd] : [])],
+      outputFd: machine,
+      fds: [console, control, machine, ...(memory ? [memory.ramFd, memory.stateFd] : [])],
       ...(becomesUser ? {} : user),
     });
     if (inputs.launcher.length === 0) await note({ hypervisor: started });
@@ -356,29 +358,40 @@ export class Machine {
     await this.#host.files.makeDirectory(folder, { mode: 0o700, ...user });
   }
 
-  async #openLogs(inputs: CreateInputs): Promise<readonly [OpenLog, OpenLog, OpenLog]> {
+  async #openLogs({ user }: CreateInputs): Promise<OpenLogs> {
     const [console, control, machine] = await this.#host.pipes(3);
     if (!console || !control || !machine) throw new Error("The host made no pipes");
-    return Promise.all([
-      this.#log("console", inputs, console),
-      this.#log("control", inputs, control),
-      this.#log("machine", inputs, machine),
-    ]);
+    const log = (name: keyof typeof logBounds, { readFd }: Pipe) => ({
+      folder: `${this.paths.vm}/${this.paths.logs[name]}`,
+      readFd,
+      bounds: logBounds[name],
+    });
+    const keeper = await keepLogs(
+      this.#host,
+      [log("console", console), log("control", control), log("machine", machine)],
+      {
+        user,
+      },
+    );
+    return {
+      keeper,
+      writeFds: { console: console.writeFd, control: control.writeFd, machine: machine.writeFd },
+    };
   }
 
-  async #log(name: keyof typeof logBounds, inputs: CreateInputs, { readFd, writeFd }: Pipe): Promise<OpenLog> {
-    const folder = `${this.paths.vm}/${this.paths.logs[name]}`;
-    const keeper = await keepLog(this.#host, folder, { readFd, bounds: logBounds[name], user: inputs.user });
-    return { keeper, writeFd };
+  /** Waits for the end of a process that is about to end; false when it does not. */
+  async #hasEnded(process: ProcessIdentity): Promise<boolean> {
+    return this.#host.waitForExit(process, AbortSignal.timeout(quitTimeoutMs)).then(
+      () => true,
+      () => false,
+    );
   }
 
-  /** Waits for the end of a process that is about to end, and kills one that does not. */
-  async #end(process: ProcessIdentity): Promise<void> {
-    try {
-      await this.#host.waitForExit(process, AbortSignal.timeout(quitTimeoutMs));
-    } catch {
-      await this.#kill(process);
-    }
+  /** Ends one that ends by itself, and kills it with all that it started when it does not. */
+  async #endHelper(helper: ProcessIdentity): Promise<void> {
+    if (await this.#hasEnded(helper)) return;
+    await this.#host.signalGroup(helper, "SIGKILL");
+    await this.#host.waitForExit(helper, AbortSignal.timeout(killTimeoutMs));
   }
 
   async #kill(process: ProcessIdentity): Promise<void> {

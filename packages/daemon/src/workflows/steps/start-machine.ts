@@ -27,11 +27,14 @@ export function startMachine(services: Services): InstanceStep {
       const instance = await targetInstance(services, context);
       const driver = services.driver(instance.location);
       const handle = await requireHandle(services, instance);
-      await services.network.prepare();
+      const network = services.network.prepare();
+      network.catch(() => {}); // it is waited for below, once what does not need it is done
       const isSuspended = (await services.folders.memoryBytes(instance.id)) !== null;
       const isOff = !isSuspended && (await driver.inspect(handle)).power === "stopped";
       if (isOff) await settleLeftSwitches(services, instance);
-      const begun = isOff ? await begin(services, instance, driver, handle, context.signal) : undefined;
+      const beginning = isOff ? await chooseAndConfigure(services, instance, driver, handle) : undefined;
+      await network;
+      const begun = beginning && (await begin(services, instance, driver, handle, beginning, context.signal));
       if (isSuspended) await resume(services, instance, driver, handle, context.signal);
       else if (!isOff) await goOn(services, instance, driver, handle, context.signal);
       // What was heard of an earlier run is of no use for this one.
@@ -121,20 +124,31 @@ async function goOn(
   await driver.start(handle, signal);
 }
 
-/** Powers the machine on from what fits it best, or from what is to be had instead when that is unusable; answers with what it was. */
+/** Makes the machine anew of what is wished for now, and chooses what fits it best to begin from. */
+async function chooseAndConfigure(
+  services: Services,
+  instance: Instance,
+  driver: Driver,
+  handle: Handle,
+): Promise<Beginning> {
+  const run = runOf(instance);
+  const beginning = await chooseBeginning(services, instance);
+  await writeDown(services, instance.id, { run, start: beginning.start });
+  await driver.configure(handle, await instanceMachine(services, instance, run));
+  await growFiles(services, instance);
+  return beginning;
+}
+
+/** Powers the machine on from what was chosen, or from what is to be had instead when that is unusable; answers with what it was. */
 async function begin(
   services: Services,
   instance: Instance,
   driver: Driver,
   handle: Handle,
+  chosen: Beginning,
   signal: AbortSignal,
 ): Promise<Beginning> {
-  const run = runOf(instance);
-  let beginning = await chooseBeginning(services, instance);
-  await writeDown(services, instance.id, { run, start: beginning.start });
-  await driver.configure(handle, await instanceMachine(services, instance, run));
-  await growFiles(services, instance);
-  for (;;) {
+  for (let beginning = chosen; ; ) {
     try {
       await driver.start(handle, signal, beginning.memory ? { memory: beginning.memory } : {});
       return beginning;
@@ -142,7 +156,7 @@ async function begin(
       const unusable = error instanceof BerthError && error.code === "memory_unusable";
       if (!unusable || !beginning.instead) throw error;
       beginning = await beginning.instead(error);
-      await writeDown(services, instance.id, { run, start: beginning.start });
+      await writeDown(services, instance.id, { start: beginning.start });
     }
   }
 }
