@@ -4,6 +4,7 @@ import type { Duplex } from "node:stream";
 import { text } from "node:stream/consumers";
 import ssh2 from "ssh2";
 import { describe, expect, test } from "vitest";
+import { eventually } from "../../../../../test/support/eventually.ts";
 import { scratchDirectory } from "../../../../../test/support/scratch.ts";
 import { createKeys } from "../../guest/keys.ts";
 import { localFiles } from "../../host/files.ts";
@@ -374,12 +375,11 @@ describe("saved memory", () => {
   });
 
   test("switch-disks-error, connections and idle-after", async () => {
-    const { driver, handle } = await saved({
-      knobs: { "switch-disks-error": "disk_full", connections: "3", "idle-after": "400" },
-    });
+    const { driver, handle } = await saved({ knobs: { "switch-disks-error": "disk_full", connections: "3" } });
     await expect(driver.switchDisks?.(handle, [], signal)).rejects.toMatchObject({ code: "disk_full" });
     expect(await driver.openConnections?.(handle)).toBe(3);
-    await expect.poll(() => driver.openConnections?.(handle)).toBe(0);
+    const idle = await saved({ knobs: { connections: "3", "idle-after": "1" } });
+    await eventually(async () => expect(await idle.driver.openConnections?.(idle.handle)).toBe(0));
   });
 
   test("only full saves memory", async () => {
