@@ -1,15 +1,12 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { closeSync, constants, openSync, readdirSync, readFileSync, statSync } from "node:fs";
-import { mkdtemp, rm } from "node:fs/promises";
 import { connect } from "node:net";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import type { Duplex } from "node:stream";
 import { setTimeout as delay, setImmediate as othersTurn } from "node:timers/promises";
 import { readBootId } from "./facts.ts";
-import { type DetachOptions, type Pipe, type ProcessIdentity, ProgramError, type RunningProcess } from "./host.ts";
-import { programEnvironment, runProgram } from "./programs.ts";
+import { type DetachOptions, type ProcessIdentity, ProgramError, type RunningProcess } from "./host.ts";
+import { programEnvironment } from "./programs.ts";
 
 /** Those of this daemon's own children that still run: the kernel tells us when they end, so nobody has to look. */
 const children = new Map<number, ChildProcess>();
