@@ -58,6 +58,14 @@ test("a token is never sent to another address than its own", async () => {
   expect(await settings({ BERTH_URL: "http://127.0.0.1:9000" })).toMatchObject({ token: "berth_local" });
 });
 
+test("a token in the file without an address is for this machine's berthd", async () => {
+  file('{"token":"berth_file"}');
+  expect(await settings({ BERTH_URL: "http://evil.example" })).toEqual({ url: "http://evil.example", token: "" });
+  expect(await settings()).toEqual({ url: "http://127.0.0.1:8642", token: "berth_file" });
+  localDaemon();
+  expect(await settings()).toEqual({ url: "http://127.0.0.1:9000", token: "berth_file" });
+});
+
 test("the token of a berthd that is not there any more goes to nobody who has its address or the usual one", async () => {
   const anotherProcess = { startTicks: "1" };
   const anotherBoot = { bootId: "0" };

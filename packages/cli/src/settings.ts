@@ -42,7 +42,7 @@ export async function readSettings(outside: Outside): Promise<Settings> {
   const url = trim(outside.env.BERTH_URL || file.url || local?.url || defaultUrl);
   if (!/^https?:\/\/[^/]/.test(url)) throw new UserError(`BERTH_URL must look like ${defaultUrl}, not "${url}".`);
   if (outside.env.BERTH_TOKEN) return { url, token: outside.env.BERTH_TOKEN };
-  if (file.token && (file.url === undefined || trim(file.url) === url)) return { url, token: file.token };
+  if (file.token && trim(file.url ?? local?.url ?? defaultUrl) === url) return { url, token: file.token };
   if (local && (local.url ?? defaultUrl) === url) return { url, token: () => local.token(url) };
   return { url, token: "" };
 }

@@ -192,6 +192,10 @@ test("unknown paths and methods, and what is no request for a body or has none",
   expect(isHeld(await typed("application/json", "{"), "invalid_request")).toBe(true);
   expect(isHeld(await typed("application/json", '{"image":"x","__proto__":{"a":1}}'), "invalid_request")).toBe(true);
   expect((await typed("application/json; charset=utf-8", '{"image":"x"}')).statusCode).toBe(202);
+  // RFC 7396 has a type of its own for what a PATCH is sent.
+  const mergePatch = { payload: '{"cpus":2}', headers: { "content-type": "application/merge-patch+json" } };
+  expect((await send({ method: "PATCH", url: "/api/v1/instances/web", ...mergePatch })).statusCode).toBe(202);
+  expect(isHeld(await send({ ...json, ...mergePatch }), "unsupported_media_type")).toBe(true);
   const files = { method: "PUT", url: "/api/v1/instances/web/files?path=/x", payload: "{}" } as const;
   expect(
     isHeld(await send({ ...files, headers: { "content-type": "application/json" } }), "unsupported_media_type"),

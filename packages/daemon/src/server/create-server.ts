@@ -22,7 +22,7 @@ import { joinHandlers } from "./routes/index.ts";
 import type { FileAnswer, Services } from "./services.ts";
 import { openFile, sendBytes, sendEvents } from "./streams.ts";
 import { acceptUpgrades, type Upgrades } from "./upgrade.ts";
-import { streamTypeOf, validator } from "./validate.ts";
+import { mergePatchType, streamTypeOf, takesMergePatch, validator } from "./validate.ts";
 
 export interface ServerOptions {
   readonly services: Services;
@@ -301,6 +301,9 @@ function checkResponse(name: RouteName, schema: z.ZodType | undefined, answer: u
   if (!isDeepStrictEqual(result.data, sent)) throw new Error(`The answer of ${name} has more than its schema.`);
 }
 
+/** JSON, and what RFC 7396 calls a change of an object in it. */
+const jsonTypes = ["application/json", mergePatchType];
+
 /** Bodies that their handlers read. */
 const streamTypes = ["application/x-tar", "application/offset+octet-stream"];
 
@@ -308,7 +311,7 @@ const streamTypes = ["application/x-tar", "application/offset+octet-stream"];
 function parseBodies(app: FastifyInstance, tuning: Tuning): void {
   app.removeAllContentTypeParsers();
   const parseJson = app.getDefaultJsonParser("error", "error");
-  app.addContentTypeParser("application/json", { parseAs: "string" }, (request, text: string, done) => {
+  app.addContentTypeParser(jsonTypes, { parseAs: "string" }, (request, text: string, done) => {
     if (text === "") return done(null, undefined);
     try {
       checkJsonDepth(text, tuning.maxJsonDepth);
@@ -325,6 +328,7 @@ function wrongMediaType(route: Route, request: FastifyRequest): BerthError | und
   const given = request.headers["content-type"]?.split(";")[0]?.trim().toLowerCase();
   const wanted = streamTypeOf(route) ?? "application/json";
   if (given === wanted || (given === undefined && wanted === "application/json")) return undefined;
+  if (given === mergePatchType && takesMergePatch(route)) return undefined;
   return new BerthError("unsupported_media_type", `The body must be ${wanted}, not ${given ?? "of no type"}.`);
 }
 

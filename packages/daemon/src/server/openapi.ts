@@ -9,7 +9,7 @@ import {
   ServerControl,
 } from "@berth/api";
 import { z } from "zod";
-import { streamTypeOf } from "./validate.ts";
+import { mergePatchType, streamTypeOf, takesMergePatch } from "./validate.ts";
 
 type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
 export type JsonSchema = { [key: string]: Json };
@@ -167,9 +167,13 @@ function tagOf(route: Route): string {
 
 function operationOf(name: string, route: Route, components: Components, problem: JsonSchema): OpenApiOperation {
   const streamType = streamTypeOf(route);
-  const body = route.body && {
+  const content = route.body && { schema: components.of(route.body, "input") };
+  const body = content && {
     required: true,
-    content: { "application/json": { schema: components.of(route.body, "input") } },
+    content: {
+      "application/json": content,
+      ...(takesMergePatch(route) ? { [mergePatchType]: content } : {}),
+    },
   };
   const description = [route.description, route.kind === "websocket" ? websocketWords(name) : undefined]
     .filter(Boolean)

@@ -7,6 +7,14 @@ export function streamTypeOf({ kind, method }: Route): string | undefined {
   return kind === "upload" && method === "PATCH" ? "application/offset+octet-stream" : undefined;
 }
 
+/** The media type of a JSON merge patch (RFC 7396). */
+export const mergePatchType = "application/merge-patch+json";
+
+/** Whether a route's body may be called a merge patch, which it is: what it leaves out stays. */
+export function takesMergePatch(route: Route): boolean {
+  return route.method === "PATCH" && streamTypeOf(route) === undefined;
+}
+
 export interface Validated {
   readonly params: unknown;
   readonly query: unknown;
