@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { identifyProcess } from "../packages/daemon/src/host/processes.ts";
@@ -41,6 +41,23 @@ test("purge leaves alone a folder that is not Berth's, and in Berth's own what i
   ]);
   expect(existsSync(join(shared, "letter.txt"))).toBe(true);
 });
+
+test.runIf(process.getuid?.() === 0)(
+  "purge empties a folder that its user may not remove itself, and the same again finds nothing",
+  async () => {
+    const dataDir = join(await scratchDirectory("purge"), "data");
+    await using berthd = await startBerthd({ dataDir, env: fake, ordinaryUser: true });
+    expect(await runPurge(dataDir, { ordinaryUser: true })).toEqual({
+      code: 0,
+      said: [`Stopped berthd (process ${berthd.pid}).`, `Emptied ${dataDir}, which cannot be removed itself (EACCES).`],
+    });
+    expect(readdirSync(dataDir)).toEqual([]);
+    expect(await runPurge(dataDir, { ordinaryUser: true })).toEqual({
+      code: 0,
+      said: [`There is nothing in ${dataDir}.`],
+    });
+  },
+);
 
 test("purge never signals a process that merely has the pid of the berthd it looks for", async () => {
   const dataDir = join(await scratchDirectory("purge"), "data");

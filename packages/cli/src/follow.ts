@@ -34,10 +34,9 @@ export async function followToEnd(context: Context, started: Operation): Promise
       `\nCancel ${started.type} of ${started.target.name}? [c] cancel  [l] leave it running  [Enter] go on: `,
       signal,
     );
-    if (/^c/i.test(answer))
-      await client
-        .cancelOperation({ params: { operation: started.id } })
-        .catch((error) => context.out.say(String(error)));
+    // It begins with a question, which some answer with yes.
+    if (/^[cy]/i.test(answer))
+      await client.cancelOperation({ params: { operation: started.id } }).catch((error) => context.say(error));
     if (/^l/i.test(answer)) leave();
   };
 

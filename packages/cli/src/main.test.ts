@@ -253,7 +253,7 @@ describe("Ctrl-C", () => {
     expect(berthd?.callsOf("cancelOperation")).toEqual([]);
   });
 
-  test("on a terminal: asks, and cancels when told so", async () => {
+  test.each(["c", "yes"])("on a terminal: asks, and cancels when told so: %s", async (answer) => {
     let cancelled = false;
     const ran = await berth(
       "launch nginx",
@@ -268,7 +268,7 @@ describe("Ctrl-C", () => {
         terminal: true,
         during: (keys) => {
           pressOnceWatched(keys);
-          void until(() => keys.stderr().includes("[c]")).then(() => keys.type("c\n"));
+          void until(() => keys.stderr().includes("[c]")).then(() => keys.type(`${answer}\n`));
         },
       },
     );

@@ -21,6 +21,7 @@ export async function purge(dataDir: string, say: (line: string) => void): Promi
   const host = localHost();
   const facts = await host.facts();
   if (!(await host.files.exists(dataDir))) return say(`There is nothing at ${dataDir}.`);
+  if ((await host.files.list(dataDir)).length === 0) return say(`There is nothing in ${dataDir}.`);
   await requireDataFolder(host, facts, dataDir);
   const lock = await takeOver(host, dataDir, say);
   try {
@@ -84,9 +85,19 @@ async function removeFolder(host: Host, dataDir: string, say: (line: string) => 
   await images.removeLeftovers();
   for (const name of dataFolderNames) await host.files.remove(join(dataDir, name));
   const others = await host.files.list(dataDir);
-  if (others.length === 0) {
-    await rmdir(dataDir);
-    return say(`Removed ${dataDir}.`);
-  }
+  if (others.length === 0) return say(await removeEmpty(dataDir));
   say(`Removed what Berth had in ${dataDir}, and left what is not its: ${others.join(", ")}.`);
+}
+
+/** Removes the folder itself, where that can be; says what was done. */
+async function removeEmpty(dataDir: string): Promise<string> {
+  try {
+    await rmdir(dataDir);
+    return `Removed ${dataDir}.`;
+  } catch (error) {
+    // Its parent is somebody else's, or it is where a file system is mounted.
+    const { code = "" } = error as NodeJS.ErrnoException;
+    if (!["EACCES", "EPERM", "EBUSY", "EROFS"].includes(code)) throw error;
+    return `Emptied ${dataDir}, which cannot be removed itself (${code}).`;
+  }
 }

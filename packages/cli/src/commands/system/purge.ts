@@ -27,7 +27,7 @@ export default command<{ yes?: boolean }>({
     );
     await deleteInstances(context, folder);
     await removeTheRest(context, folder);
-    context.print({ purged: true, folder }, () => `Removed ${folder} and all that Berth made on this machine.\n`);
+    context.print({ purged: true, folder }, () => "All that Berth made on this machine is gone.\n");
   },
 });
 
