@@ -1,6 +1,6 @@
 import type { StartConfig } from "@berth/api";
 import { describe, expect, it } from "vitest";
-import { machineIdOf, processFrom, signalNumber } from "./config.ts";
+import { guestVolumes, machineIdOf, processFrom, signalNumber } from "./config.ts";
 
 const image: StartConfig = {
   ...{ entrypoint: ["/entry"], cmd: ["serve", "-v"], env: ["PATH=/bin", "A=1"], user: "app", workingDir: "" },
@@ -59,5 +59,19 @@ describe("a signal", () => {
 
   it.each(["SIGNOPE", "0", "65", "RTMIN+40", "-1"])("%s is none", (text) => {
     expect(() => signalNumber(text)).toThrow(expect.objectContaining({ code: "invalid_request" }));
+  });
+});
+
+describe("the volumes a guest is told of", () => {
+  it("have folders with names that are good for one, and never two of the same", () => {
+    const long = `/${"ä/".repeat(200)}`;
+    const volumes = ["/a b", "/a%20b", "/new-/a", long, `${long}b`];
+    const folders = guestVolumes({ volumes }).map(({ folder }) => folder);
+    expect(new Set(folders).size).toBe(volumes.length);
+    for (const folder of folders) {
+      expect(Buffer.byteLength(folder)).toBeLessThanOrEqual(255);
+      expect(folder).toMatch(/^(?!new-)[^/.][^/]*$/);
+    }
+    expect(guestVolumes({ volumes: ["/var/lib/db"] })).toEqual([{ path: "/var/lib/db", folder: "%2Fvar%2Flib%2Fdb" }]);
   });
 });

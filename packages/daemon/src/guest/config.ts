@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { constants } from "node:os";
 import { BerthError, type InstanceSpec, type StartConfig } from "@berth/api";
+import { volumePaths } from "../core/volumes.ts";
 
 /** A program in the guest. `env` is `NAME=value`, `user` as USER in a Dockerfile; an empty user is root, an empty workingDir is `/`. */
 export interface GuestProcess {
@@ -20,6 +21,13 @@ export interface GuestInterface {
   readonly dns: readonly string[];
 }
 
+/** A volume, laid over a folder of the image. */
+export interface GuestVolume {
+  readonly path: string;
+  /** The name of its folder on the disk of the volumes: the same for the same path, whichever image names it. */
+  readonly folder: string;
+}
+
 /** What a guest is told when it has booted, and again when it goes on in another machine, in one line (docs/guest-protocol.md). */
 export interface GuestConfig {
   /** The instance's id. */
@@ -30,6 +38,8 @@ export interface GuestConfig {
   readonly process: GuestProcess;
   /** TCP ports that must be listened on before the guest is ready. */
   readonly watchPorts: readonly number[];
+  /** What is laid over folders of the image, from the second disk; parents before what is in them. Absent for none. */
+  readonly volumes?: readonly GuestVolume[];
   readonly interfaces: readonly GuestInterface[];
   /** Keys of the channel: the guest's private host key in dropbear's format as base64, and the line that lets the host in. */
   readonly channel: { readonly hostKey: string; readonly clientPublicKey: string };
@@ -48,6 +58,17 @@ export interface GuestOrigin {
   readonly parent: { readonly id: string; readonly name: string } | null;
   /** Its place among the children of one fork, from 0. */
   readonly index: number;
+}
+
+const maxNameBytes = 255;
+
+/** The volumes of an image as its guests are told of them. */
+export function guestVolumes(image: Pick<StartConfig, "volumes">): GuestVolume[] {
+  return volumePaths(image).map((path) => {
+    const name = encodeURIComponent(path);
+    const isName = name.length <= maxNameBytes;
+    return { path, folder: isName ? name : `sha256-${createHash("sha256").update(path).digest("hex")}` };
+  });
 }
 
 /** The machine-id of an instance (machine-id(5)): the same at every boot, and no other instance's. It tells nobody the instance's id. */

@@ -55,6 +55,26 @@ static const char *interface_parse(json_t *json, struct interface *interface) {
   return interface->mac && interface->address && interface->dns ? NULL : "an interface needs mac, address and dns";
 }
 
+static const char *volume_parse(json_t *json, struct volume *volume) {
+  volume->path = string_member(json, "path");
+  volume->folder = string_member(json, "folder");
+  bool well = volume->path && *volume->path == '/' && volume->folder && *volume->folder && *volume->folder != '.' &&
+              !strchr(volume->folder, '/');
+  return well ? NULL : "a volume needs an absolute path and the name of a folder";
+}
+
+// A host that knows of no volumes names none.
+static const char *volumes_parse(json_t *json, struct config *config) {
+  if (json && !json_is_array(json)) return "volumes must be a list";
+  config->volume_count = json_array_size(json);
+  config->volumes = calloc(config->volume_count + 1, sizeof *config->volumes);
+  if (!config->volumes) abort();
+  const char *problem = NULL;
+  for (size_t at = 0; at < config->volume_count && !problem; at++)
+    problem = volume_parse(json_array_get(json, at), &config->volumes[at]);
+  return problem;
+}
+
 const char *config_origin(const struct config *config) {
   return json_string_value(json_object_get(config->origin, "kind"));
 }
@@ -107,6 +127,8 @@ const char *config_parse(json_t *json, struct config *config) {
 
   const char *unfit = config_parse_ports(json_object_get(json, "watchPorts"), config);
   if (unfit) return unfit;
+  const char *wrong = volumes_parse(json_object_get(json, "volumes"), config);
+  if (wrong) return wrong;
   json_t *interfaces = json_object_get(json, "interfaces");
   if (!json_is_array(interfaces)) return "interfaces must be a list";
   config->interface_count = json_array_size(interfaces);
@@ -137,6 +159,11 @@ void config_free(struct config *config) {
     list_free(config->interfaces[at].dns);
   }
   free(config->interfaces);
+  for (size_t at = 0; at < config->volume_count; at++) {
+    free(config->volumes[at].path);
+    free(config->volumes[at].folder);
+  }
+  free(config->volumes);
   free(config->watch_ports);
   json_decref(config->origin);
   memset(config, 0, sizeof *config);

@@ -20,6 +20,12 @@ struct interface {
   char **dns;
 };
 
+// A folder of the image that lives on the disk of the volumes.
+struct volume {
+  char *path;   // in the image, absolute
+  char *folder; // on that disk: a name
+};
+
 struct config {
   char *id; // the instance's
   char *hostname;
@@ -29,6 +35,8 @@ struct config {
   size_t watch_port_count;
   struct interface *interfaces;
   size_t interface_count;
+  struct volume *volumes; // parents before what is in them
+  size_t volume_count;
   char *host_key; // base64, dropbear's format
   char *client_key;  // one line of authorized_keys
   int64_t now_ms;

@@ -28,6 +28,7 @@
 #include "state.h"
 #include "system.h"
 #include "text.h"
+#include "volumes.h"
 
 enum { PROTOCOL = 1, FREEZE_LIMIT_MS = 2000, DRAIN_LIMIT_MS = 2000 };
 
@@ -107,11 +108,17 @@ static bool take_config(const char *name, json_t *command) {
   return true;
 }
 
+static char *grow_disks(void) {
+  char *trouble = root_grow();
+  return trouble ? trouble : volumes_grow();
+}
+
 static void configure(json_t *command) {
   if (strcmp(state.phase, "prepared") != 0 || !take_config("configure", command)) return;
   char *trouble = instance_take_on(&config, command);
   if (!trouble) trouble = root_open();
   if (!trouble) trouble = root_grow();
+  if (!trouble) trouble = volumes_open(&config);
   if (trouble) fail(126, trouble);
   start_process();
   relay_start();
@@ -142,7 +149,7 @@ static void identify(json_t *command) {
   // Nobody who spoke to another instance speaks to this one, and who spoke to this one before it slept was hung up on.
   relay_end();
   char *trouble = instance_take_on(&config, command);
-  if (!trouble) trouble = root_grow();
+  if (!trouble) trouble = grow_disks();
   if (trouble) fail(126, trouble);
   if (hook)
     hook_run(hook, instance_hook_env(&config), on_hooked);
@@ -177,6 +184,7 @@ static void stop(json_t *command) {
 static void thaw(const char *by) {
   timer_arm(&thaw_timer, 0);
   frozen = false;
+  volumes_thaw();
   if (root_thaw() < 0) return refuse("thaw", errno == EINVAL ? "nothing is frozen" : strerror(errno));
   json_t *thawed = fact("thawed");
   json_object_set_new(thawed, "by", json_string(by));
@@ -190,8 +198,18 @@ static void on_thaw_timer(uint32_t events) {
   thaw("time");
 }
 
+// All of them or none.
+static int freeze_disks(void) {
+  if (root_freeze() < 0) return -1;
+  if (volumes_freeze() == 0) return 0;
+  int problem = errno;
+  root_thaw();
+  errno = problem;
+  return -1;
+}
+
 static void freeze(void) {
-  if (root_freeze() < 0) return refuse("freeze", errno == EBUSY ? "it is frozen already" : strerror(errno));
+  if (freeze_disks() < 0) return refuse("freeze", errno == EBUSY ? "it is frozen already" : strerror(errno));
   frozen = true;
   timer_arm(&thaw_timer, FREEZE_LIMIT_MS);
   control_send(fact("frozen"));
@@ -215,7 +233,7 @@ static void grow(void) {
   if (!process_pid) return refuse("grow", "the image's process does not run");
   // It would wait for the thaw, which is ours to do.
   if (frozen) return refuse("grow", "it is frozen");
-  char *trouble = root_grow();
+  char *trouble = grow_disks();
   if (!trouble) return control_send(fact("grown"));
   refuse("grow", trouble);
   free(trouble);

@@ -1,6 +1,8 @@
 // The image's disk.
 #pragma once
-#include <stdint.h>
+
+// Where init has it; for the image's programs it is the root.
+#define ROOT "/newroot"
 
 // Mounts the first virtio disk at /newroot, read-only: a clean file system stays as it is, byte for byte. NULL when well, else what is wrong.
 char *root_mount(void);

@@ -67,6 +67,8 @@ export interface BootOptions {
   readonly alone?: boolean;
   /** Instead of the real one. */
   readonly kit?: KitDescription;
+  /** A second disk, raw. */
+  readonly volumes?: string;
 }
 
 /** One machine with the real kit, under bare QEMU. */
@@ -138,6 +140,12 @@ export class GuestMachine {
         ...["-append", "quiet loglevel=3 console=ttyS0 console=hvc0 panic=-1"],
         ...["-drive", `file=${disk},format=${format},if=none,id=disk0`],
         ...["-device", `virtio-blk-pci,drive=disk0,serial=${randomBytes(10).toString("hex")}`],
+        ...(options.volumes
+          ? [
+              ...["-drive", `file=${options.volumes},format=raw,if=none,id=volumes`],
+              ...["-device", "virtio-blk-pci,drive=volumes,serial=volumes"],
+            ]
+          : []),
         ...["-device", "virtio-serial-pci"],
         ...["-chardev", socket("console"), "-device", "virtconsole,chardev=console"],
         ...["-chardev", socket("control"), "-device", "virtconsole,chardev=control,name=berth.control"],
