@@ -35,6 +35,9 @@ async function prepare(): Promise<void> {
   registry.addImage("known", "latest", [writeTar([{ path: "f", content: Buffer.from("file") }])], {
     config: { Cmd: ["/f"] },
   });
+  registry.addImage("volumes", "latest", [writeTar([{ path: "f", content: Buffer.from("file") }])], {
+    config: { Cmd: ["/f"], Volumes: { "/data": {} } },
+  });
   image = `${registry.host}/known`;
   context = join(scratch, "context");
   mkdirSync(context);

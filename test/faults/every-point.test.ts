@@ -55,6 +55,9 @@ beforeAll(async () => {
   await buildah.run("config", "--cmd", "/hello", container);
   await buildah.run("commit", "--quiet", container, "pulled");
   await buildah.run("push", "--quiet", "--tls-verify=false", "pulled", `docker://${registry.host}/pulled:latest`);
+  await buildah.run("config", "--volume", "/data", container);
+  await buildah.run("commit", "--quiet", container, "volumes");
+  await buildah.run("push", "--quiet", "--tls-verify=false", "volumes", `docker://${registry.host}/volumes:latest`);
 });
 
 afterAll(async () => {

@@ -49,7 +49,10 @@ export function scenarioOf(point: string, surroundings: Surroundings): Scenario 
     "pool-member.create": () => fillingPool(surroundings, step, undo),
     "pool-member.delete": () => shrinkingPool(surroundings),
     "pool.delete": () => deletingPool(surroundings),
-    "instance.create": () => (step === "take-over" ? claiming(surroundings, undo) : creating(surroundings, step, undo)),
+    "instance.create": () => {
+      if (step === "plan-disks") return launchingVolumes(surroundings);
+      return step === "take-over" ? claiming(surroundings, undo) : creating(surroundings, step, undo);
+    },
     "instance.change": () => changing(surroundings, step, undo),
     "instance.fork": () => forking(surroundings, undo),
     "instance.start": () =>
@@ -138,6 +141,25 @@ function creating(surroundings: Surroundings, step: string, undo: boolean): Scen
       expect(made.status.ports[0]?.hostPort).toBeGreaterThan(0);
     },
     cleanUp: remove,
+  };
+}
+
+/** A launch of an image that is not here yet, and has volumes. */
+function launchingVolumes(surroundings: Surroundings): Scenario {
+  const image = surroundings.image.replace(/[^/]+$/, "volumes");
+  return {
+    arrange: async () => undefined,
+    act: (client) => create(client, { ...surroundings, image }, {}),
+    check: async (client) => {
+      const { spec, status } = await client.getInstance({ params: instance });
+      expect(spec.disks.map((disk) => disk.name)).toEqual(["root", "volumes"]);
+      expect(status).toMatchObject({ phase: "running", ready: true });
+    },
+    cleanUp: async (client) => {
+      await remove(client);
+      for (const { id } of await imagesNamed(client, image))
+        await client.deleteImage({ params: { image: id }, query: long });
+    },
   };
 }
 

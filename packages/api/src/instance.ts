@@ -40,7 +40,9 @@ export const PublishedPort = z.object({
 });
 export type PublishedPort = z.infer<typeof PublishedPort>;
 
-/** One disk. The first is the root disk, a copy-on-write layer over the image's artifact. */
+/**
+ * One disk. The first is the root disk, a copy-on-write layer over the image's artifact; one called `volumes` has the folders that the image declares as VOLUME.
+ */
 export const DiskSpec = z.object({
   name: Name,
   sizeMib: z
@@ -283,7 +285,9 @@ export const ChangeInstance = z
     labels: z.record(LabelKey, LabelValue.nullable()),
     cpus: InstanceSpec.shape.cpus,
     memoryMib: RequestedMemory,
-    diskMib: DiskSpec.shape.sizeMib.describe("The root disk's size; it only grows."),
+    diskMib: DiskSpec.shape.sizeMib.describe(
+      "The size of the root disk, and of the disk with the volumes where there is one; it only grows.",
+    ),
     ports: CreateInstance.shape.ports.unwrap(),
     env: z.record(environmentName, argument.nullable()),
     entrypoint: InstanceSpec.shape.entrypoint,

@@ -1,6 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { planPool } from "../core/pool-upkeep.ts";
 import { shapeOf } from "../core/template-shape.ts";
+import { withVolumes } from "../core/volumes.ts";
 import { followEvents, lastEventSeq } from "../store/events.ts";
 import { findImage } from "../store/images.ts";
 import { listNodePools, listPoolMembers, type PoolMember, type StoredPool, updatePool } from "../store/pools.ts";
@@ -96,7 +97,7 @@ async function placeOf(
   if (build === undefined) return { lack: "its driver keeps no templates" };
   if (found?.state !== "ready" || !found.contentDigest)
     return { lack: `there is no image ${image} to make its machines from` };
-  const disks = [{ name: "root", sizeMib: 0 }];
+  const disks = withVolumes([{ name: "root", sizeMib: 0 }], found.startConfig);
   const interfaces = [{ name: "eth0", network: "user" as const }];
   const shape = shapeOf({ cpus, memoryMib, disks, interfaces }, found.contentDigest, build);
   return { place: { project, location, shape } };

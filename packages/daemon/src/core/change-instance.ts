@@ -12,6 +12,7 @@ import { z } from "zod";
 import { InstanceRun } from "./instance-run.ts";
 import { isSame } from "./is-same.ts";
 import { keepsPorts, mayPublishLive } from "./published-ports.ts";
+import { volumesDisk } from "./volumes.ts";
 
 /** The parts of an instance in which a request can change something. */
 export type Changeable = Pick<Instance, "name" | "labels" | "spec">;
@@ -93,7 +94,7 @@ function merge(
 /** The instance with these wishes. */
 export function withWishes({ spec }: Changeable, { name, labels, diskMib, ...others }: Wishes): Changeable {
   const disks = spec.disks.map((disk, at) =>
-    at === 0 && diskMib !== undefined ? { ...disk, sizeMib: diskMib } : disk,
+    (at === 0 || disk.name === volumesDisk) && diskMib !== undefined ? { ...disk, sizeMib: diskMib } : disk,
   );
   return { name, labels, spec: { ...spec, ...others, disks } };
 }

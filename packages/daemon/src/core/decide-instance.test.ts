@@ -7,6 +7,7 @@ const healthy: ObservedInstance = {
   template: { state: "unneeded" },
   artifact: true,
   claimed: false,
+  disksPlanned: true,
   disks: true,
   folder: true,
   portsReserved: true,
@@ -83,6 +84,12 @@ describe("what is next for an instance", () => {
     ],
     ["a deleted image fails", "not_found", () => next(make, { image: { state: "gone" } }, nothing)],
     ["a missing artifact is rebuilt", "realise-image", () => next(make, {}, nothing)],
+    [
+      "an image that has volumes gives its instance a disk for them",
+      "plan-disks",
+      () => next(make, { artifact: true, disksPlanned: false, template: missing }, nothing),
+    ],
+    ["one that is there keeps the disks it has", "done", () => next(run, { disksPlanned: false }, healthy)],
     ["then come the disks", "create-disks", () => next(make, { artifact: true }, nothing)],
     ["then the ports", "reserve-ports", () => next(make, { artifact: true, disks: true }, nothing)],
     ["lost disks are never made anew", "disk_missing", () => next(run, { disks: false }, off)],
@@ -261,6 +268,7 @@ describe("what is next for an instance", () => {
 const effects: Record<InstanceStepName, (world: ObservedInstance, wish: InstanceWish) => Partial<ObservedInstance>> = {
   "take-over": () => ({}),
   "realise-image": () => ({ artifact: true }),
+  "plan-disks": () => ({ disksPlanned: true }),
   "create-disks": () => ({ disks: true, folder: true }),
   "reserve-ports": () => ({ portsReserved: true }),
   "create-machine": () => ({ made: true }),
@@ -303,6 +311,8 @@ function* everyState(): Generator<ObservedInstance> {
                         ...healthy,
                         folder: disks || made,
                         artifact,
+                        // What is on the disk was planned.
+                        disksPlanned: disks || artifact,
                         disks,
                         portsReserved,
                         made,

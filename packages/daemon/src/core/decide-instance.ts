@@ -34,6 +34,8 @@ export interface ObservedInstance {
   readonly artifact: boolean;
   /** Whether its machine stood in a pool when it was asked for: that is taken over before anything else. */
   readonly claimed: boolean;
+  /** Whether it is known which disks it is to have: an image that was not here when it was asked for may have volumes. */
+  readonly disksPlanned: boolean;
   /** Whether all its disks are there. */
   readonly disks: boolean;
   /** Whether there is anything of it on the node's disk. */
@@ -75,6 +77,7 @@ export interface ObservedInstance {
 export type InstanceStepName =
   | "take-over"
   | "realise-image"
+  | "plan-disks"
   | "create-disks"
   | "reserve-ports"
   | "create-machine"
@@ -225,6 +228,7 @@ function decidePreparation(
     if (seen.image.state === "gone") return { fail: new BerthError("not_found", "Its image is gone.") };
   }
   if (!seen.artifact) return { run: "realise-image" };
+  if (wish.isNew && !seen.disksPlanned) return { run: "plan-disks" };
   // What a template has of a disk is copied to the new one.
   if (!seen.disks) return decideTemplate(seen, finished) ?? { run: "create-disks" };
   // Later it is for a change to reserve others: a start takes those that are reserved.

@@ -12,7 +12,7 @@ export function specFromSnapshot(then: InstanceSpec, request: LaunchSnapshot): I
   return {
     ...then,
     ...given({ cpus, memoryMib, tty, stopTimeoutMs, restart, entrypoint, command }),
-    disks: [{ ...root, sizeMib: diskMib ?? root.sizeMib }, ...others],
+    disks: [root, ...others].map((disk) => ({ ...disk, sizeMib: Math.max(disk.sizeMib, diskMib ?? 0) })),
     ports: ports ?? then.ports.map((port) => ({ ...port, hostPort: 0 })),
     env: { ...then.env, ...env },
     snapshots,

@@ -13,6 +13,7 @@ import { newId } from "../core/ids.ts";
 import { checkCapacity, checkPorts, firstStatus, type NodeCapacity, specOf } from "../core/new-instance.ts";
 import { randomName } from "../core/random-name.ts";
 import { shapeOf } from "../core/template-shape.ts";
+import { withVolumes } from "../core/volumes.ts";
 import type { Driver } from "../drivers/driver.ts";
 import { busy, startOperation } from "../operations/start.ts";
 import type { ChangeOptions, Scope, Services } from "../server/services.ts";
@@ -173,7 +174,11 @@ export async function requestInstance(
 ): Promise<InstanceChange> {
   const { labels, location, image, reference, origin, layers, memory, build } = request;
   // Memory of a template fits the image's disk alone.
-  const spec: InstanceSpec = layers === null ? request.spec : { ...request.spec, warm: "auto" };
+  const spec: InstanceSpec =
+    layers === null
+      ? // What is not known of an image yet is planned for once it is there.
+        { ...request.spec, disks: withVolumes(request.spec.disks, image.startConfig) }
+      : { ...request.spec, warm: "auto" };
   const driver = requireLocation(context, location);
   checkCapacity(spec, context.capacity);
   checkPorts(spec.ports);

@@ -1,5 +1,6 @@
 import { BerthError } from "@berth/api";
 import type { TemplateShape } from "../core/template-shape.ts";
+import { volumesDisk } from "../core/volumes.ts";
 import type { Handle } from "../drivers/driver.ts";
 import type { GuestState } from "../guest/facts.ts";
 import type { Journal, StepContext } from "../operations/workflow.ts";
@@ -28,9 +29,9 @@ export async function targetMachine(services: Services, { operation }: StepConte
   return machine;
 }
 
-/** The names of a blank machine's disks: as many as its shape has, the root disk first. */
+/** The names of a blank machine's disks, as its instances call them: as many as its shape has, the root disk first. */
 export function blankDisks({ disks }: Pick<BlankMachine, "disks">): string[] {
-  return Array.from({ length: disks }, (_, index) => (index === 0 ? "root" : `disk${index}`));
+  return ["root", volumesDisk].slice(0, disks);
 }
 
 /** What the driver has of it, by its owner's mark; undefined when there is none. */

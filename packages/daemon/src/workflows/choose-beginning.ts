@@ -1,5 +1,6 @@
 import { BerthError, type Instance, type InstanceStart, type Template } from "@berth/api";
 import { chooseStart } from "../core/choose-start.ts";
+import { volumesDisk } from "../core/volumes.ts";
 import type { MemorySource } from "../drivers/driver.ts";
 import { isUntouched } from "../storage/qcow2.ts";
 import { readImage } from "../store/images.ts";
@@ -111,6 +112,8 @@ async function areUntouched(
   const folder = await folders.find(id);
   if (!folder) return false;
   const untouched = spec.disks.map(async ({ name }) => {
+    // What a template's guest was captured before it read.
+    if (name === volumesDisk && !template?.app) return true;
     if (template?.app) return templates.isDisk(template.id, name, folder.vmPath, diskFile(name));
     // What stands on a snapshot's file shows what is in that.
     if (await snapshotFolders.below(diskPath(folder.vmPath, name))) return false;

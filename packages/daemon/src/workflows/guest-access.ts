@@ -3,8 +3,9 @@ import { join } from "node:path";
 import { BerthError, type Instance } from "@berth/api";
 import type { PortForward } from "../core/descriptions.ts";
 import { runOf } from "../core/instance-run.ts";
+import { hasVolumes } from "../core/volumes.ts";
 import type { Driver, Handle } from "../drivers/driver.ts";
-import { type GuestConfig, type GuestOrigin, machineIdOf, processFrom } from "../guest/config.ts";
+import { type GuestConfig, type GuestOrigin, guestVolumes, machineIdOf, processFrom } from "../guest/config.ts";
 import { createKeys, formatKeys, type InstanceKeys, parseKeys } from "../guest/keys.ts";
 import { guestNetwork } from "../network/netdev.ts";
 import { findImageByDigest, readImage } from "../store/images.ts";
@@ -48,7 +49,7 @@ export function attachBlank(services: Services, machine: BlankMachine, driver: D
 
 async function blankConfig(
   { store }: Services,
-  { id, project, contentDigest, interfaces, app }: BlankMachine,
+  { id, project, contentDigest, disks, interfaces, app }: BlankMachine,
   keys: InstanceKeys,
 ): Promise<GuestConfig | undefined> {
   if (!app) return undefined;
@@ -58,6 +59,7 @@ async function blankConfig(
     ...identityOf(id, id, interfaces, keys),
     process: processFrom(image.startConfig, app, id),
     watchPorts: app.ports,
+    volumes: disks > 1 ? guestVolumes(image.startConfig) : [],
   };
 }
 
@@ -72,6 +74,7 @@ async function guestConfig({ store }: Services, id: string, keys: InstanceKeys):
     ...identityOf(id, run.name, spec.interfaces.length, keys, await originOf(store.queries, instance)),
     process: processFrom(image.startConfig, run, run.name),
     watchPorts: watchedPorts(run.ports),
+    volumes: hasVolumes(spec.disks) ? guestVolumes(image.startConfig) : [],
   };
 }
 

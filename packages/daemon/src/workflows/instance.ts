@@ -28,6 +28,7 @@ import { destroyMachine } from "./steps/destroy-machine.ts";
 import { dropMemory } from "./steps/drop-memory.ts";
 import { forgetSnapshots } from "./steps/forget-snapshots.ts";
 import { giveBackPorts } from "./steps/give-back-ports.ts";
+import { planDisks } from "./steps/plan-disks.ts";
 import { powerOff } from "./steps/power-off.ts";
 import { prepareRestore } from "./steps/prepare-restore.ts";
 import { realiseImage } from "./steps/realise-image.ts";
@@ -64,7 +65,10 @@ export function instanceWorkflows(services: Services): readonly Workflow[] {
   const reserve = withoutUndo(reservePorts(services));
   const ports = giveBackPorts(services);
   return [
-    workflow(services, "create", [takeOver(services), createDisks(services), reserve, ...prepare, ...on]),
+    workflow(services, "create", [
+      ...[takeOver(services), planDisks(services), createDisks(services)],
+      ...[reserve, ...prepare, ...on],
+    ]),
     workflow(services, "import", [
       ...admission(services),
       ...[unpackDisks(services), reserve, createMachine(services), ...begin],

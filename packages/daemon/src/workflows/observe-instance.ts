@@ -1,6 +1,7 @@
 import { BerthError, type ErrorCode, errorCatalogue, type Instance } from "@berth/api";
 import type { ObservedInstance } from "../core/decide-instance.ts";
 import { keepsPorts } from "../core/published-ports.ts";
+import { withVolumes } from "../core/volumes.ts";
 import type { Driver, Handle } from "../drivers/driver.ts";
 import { stateFromLog } from "../guest/facts.ts";
 import { readImage } from "../store/images.ts";
@@ -91,7 +92,7 @@ async function observeTemplate(
 async function observePreparation(
   { store, images, folders, host }: Services,
   { id, imageId, spec, status }: Instance,
-): Promise<Pick<ObservedInstance, "artifact" | "disks" | "folder" | "portsReserved">> {
+): Promise<Pick<ObservedInstance, "artifact" | "disksPlanned" | "disks" | "folder" | "portsReserved">> {
   const image = await readImage(store.queries, imageId);
   const digest = image?.contentDigest;
   const folder = await folders.find(id);
@@ -100,6 +101,7 @@ async function observePreparation(
   return {
     // The disks of an imported instance lie over nothing.
     artifact: image?.source.type === "import" || (digest ? (await images.findArtifact(digest)) !== undefined : false),
+    disksPlanned: withVolumes(spec.disks, image?.startConfig ?? null).length === spec.disks.length,
     disks: disks.every(Boolean),
     folder: await host.files.exists(folders.path(id)),
     portsReserved: keepsPorts(spec.ports, status.ports),

@@ -1,6 +1,8 @@
 import { BerthError } from "@berth/api";
+import { volumesDisk } from "../../core/volumes.ts";
 import type { Step } from "../../operations/workflow.ts";
 import { createOverlay } from "../../storage/qcow2.ts";
+import { createVolumesDisk } from "../../storage/volumes-disk.ts";
 import { blankDisks, targetMachine } from "../blank-machine.ts";
 import { diskPath } from "../instance-paths.ts";
 import type { Services } from "../services.ts";
@@ -20,8 +22,9 @@ export function createBlankDisks(services: Services): Step & { readonly name: "c
       const { vmPath, user } = await folders.create(machine.id);
       for (const name of blankDisks(machine)) {
         const sizeMib = Math.max(machine.app?.diskMib ?? 0, artifact.minDiskMib);
-        const size = { sizeMib, backingPath: artifact.path };
-        await createOverlay(host, { name, path: diskPath(vmPath, name), ...size, user }, context.signal);
+        const request = { name, path: diskPath(vmPath, name), sizeMib, user };
+        if (name === volumesDisk) await createVolumesDisk(host, request, context.signal);
+        else await createOverlay(host, { ...request, backingPath: artifact.path }, context.signal);
       }
       return undefined;
     },

@@ -1,5 +1,7 @@
 import { BerthError, type Instance } from "@berth/api";
+import { volumesDisk } from "../../core/volumes.ts";
 import { createOverlay, type OverlayRequest } from "../../storage/qcow2.ts";
+import { createVolumesDisk } from "../../storage/volumes-disk.ts";
 import { readImage } from "../../store/images.ts";
 import { readLayers, readSavedMemory } from "../../store/instances.ts";
 import { findTemplate } from "../../store/templates.ts";
@@ -12,7 +14,8 @@ import { type InstanceStep, targetInstance } from "./step.ts";
 
 /**
  * Makes the instance's folder and its disks: each is a copy-on-write layer, over the image's artifact or over a snapshot's frozen file, or a copy of what a
- * template has of such a layer. */
+ * template has of such a layer. That of the volumes is empty at first: its guest fills it.
+ */
 export function createDisks(services: Services): InstanceStep {
   const { folders, host, store } = services;
   return {
@@ -33,8 +36,10 @@ export function createDisks(services: Services): InstanceStep {
           await services.templates.copyDisk(from, name, { path: diskPath(vmPath, name), user }, context.signal);
           continue;
         }
-        const request = { name, path: diskPath(vmPath, name), ...below(name), sizeMib, user };
-        await createOverlay(host, request, context.signal);
+        const request = { name, path: diskPath(vmPath, name), sizeMib, user };
+        // That of a snapshot's volumes has them.
+        if (name === volumesDisk && !layers) await createVolumesDisk(host, request, context.signal);
+        else await createOverlay(host, { ...request, ...below(name) }, context.signal);
       }
       return undefined;
     },

@@ -23,9 +23,9 @@ export function growDisk(services: Services): Step {
       const handle = await requireHandle(services, instance);
       const [root] = instance.spec.disks;
       if (!root || !driver.growDisk) return undefined;
-      const { name, sizeMib: diskMib } = root;
+      const { sizeMib: diskMib } = root;
       const { signal } = context;
-      await driver.growDisk(handle, name, diskMib);
+      for (const { name, sizeMib } of instance.spec.disks) await driver.growDisk(handle, name, sizeMib);
       if (driver.abilities.channel) {
         try {
           await attachGuest(services, instance, driver, handle);

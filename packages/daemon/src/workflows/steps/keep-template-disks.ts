@@ -1,4 +1,5 @@
 import { BerthError } from "@berth/api";
+import { volumesDisk } from "../../core/volumes.ts";
 import type { Step } from "../../operations/workflow.ts";
 import { isUntouched } from "../../storage/qcow2.ts";
 import { updateTemplate } from "../../store/templates.ts";
@@ -19,7 +20,8 @@ export function keepTemplateDisks(services: Services): Step & { readonly name: "
       const { vmPath } = await folders.create(machine.id);
       for (const name of blankDisks(machine)) {
         if (machine.app) await templates.keepDisk(machine.id, name, diskPath(vmPath, name), context.signal);
-        else if (!(await isUntouched(host, vmPath, diskFile(name))))
+        // Nothing of it is read before the guest is told who it is.
+        else if (name !== volumesDisk && !(await isUntouched(host, vmPath, diskFile(name))))
           throw new BerthError("template_failed", `Its machine wrote to the disk ${name} before it was saved.`);
       }
       const sizeBytes = await templates.usedBytes(machine.id);
