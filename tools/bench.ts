@@ -1,27 +1,27 @@
-import { chmodSync, existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { basename, join } from "node:path";
+import { join } from "node:path";
 import { parseArgs } from "node:util";
 import type { Benchmark, Finding } from "../bench/support/benchmark.ts";
-import { performanceChart } from "../bench/support/chart.ts";
 import { lazyLibvirt } from "../bench/support/libvirt.ts";
 import { describeMachine } from "../bench/support/machine.ts";
-import { describeFinding, performancePage } from "../bench/support/report.ts";
+import { benchmarkNames, loadBenchmark, performanceFiles, resultPath } from "../bench/support/performance-files.ts";
+import { describeFinding } from "../bench/support/report.ts";
+import { writeResult } from "../bench/support/results.ts";
 import { claimPort } from "../test/support/claim-port.ts";
 import { removeTablesOf } from "../test/support/firewall-tables.ts";
 import { runPurge } from "../test/support/purge.ts";
 import { ensureGuestKit } from "./support/guest-kit.ts";
 import { repositoryRoot } from "./support/parts.ts";
 
-// `npm run bench`: every file of bench/, or those named: `npm run bench -- api-get`. A full run writes docs/performance.md and its chart. With `--try` everything is done once or
-// twice and with few machines: it shows that the benchmarks work, and its figures mean nothing.
+// `npm run bench`: every file of bench/, or those named: `npm run bench -- api-get`. What each measured is kept in bench/results, and docs/performance.md and its chart are made of what
+// is there. With `--try` everything is done once or twice and with few machines: it shows that the benchmarks work, its figures mean nothing, and nothing is kept.
 const options = { try: { type: "boolean", default: false } } as const;
 const { values: asked, positionals: wanted } = parseArgs({ options, allowPositionals: true });
-const folder = join(repositoryRoot, "bench");
-const all = readdirSync(folder).filter((name) => name.endsWith(".ts") && !name.endsWith(".test.ts"));
-const files = all.filter((name) => wanted.length === 0 || wanted.includes(basename(name, ".ts")));
-if (files.length === 0) {
-  console.error(`There is no such benchmark; there are ${all.map((name) => basename(name, ".ts")).join(", ")}.`);
+const all = benchmarkNames();
+const names = wanted.length === 0 ? all : all.filter((name) => wanted.includes(name));
+if (names.length === 0) {
+  console.error(`There is no such benchmark; there are ${all.join(", ")}.`);
   process.exit(1);
 }
 
@@ -37,14 +37,20 @@ for (const signal of ["SIGINT", "SIGTERM"])
     ending = end();
   });
 
-const results: { benchmark: Benchmark; findings: readonly Finding[] }[] = [];
+const measured: Finding[] = [];
 const failed: string[] = [];
-for (const file of files) {
-  const { default: benchmark } = (await import(join(folder, file))) as { default: Benchmark };
+for (const name of names) {
+  const benchmark = await loadBenchmark(name);
   console.log(`\n${benchmark.name}`);
   try {
     const findings = await measure(benchmark);
-    results.push({ benchmark, findings });
+    measured.push(...findings);
+    if (!asked.try) {
+      const result = { measuredAt: new Date().toISOString(), machine: describeMachine(), findings };
+      writeResult(resultPath(name), result);
+      for (const [path, content] of Object.entries(await performanceFiles()))
+        writeFileSync(join(repositoryRoot, path), content);
+    }
     for (const finding of findings)
       console.log([describeFinding(finding), ...finding.details].join("\n").replace(/^/gm, "  "));
   } catch (error) {
@@ -55,19 +61,10 @@ for (const file of files) {
   }
 }
 
-if (results.length > 1) {
-  const lines = results.flatMap(({ findings }) => findings.map(describeFinding));
-  console.log(`\n${lines.join("\n")}`);
-}
+if (names.length > 1) console.log(`\n${measured.map(describeFinding).join("\n")}`);
 if (failed.length > 0) console.error(`\nCould not be measured: ${failed.join(", ")}.`);
-else if (wanted.length === 0 && !asked.try) {
-  const page = performancePage(describeMachine(), new Date(), results);
-  writeFileSync(join(repositoryRoot, "docs/performance.md"), page);
-  const chart = performanceChart(results.flatMap(({ findings }) => findings));
-  writeFileSync(join(repositoryRoot, "docs/performance.svg"), chart);
-  console.log("\ndocs/performance.md and docs/performance.svg are written.");
-}
-const isMissed = results.some(({ findings }) => findings.some(({ verdict }) => verdict === "missed"));
+if (!asked.try) console.log("\ndocs/performance.md and docs/performance.svg are written.");
+const isMissed = measured.some(({ verdict }) => verdict === "missed");
 if (failed.length > 0 || (isMissed && !asked.try)) process.exitCode = 1;
 
 async function measure(benchmark: Benchmark): Promise<readonly Finding[]> {

@@ -9,7 +9,7 @@ export function describeMachine(): string[] {
     `${cpus().length} × ${cpu?.model.trim() ?? "unknown processor"}, ${(totalmem() / 1024 ** 3).toFixed(0)} GiB of memory`,
     `${distribution()}, kernel ${release()}`,
     `${firstLine("qemu-system-x86_64", "--version")}; Node ${process.version}`,
-    `load average of the last 15 minutes: ${(loadavg()[2] ?? 0).toFixed(1)}; above the number of processors, others worked on it too`,
+    `load average ${(loadavg()[2] ?? 0).toFixed(1)} over its last 15 minutes`,
   ];
 }
 
