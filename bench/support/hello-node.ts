@@ -54,20 +54,36 @@ export interface Launch {
   readonly id: string;
   /** When it was requested, in milliseconds since the Unix epoch. */
   readonly at: number;
-  /** Until the API says that it runs. */
+  /** Until the API says that its machine runs: what it goes on from is in place, and its processors were let go. */
   readonly running: number;
   readonly mode: string;
 }
 
-/** Requests an instance and waits until it runs. */
-export async function launch({ client, image }: HelloNode, wishes: Partial<CreateInstanceInput> = {}): Promise<Launch> {
+/** Requests an instance and waits until it is ready. */
+export async function launch(node: HelloNode, wishes: Partial<CreateInstanceInput> = {}): Promise<Launch> {
+  const { launched } = await request(node, wishes);
+  return describe(node, launched);
+}
+
+/** As soon as it is ready, before anything else is asked. */
+async function request({ client, image }: HelloNode, wishes: Partial<CreateInstanceInput>) {
   const at = Date.now();
   const before = performance.now();
+  let running = Number.NaN;
   const { instance, operation } = await client.createInstance({ body: { image, ...wishes } });
-  await finish(client, operation);
-  const running = performance.now() - before;
-  const { status } = await client.getInstance({ params: { instance: instance.id } });
-  return { id: instance.id, at, running, mode: status.start?.mode ?? "" };
+  const ended = await client.waitForOperation(operation.id, {
+    onProgress: ({ steps }) => {
+      const isOn = steps.some(({ name, status }) => name === "start-machine" && status === "succeeded");
+      if (isOn && Number.isNaN(running)) running = performance.now() - before;
+    },
+  });
+  if (ended.status !== "succeeded") throw new Error(`a launch ${ended.status}: ${ended.error?.detail}`);
+  return { before, launched: { id: instance.id, at, running } };
+}
+
+async function describe({ client }: HelloNode, launched: Omit<Launch, "mode">): Promise<Launch> {
+  const { status } = await client.getInstance({ params: { instance: launched.id } });
+  return { ...launched, mode: status.start?.mode ?? "" };
 }
 
 /** Milliseconds from the request of an instance to the stamp of what its guest said first since, on its control port. */
@@ -88,11 +104,11 @@ export async function answerTime(
   hostPort: number,
   wishes: Partial<CreateInstanceInput> = {},
 ): Promise<Launch & { readonly answered: number }> {
-  const before = performance.now();
-  // It runs once the port is listened on in the guest.
-  const launched = await launch(node, { ports: [{ hostPort, guestPort: webPort }], ...wishes });
+  // It is ready once the port is listened on in the guest.
+  const { before, launched } = await request(node, { ports: [{ hostPort, guestPort: webPort }], ...wishes });
   await get({ url: `http://127.0.0.1:${hostPort}/` }, new Agent());
-  return { ...launched, answered: performance.now() - before };
+  const answered = performance.now() - before;
+  return { ...(await describe(node, launched)), answered };
 }
 
 /** Deletes an instance, however it is. */
