@@ -71,6 +71,8 @@ export interface SaveMemoryRequest {
   readonly folder: string;
   /** Who may read it beside the daemon: `own`, the hypervisor's user, so that the machine can go on from it; `shared`, nobody. */
   readonly use: MemorySource["use"];
+  /** For memory that is gone on from at once: nothing is synced nor made small, so after a crash of the whole node it may be damaged, which is noticed. */
+  readonly passing?: boolean;
   /** Disks that are switched in the same pause. */
   readonly switches: readonly DiskSwitch[];
   /** What the machine does afterwards. `off` powers it off once all is on disk. */

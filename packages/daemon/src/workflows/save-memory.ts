@@ -1,5 +1,5 @@
 import { BerthError, type Instance } from "@berth/api";
-import type { DiskSwitch, Paused } from "../drivers/driver.ts";
+import type { Paused, SaveMemoryRequest } from "../drivers/driver.ts";
 import { attachGuest } from "./guest-access.ts";
 import { findHandle } from "./observe-instance.ts";
 import { answered } from "./reach-guest.ts";
@@ -15,7 +15,7 @@ const answerMs = 5_000;
 export async function saveSharedMemory(
   services: Services,
   instance: Instance,
-  request: { readonly folder: string; readonly switches: readonly DiskSwitch[] },
+  request: Pick<SaveMemoryRequest, "folder" | "passing" | "switches">,
   signal: AbortSignal,
 ): Promise<Paused> {
   const { guests } = services;

@@ -323,10 +323,10 @@ class Save {
   async #finish(kit: KitDescription, pausedMs: number): Promise<void> {
     const { host, build } = this.#parts;
     const { files } = host;
-    const { folder, use, switches } = this.#request;
+    const { folder, use, switches, passing = false } = this.#request;
     const paths = memoryPaths(this.#half);
     // Pages of zeroes that the guest has touched are written like any others; they need no room.
-    await host.run("fallocate", ["--dig-holes", paths.ram], { signal: this.#signal });
+    if (!passing) await host.run("fallocate", ["--dig-holes", paths.ram], { signal: this.#signal });
     if (use === "shared") {
       const { uid, gid } = await host.facts();
       await files.chown(paths.ram, uid, gid);
@@ -335,7 +335,7 @@ class Save {
     const [state, checksum] = await Promise.all([
       buffer(files.readStream(paths.state)),
       sumMemory(host, kit, paths.ram, this.#signal),
-      files.sync(paths.ram),
+      passing ? undefined : files.sync(paths.ram),
     ]);
     const image: MemoryImage = {
       version: 1,
@@ -346,10 +346,10 @@ class Save {
       ram: { bytes: memoryBytes(this.#inputs.memoryMib), checksum },
       state: { bytes: state.length, checksum: sha256(state) },
     };
-    await files.writeAtomic(paths.record, JSON.stringify(image));
+    await files.writeAtomic(paths.record, JSON.stringify(image), { passing });
     await files.remove(folder);
     await files.rename(this.#half, folder);
-    await files.sync(dirname(folder));
+    if (!passing) await files.sync(dirname(folder));
   }
 
   /** Has the machine run on, whatever was begun. */

@@ -18,10 +18,12 @@ export function saveMemory(services: Services, find: FindMoment): Step {
   return {
     name: "save-memory",
     async run(context) {
-      const { folder, tag, ...moment } = await find(context);
+      const { folder, owner, tag, ...moment } = await find(context);
       const instance = await moment.instance();
       const { disks } = await describeSwitch(services, instance, { keepIn: folder, standOn: null, tag });
-      const request = { folder: folders.memoryPath(folder), switches: switchesOf(disks) };
+      // A fork's children go on from it at once, and then it goes.
+      const passing = "forkOf" in owner;
+      const request = { folder: folders.memoryPath(folder), passing, switches: switchesOf(disks) };
       context.progress(null, "copying memory while it runs");
       const { pausedMs } = await saveSharedMemory(services, instance, request, context.signal);
       context.progress(100, `stood still for ${Math.round(pausedMs)} ms`);
