@@ -32,11 +32,10 @@ export function startMachine(services: Services): InstanceStep {
       const isSuspended = (await services.folders.memoryBytes(instance.id)) !== null;
       const isOff = !isSuspended && (await driver.inspect(handle)).power === "stopped";
       if (isOff) await settleLeftSwitches(services, instance);
-      const beginning = isOff ? await chooseAndConfigure(services, instance, driver, handle) : undefined;
-      await network;
-      const begun = beginning && (await begin(services, instance, driver, handle, beginning, context.signal));
-      if (isSuspended) await resume(services, instance, driver, handle, context.signal);
-      else if (!isOff) await goOn(services, instance, driver, handle, context.signal);
+      const awaited = { network, signal: context.signal };
+      const begun = isOff ? await begin(services, instance, driver, handle, awaited) : undefined;
+      if (isSuspended) await resume(services, instance, driver, handle, awaited);
+      else if (!isOff) await goOn(services, instance, driver, handle, awaited);
       // What was heard of an earlier run is of no use for this one.
       guests.detach(instance.id);
       await attachGuest(services, instance, driver, handle);
@@ -69,6 +68,13 @@ export function startMachine(services: Services): InstanceStep {
   };
 }
 
+/** What a machine waits for before it runs, and what cuts that short. */
+interface Awaited {
+  /** Its network's protection, which is put in place meanwhile. */
+  readonly network: Promise<void>;
+  readonly signal: AbortSignal;
+}
+
 /**
  * Lets a suspended machine go on. It stands still until its memory is removed: from the moment it runs, its disks move on, and the memory of before must never be used again.
  */
@@ -77,12 +83,13 @@ async function resume(
   instance: Instance,
   driver: Driver,
   handle: Handle,
-  signal: AbortSignal,
+  { network, signal }: Awaited,
 ): Promise<void> {
   const { folders, standIns } = services;
   const memory = { folder: folders.memoryPath(instance.id), use: "own" } as const;
   if (standIns.holds(instance.id)) await standIns.divert(instance.id, await runPorts(services, instance));
   await writeDown(services, instance.id, { start: { mode: "resumed", reason: "" } });
+  await network;
   if ((await driver.inspect(handle)).power === "stopped") await driver.start(handle, signal, { memory, paused: true });
   await folders.removeMemory(instance.id);
   await driver.start(handle, signal);
@@ -109,7 +116,7 @@ async function goOn(
   instance: Instance,
   driver: Driver,
   handle: Handle,
-  signal: AbortSignal,
+  { network, signal }: Awaited,
 ): Promise<void> {
   const { start, restartGeneration } = instance.status;
   if (start?.mode === "pool" && restartGeneration === null) {
@@ -117,38 +124,30 @@ async function goOn(
     await writeDown(services, instance.id, { run, start });
     await driver.configure(handle, await instanceMachine(services, instance, run));
     await growDisks(services, instance, driver, handle);
+    await network;
     await driver.start(handle, signal);
     if (run.ports.length > 0) await driver.publish?.(handle, run.ports);
     return;
   }
+  await network;
   await driver.start(handle, signal);
 }
 
-/** Makes the machine anew of what is wished for now, and chooses what fits it best to begin from. */
-async function chooseAndConfigure(
-  services: Services,
-  instance: Instance,
-  driver: Driver,
-  handle: Handle,
-): Promise<Beginning> {
-  const run = runOf(instance);
-  const beginning = await chooseBeginning(services, instance);
-  await writeDown(services, instance.id, { run, start: beginning.start });
-  await driver.configure(handle, await instanceMachine(services, instance, run));
-  await growFiles(services, instance);
-  return beginning;
-}
-
-/** Powers the machine on from what was chosen, or from what is to be had instead when that is unusable; answers with what it was. */
+/** Powers the machine on from what fits it best, or from what is to be had instead when that is unusable; answers with what it was. */
 async function begin(
   services: Services,
   instance: Instance,
   driver: Driver,
   handle: Handle,
-  chosen: Beginning,
-  signal: AbortSignal,
+  { network, signal }: Awaited,
 ): Promise<Beginning> {
-  for (let beginning = chosen; ; ) {
+  const run = runOf(instance);
+  let beginning = await chooseBeginning(services, instance);
+  await writeDown(services, instance.id, { run, start: beginning.start });
+  await driver.configure(handle, await instanceMachine(services, instance, run));
+  await growFiles(services, instance);
+  await network;
+  for (;;) {
     try {
       await driver.start(handle, signal, beginning.memory ? { memory: beginning.memory } : {});
       return beginning;
