@@ -1,4 +1,4 @@
-import { chmodSync, existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
@@ -75,6 +75,10 @@ async function measure(benchmark: Benchmark): Promise<readonly Finding[]> {
     const freePort = () => claimPort(join(scratch, "ports"));
     const times = (count: number) => (asked.try ? Math.min(count, 2) : count);
     return await benchmark.run({ scratch, freePort, libvirt: libvirt.get, times, say });
+  } catch (error) {
+    const log = join(scratch, "data.log");
+    if (existsSync(log)) console.error(`What berthd said last:\n${readFileSync(log, "utf8").slice(-4000)}`);
+    throw error;
   } finally {
     if (!ending) removeScratch();
   }
