@@ -23,7 +23,7 @@ export async function startDockerRegistry(host: Host, directory: string, port: n
       http: { addr: address },
     }),
   );
-  const program = host.start("docker-registry", ["serve", config], { timeoutMs: 10 * 60_000 });
+  const program = host.start("docker-registry", ["serve", config], { timeoutMs: 60 * 60_000 });
   program.stdout.resume();
   let ended = false;
   const done = program.done.then(
