@@ -73,15 +73,15 @@ async function pausedAt(client: Client, point: string, said: () => string): Prom
  * is filled again by itself. And the scenario put out of order what some steps mend.
  */
 function isWhole(point: string): boolean {
-  const isMended = /^instance[.](start|restart|restore)[/](realise-image|create-machine|drop-memory)[/]before$/;
+  const isMended = /^instance[.](start|restart|restore|rebuild)[/](realise-image|create-machine|drop-memory)[/]before$/;
   return !/^[^/]+[.]delete[/]|^pool-member[.]/.test(point) && !isMended.test(point);
 }
 
 /** Pools are filled and emptied, and whom nobody needs falls asleep, without anybody asking: again when their time has come. */
 const byItself = /^pool-member[.]|^instance[.]suspend[/]give-back-ports[/]/;
 
-/** A restore that has stopped its instance leaves it off, and one that has begun to replace its disks is carried out: who asks again finds another state than before. */
-const isElsewhere = /^instance[.]restore[/]/;
+/** A restore or rebuild that has stopped its instance leaves it off, and one that has begun to replace its disks is carried out: who asks again finds another state than before. */
+const isElsewhere = /^instance[.](restore|rebuild)[/]/;
 
 /** Asks again; what was deleted all the same is not there any more. */
 async function askAgain({ act }: Scenario, client: Client, point: string): Promise<unknown> {

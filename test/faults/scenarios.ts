@@ -71,6 +71,8 @@ export function scenarioOf(point: string, surroundings: Surroundings): Scenario 
     "instance.import": () => importing(surroundings, undo),
     "archive.delete": () => deletingArchive(surroundings),
     "instance.restore": () => (isOfSleep(step) ? restoringSleeper(surroundings) : restoring(surroundings, step, undo)),
+    "instance.rebuild": () =>
+      isOfSleep(step) ? rebuildingSleeper(surroundings) : rebuilding(surroundings, step, undo),
     "snapshot.create": () => (undo ? notSnapshotted(surroundings) : snapshotting(surroundings, step)),
     "snapshot.verify": () => verifying(surroundings),
     "snapshot.delete": () => deletingSnapshot(surroundings, undo),
@@ -850,6 +852,82 @@ function restoringSleeper(surroundings: Surroundings): Scenario {
         phase: "stopped",
         memoryBytes: null,
       });
+    },
+    cleanUp: removeAll,
+  };
+}
+
+/**
+ * A rebuild of what runs, from another image. What its disk had is gone afterwards, and in the snapshot that keeps it; it is there when the new one could not be prepared. One that was stopped for it and
+ * fails is rebuilt all the same.
+ */
+function rebuilding(surroundings: Surroundings, step: string, undo: boolean): Scenario {
+  const isBefore = undo && step === "prepare-rebuild";
+  // What is made bootable again is what its former disk stands on, too.
+  const target = step === "realise-image" ? surroundings.image : built;
+  let made: Instance;
+  const read = () => diskOf(surroundings.dataDir, made.id).read(0);
+  return {
+    ...(undo ? { failsAt: `instance.rebuild/${step}/after` } : {}),
+    arrange: async (client) => {
+      if (target === built) await build(client, surroundings.context);
+      const asked: Partial<CreateInstanceInput> =
+        step === "power-off"
+          ? { labels: deaf, stopTimeoutMs: 0 }
+          : { ports: [{ guestPort: 80 }], labels: { "berth.fake/ready-after": "200" } };
+      // The image that is built names none.
+      made = await create(client, surroundings, { ...asked, command: ["/hello"], start: false });
+      diskOf(surroundings.dataDir, made.id).write(0, now);
+      const { operation } = await client.startInstance({ params: instance, query: long });
+      expect(operation.error).toBeNull();
+      prepareFor(step, surroundings);
+    },
+    act: async (client) => {
+      if (step === "create-machine") await forgetMachine(surroundings, made);
+      return client.rebuildInstance({ params: instance, query: long, body: { image: target } });
+    },
+    check: async (client) => {
+      const { image, status } = await client.getInstance({ params: instance });
+      const { items } = await client.listSnapshots({ query: {} });
+      expect(read()).toBe(isBefore ? now : 0);
+      expect(image).toBe(isBefore ? surroundings.image : target);
+      expect(items).toHaveLength(isBefore ? 0 : 1);
+      if (isBefore) {
+        // It was not stopped for it, nor is it believed to be.
+        const running = { phase: "running", ready: true, startedAt: expect.any(String) };
+        await eventually(async () =>
+          expect((await client.getInstance({ params: instance })).status).toMatchObject(running),
+        );
+        return;
+      }
+      if (!undo) expect(status).toMatchObject({ phase: "running", ready: true, ports: made.status.ports });
+      await client.stopInstance({ params: instance, query: long });
+      await restore(client, items[0]?.name);
+      expect(read()).toBe(now);
+      expect((await client.getInstance({ params: instance })).image).toBe(surroundings.image);
+    },
+    cleanUp: async (client) => {
+      await removeAll(client);
+      await removeBuilt(client);
+    },
+  };
+}
+
+/** A rebuild loses what is in a sleeper's memory, which fits its present disks alone. */
+function rebuildingSleeper(surroundings: Surroundings): Scenario {
+  let made: Instance;
+  return {
+    arrange: async (client) => {
+      made = await create(client, surroundings, sleeper);
+      diskOf(surroundings.dataDir, made.id).write(0, now);
+      const { operation } = await client.suspendInstance({ params: instance, query: long });
+      expect(operation.error).toBeNull();
+    },
+    act: (client) => client.rebuildInstance({ params: instance, query: long, body: { force: true, discard: true } }),
+    check: async (client) => {
+      expect(diskOf(surroundings.dataDir, made.id).read(0)).toBe(0);
+      const off = { phase: "stopped", memoryBytes: null };
+      expect((await client.getInstance({ params: instance })).status).toMatchObject(off);
     },
     cleanUp: removeAll,
   };

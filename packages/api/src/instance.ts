@@ -327,6 +327,27 @@ export const ForkInstance = z
 export type ForkInstance = z.infer<typeof ForkInstance>;
 export type ForkInstanceInput = z.input<typeof ForkInstance>;
 
+/** A request to make an instance's root disk anew. Its volumes, name, ports, environment and all else of its spec stay. */
+export const RebuildInstance = z
+  .strictObject({
+    image: z
+      .string()
+      .min(1)
+      .max(512)
+      .optional()
+      .describe(
+        "A reference or an image id; what the instance's own reference names now when not given. A reference never seen is pulled.",
+      ),
+    force: z.boolean().default(false).describe("Whether a suspended one may lose what is in its memory."),
+    discard: z
+      .boolean()
+      .default(false)
+      .describe("Whether what is on its root disk now goes. Otherwise all its disks are kept as a snapshot first."),
+  })
+  .meta({ id: "RebuildInstance", examples: [{ image: "nginx:1.27" }] });
+export type RebuildInstance = z.infer<typeof RebuildInstance>;
+export type RebuildInstanceInput = z.input<typeof RebuildInstance>;
+
 /** What it takes until a change holds: `live`, nothing; `restart`, the next start; `rebuild`, a new root disk. */
 export const ChangeEffect = z
   .object({ field: z.string(), takes: z.enum(["live", "restart", "rebuild"]) })

@@ -14,6 +14,7 @@ import {
   InstanceParams,
   ListInstancesQuery,
   LogsQuery,
+  RebuildInstance,
   StartInstanceQuery,
   StopInstanceQuery,
 } from "./instance.ts";
@@ -67,6 +68,9 @@ export type SnapshotChange = z.infer<typeof SnapshotChange>;
 /** An instance being put back to a snapshot; `kept` is what its disks were before, unless that was discarded. */
 export const RestoreChange = InstanceChange.extend({ kept: Snapshot.nullable() }).meta({ id: "RestoreChange" });
 export type RestoreChange = z.infer<typeof RestoreChange>;
+/** An instance whose root disk is made anew; `kept` is the snapshot of what its disks were. */
+export const RebuildChange = InstanceChange.extend({ kept: Snapshot.nullable() }).meta({ id: "RebuildChange" });
+export type RebuildChange = z.infer<typeof RebuildChange>;
 
 /** Every request the API answers, by the name the client calls it by. */
 export const routes = {
@@ -209,6 +213,23 @@ export const routes = {
     body: ForkInstance,
     status: 202,
     response: ForkChange,
+    idempotent: true,
+    precondition: true,
+  }),
+  rebuildInstance: route({
+    method: "POST",
+    path: `${instance}/rebuild`,
+    summary: "Make an instance's root disk anew",
+    description:
+      "The new root disk comes from an image; volumes and the spec stay. The instance is stopped for it once the image is there, and started again when it ran. What its disks were is kept as a snapshot.",
+    resource: "instance",
+    action: "update",
+    kind: "json",
+    params: InstanceParams,
+    query: ChangeQuery,
+    body: RebuildInstance,
+    status: 202,
+    response: RebuildChange,
     idempotent: true,
     precondition: true,
   }),

@@ -411,6 +411,21 @@ describe("instances", () => {
     expect(berthd?.callsOf("restartInstance")).toEqual([]);
   });
 
+  test("rebuild asks for the new root disk, and tells where the former one is kept", async () => {
+    const ran = await berth("rebuild web --image nginx:2 --force");
+    expect(ran).toMatchObject({ code: 0, stdout: "web\n" });
+    expect(ran.stderr).toContain("is kept as web-before-rebuild.");
+    expect(berthd?.callsOf("rebuildInstance")[0]?.json).toEqual({ image: "nginx:2", force: true });
+  });
+
+  test("rebuild asks before what was goes, and does nothing when nobody can be asked", async () => {
+    const rebuildInstance = () => ({ instance, operation, kept: null });
+    expect(await berth("rebuild web --discard", { rebuildInstance })).toMatchObject({ code: 2 });
+    expect(berthd?.callsOf("rebuildInstance")).toEqual([]);
+    expect(await berth("rebuild web --discard --yes", { rebuildInstance })).toMatchObject({ code: 0, stdout: "web\n" });
+    expect(berthd?.callsOf("rebuildInstance")[0]?.json).toEqual({ discard: true });
+  });
+
   test.each<[string, object | null]>([
     ["--snapshots 1h", { everySeconds: 3600 }],
     [

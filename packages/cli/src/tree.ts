@@ -34,6 +34,10 @@ export const tree: Readonly<Record<string, Leaf | Branch>> = {
   show: { brief: "Show one instance", load: () => import("./commands/instance/show.ts") },
   set: { brief: "Change an instance", load: () => import("./commands/instance/set.ts"), passOnAfter: 1 },
   fork: { brief: "Make children of a running instance", load: () => import("./commands/instance/fork.ts") },
+  rebuild: {
+    brief: "Make an instance's root disk anew",
+    load: () => import("./commands/instance/rebuild.ts"),
+  },
   start: { brief: "Start instances", load: () => import("./commands/instance/start.ts") },
   stop: { brief: "Stop instances", load: () => import("./commands/instance/stop.ts") },
   suspend: {

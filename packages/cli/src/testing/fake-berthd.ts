@@ -309,6 +309,7 @@ const defaults: Partial<Record<RouteName, Handler>> = {
   deleteSnapshot: () => ({ snapshot, operation }),
   promoteSnapshot: () => ({ image, operation }),
   verifySnapshot: () => ({ snapshot, operation }),
+  rebuildInstance: () => ({ instance, operation, kept: { ...snapshot, name: "web-before-rebuild" } }),
   restoreSnapshot: () => ({ instance, operation, kept: { ...snapshot, name: "web-before-restore" } }),
   launchSnapshot: changed,
   listPools: () => page([]),

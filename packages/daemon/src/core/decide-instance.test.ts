@@ -45,7 +45,7 @@ const run: InstanceWish = {
   isNew: false,
   restartGeneration: 0,
   force: false,
-  replaceDisks: false,
+  replaceDisks: null,
   after: [],
   cold: false,
 };
@@ -54,7 +54,8 @@ const failed: ObservedInstance["template"] = { state: "failed", error: new Berth
 const make: InstanceWish = { ...run, isNew: true };
 const stop: InstanceWish = { ...run, power: "stopped" };
 const remove: InstanceWish = { ...stop, present: false };
-const restore: InstanceWish = { ...run, replaceDisks: true, after: ["collect-layers"] };
+const restore: InstanceWish = { ...run, replaceDisks: "restore", after: ["collect-layers"] };
+const rebuild: InstanceWish = { ...restore, replaceDisks: "rebuild" };
 const suspend: InstanceWish = { ...run, power: "suspended" };
 
 function next(
@@ -259,6 +260,23 @@ describe("what is next for an instance", () => {
       "collect-layers",
       () => next({ ...restore, power: "stopped" }, {}, off, "prepare-restore", "replace-disks"),
     ],
+    [
+      "a rebuild waits for its image while the instance runs on",
+      "wait: waiting for its image",
+      () => next(rebuild, { image: { state: "building" } }, healthy),
+    ],
+    [
+      "that fails when the image does",
+      "build_failed",
+      () => next(rebuild, { image: { state: "failed", error: new BerthError("build_failed", "no") } }, healthy),
+    ],
+    ["or is deleted", "not_found", () => next(rebuild, { image: { state: "gone" } }, healthy)],
+    ["then has it made bootable", "realise-image", () => next(rebuild, { artifact: false }, healthy)],
+    ["then makes all ready beside the disks", "prepare-rebuild", () => next(rebuild, {}, healthy)],
+    ["then stops what runs", "stop-guest", () => next(rebuild, {}, healthy, "prepare-rebuild")],
+    ["then drops the memory of what sleeps", "drop-memory", () => next(rebuild, {}, asleep, "prepare-rebuild")],
+    ["then lets all change places", "replace-disks", () => next(rebuild, {}, off, "prepare-rebuild", "stop-guest")],
+    ["and starts what ran", "start-machine", () => next(rebuild, {}, off, "prepare-rebuild", "replace-disks")],
   ])("%s", (_, expected, decide) => {
     expect(decide()).toBe(expected);
   });
@@ -289,6 +307,7 @@ const effects: Record<InstanceStepName, (world: ObservedInstance, wish: Instance
   "destroy-machine": () => ({ made: false }),
   "delete-disks": () => ({ disks: false, folder: false, memoryBytes: null }),
   "prepare-restore": () => ({}),
+  "prepare-rebuild": () => ({}),
   "replace-disks": () => ({ disks: true, folder: true }),
   "forget-snapshots": () => ({}),
   "collect-layers": () => ({}),
@@ -329,7 +348,7 @@ function* everyState(): Generator<ObservedInstance> {
 function refusalOf(wish: InstanceWish, { power, memoryBytes, runGeneration }: ObservedInstance): string | undefined {
   if (!wish.present) return undefined;
   // What replaces the disks was forced, and loses the memory with them.
-  const hasMemory = memoryBytes !== null && power !== "running" && !wish.replaceDisks;
+  const hasMemory = memoryBytes !== null && power !== "running" && wish.replaceDisks === null;
   if (wish.power === "suspended") return power === "stopped" && !hasMemory ? "instance_not_running" : undefined;
   const outdated = runGeneration !== null && runGeneration < wish.restartGeneration;
   const loses = wish.power === "stopped" ? !wish.force : outdated && !(wish.cold && power === "stopped");

@@ -10,8 +10,8 @@ export interface InstanceWish {
   readonly restartGeneration: number;
   /** Cut the power without asking the guest first; of a suspended one, lose its memory. */
   readonly force: boolean;
-  /** Whether other disks are to take the place of its own, once, while it is off. */
-  readonly replaceDisks: boolean;
+  /** What is to take the place of its disks, once, while it is off: a snapshot's, or a new root disk of an image. Null for nothing. */
+  readonly replaceDisks: "restore" | "rebuild" | null;
   /** What is still to be done, once, when all else is as wished. */
   readonly after: readonly InstanceStepName[];
   /** Boot a suspended one from its disks, and lose its memory. */
@@ -92,6 +92,7 @@ export type InstanceStepName =
   | "destroy-machine"
   | "delete-disks"
   | "prepare-restore"
+  | "prepare-rebuild"
   | "replace-disks"
   | "forget-snapshots"
   | "collect-layers";
@@ -149,7 +150,10 @@ function decideReplacement(
   seen: ObservedInstance,
   finished: ReadonlySet<InstanceStepName>,
 ): InstanceDecision {
-  if (!finished.has("prepare-restore")) return { run: "prepare-restore" };
+  if (wish.replaceDisks === "restore" && !finished.has("prepare-restore")) return { run: "prepare-restore" };
+  if (wish.replaceDisks === "rebuild" && !finished.has("prepare-rebuild")) {
+    return decideImage(seen) ?? { run: seen.artifact ? "prepare-rebuild" : "realise-image" };
+  }
   if (seen.power !== "stopped") return decidePowerOff(wish, seen, finished);
   return { run: seen.memoryBytes === null ? "replace-disks" : "drop-memory" };
 }
@@ -223,9 +227,8 @@ function decidePreparation(
   if (!seen.disks) {
     if (!wish.isNew)
       return { fail: new BerthError("disk_missing", "A disk of it is gone from the node's data folder.") };
-    if (seen.image.state === "building") return { wait: "waiting for its image", for: "image" };
-    if (seen.image.state === "failed") return { fail: seen.image.error };
-    if (seen.image.state === "gone") return { fail: new BerthError("not_found", "Its image is gone.") };
+    const image = decideImage(seen);
+    if (image) return image;
   }
   if (!seen.artifact) return { run: "realise-image" };
   if (wish.isNew && !seen.disksPlanned) return { run: "plan-disks" };
@@ -234,6 +237,14 @@ function decidePreparation(
   // Later it is for a change to reserve others: a start takes those that are reserved.
   if (wish.isNew && !seen.portsReserved) return { run: "reserve-ports" };
   if (!seen.made) return { run: "create-machine" };
+  return undefined;
+}
+
+/** What there is to say of an image that is not ready; undefined when it is. */
+function decideImage({ image }: ObservedInstance): InstanceDecision | undefined {
+  if (image.state === "building") return { wait: "waiting for its image", for: "image" };
+  if (image.state === "failed") return { fail: image.error };
+  if (image.state === "gone") return { fail: new BerthError("not_found", "Its image is gone.") };
   return undefined;
 }
 

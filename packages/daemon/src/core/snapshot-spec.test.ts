@@ -57,6 +57,13 @@ it("says why an instance cannot go back to other disks than it has", () => {
   expect(restoreMismatch(more, then, false)).toBe("Its disks are root, data; those in the snapshot are root.");
 });
 
+it("lets a disk for volumes be that it has got since, unless it is to go on from memory", () => {
+  const volumes = { ...then, disks: [...then.disks, { name: "volumes", sizeMib: 64 }] };
+  expect(restoreMismatch(volumes, then, false)).toBeUndefined();
+  expect(restoreMismatch(volumes, then, true)).toBe("Its disks are root, volumes; those in the snapshot are root.");
+  expect(restoreMismatch(then, volumes, false)).toBe("Its disks are root; those in the snapshot are root, volumes.");
+});
+
 it.each([
   [{}, undefined],
   [{ name: "x", ports: [], diskMib: 4096 }, undefined],

@@ -1,4 +1,5 @@
 import { BerthError, type InstanceSpec, type LaunchSnapshot } from "@berth/api";
+import { hasVolumes, volumesDisk } from "./volumes.ts";
 
 /** The spec of a new instance from a snapshot: as it was then, with what the request says instead. Its ports are published on free host ports. */
 export function specFromSnapshot(then: InstanceSpec, request: LaunchSnapshot): InstanceSpec {
@@ -30,9 +31,16 @@ function given<T extends object>(values: T): { [K in keyof T]?: Exclude<T[K], un
   };
 }
 
-/** Why an instance cannot be put back to a snapshot, in words; undefined when it can. With memory more has to be the same. */
+/**
+ * Why an instance cannot be put back to a snapshot, in words; undefined when it can. A disk for volumes that it has got since stays as it is. With memory more has to be the same.
+ */
 export function restoreMismatch(spec: InstanceSpec, then: InstanceSpec, memory: boolean): string | undefined {
-  const names = ({ disks }: InstanceSpec) => disks.map(({ name }) => name).join(", ");
+  const ignoresVolumes = !memory && !hasVolumes(then.disks);
+  const names = ({ disks }: InstanceSpec) =>
+    disks
+      .map(({ name }) => name)
+      .filter((name) => !ignoresVolumes || name !== volumesDisk)
+      .join(", ");
   if (names(spec) !== names(then)) return `Its disks are ${names(spec)}; those in the snapshot are ${names(then)}.`;
   if (!memory) return undefined;
   const size = ({ cpus, memoryMib }: InstanceSpec) => `${cpus} CPUs and ${memoryMib} MiB of memory`;

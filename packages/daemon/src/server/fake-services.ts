@@ -109,6 +109,10 @@ export class FakeServices implements Services {
       const change = await this.#changeInstance("fork", scope, ref, options, "running");
       return { ...change, children: [change.instance] };
     },
+    rebuild: async (scope, ref, _input, options) => ({
+      ...(await this.#changeInstance("rebuild", scope, ref, options, "running")),
+      kept: null,
+    }),
     start: (scope, ref, options) => this.#changeInstance("start", scope, ref, options, "running"),
     stop: (scope, ref, options) => this.#changeInstance("stop", scope, ref, options, "stopped"),
     suspend: (scope, ref, options) => this.#changeInstance("suspend", scope, ref, options, "suspended"),

@@ -39,6 +39,7 @@ const requests: Record<RouteName, InjectOptions> = {
   restartInstance: { url: "/api/v1/instances/web/restart" },
   deleteInstance: { url: "/api/v1/instances/made?force=true&wait=1" },
   forkInstance: { url: "/api/v1/instances/web/fork?wait=1", payload: { count: 2, name: "trial" } },
+  rebuildInstance: { url: "/api/v1/instances/web/rebuild?wait=1", payload: { image: "nginx" } },
   exportInstance: { url: "/api/v1/instances/web/export?environment=false" },
   instanceLogs: { url: "/api/v1/instances/web/logs?tail=10&timestamps=true" },
   execInstance: { url: "/api/v1/instances/web/exec" },

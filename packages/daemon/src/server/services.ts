@@ -32,6 +32,8 @@ import type {
   PrunedTemplates,
   PruneTemplates,
   PullImage,
+  RebuildChange,
+  RebuildInstance,
   RestoreChange,
   RestoreSnapshot,
   Snapshot,
@@ -135,6 +137,8 @@ export interface Services {
     change(scope: Scope, ref: string, input: ChangeInstance, options: ChangeOptions): Promise<InstanceUpdate>;
     /** Throws `instance_not_running` for one that does not run. */
     fork(scope: Scope, ref: string, input: ForkInstance, options: ChangeOptions): Promise<ForkChange>;
+    /** Throws `instance_suspended` for one that sleeps, unless that is forced. */
+    rebuild(scope: Scope, ref: string, input: RebuildInstance, options: ChangeOptions): Promise<RebuildChange>;
     start(scope: Scope, ref: string, options: ChangeOptions & { readonly cold: boolean }): Promise<InstanceChange>;
     stop(scope: Scope, ref: string, options: ChangeOptions & { readonly force: boolean }): Promise<InstanceChange>;
     suspend(scope: Scope, ref: string, options: ChangeOptions): Promise<InstanceChange>;

@@ -15,14 +15,14 @@ import { randomName } from "../core/random-name.ts";
 import { shapeOf } from "../core/template-shape.ts";
 import { withVolumes } from "../core/volumes.ts";
 import type { Driver } from "../drivers/driver.ts";
-import { busy, startOperation } from "../operations/start.ts";
+import { startOperation } from "../operations/start.ts";
 import type { ChangeOptions, Scope, Services } from "../server/services.ts";
 import { appendEvent } from "../store/events.ts";
-import { findImage, readImage } from "../store/images.ts";
 import { findInstance, insertInstance, listInstances, readInstance, type SavedMemory } from "../store/instances.ts";
-import { lockResources, readClaims } from "../store/operation-claims.ts";
+import { lockResources } from "../store/operation-claims.ts";
 import { readOperation, resourceOf } from "../store/operations.ts";
 import { claimPoolMember, doesAnyWait } from "../store/pools.ts";
+import { readSnapshot } from "../store/snapshots.ts";
 import type { Transaction } from "../store/store.ts";
 import type { NewInstanceInput } from "../workflows/instance-input.ts";
 import { instanceEvent } from "../workflows/instance-record.ts";
@@ -31,7 +31,9 @@ import { checkAutosuspend, requireMemory } from "./autosuspend.ts";
 import { changeOnce, checkGeneration } from "./change.ts";
 import { requestUpdate } from "./change-instance.ts";
 import { requestFork } from "./fork-instance.ts";
-import { canonicalReference, type ImageRequestContext, requestPull } from "./images.ts";
+import { findOrPull, holdImage } from "./image-to-use.ts";
+import type { ImageRequestContext } from "./images.ts";
+import { requestRebuild } from "./rebuild-instance.ts";
 
 /** What requests about instances need to know of the node. */
 export interface InstanceRequestContext extends ImageRequestContext {
@@ -46,7 +48,7 @@ export interface InstanceRequestContext extends ImageRequestContext {
 
 type Changes = Pick<
   Services["instances"],
-  "list" | "get" | "create" | "change" | "fork" | "start" | "stop" | "suspend" | "restart" | "remove"
+  "list" | "get" | "create" | "change" | "fork" | "rebuild" | "start" | "stop" | "suspend" | "restart" | "remove"
 >;
 
 /** What a new instance is to be. */
@@ -125,6 +127,12 @@ export function instanceServices(context: InstanceRequestContext): Changes {
       );
       const now = async (child: Instance) => (await readInstance(store.queries, child.id)) ?? child;
       return { ...made, children: await Promise.all(made.children.map(now)) };
+    },
+    async rebuild(scope, ref, asked, options) {
+      const made = await changeOne(scope, ref, options, (tx, instance) =>
+        requestRebuild(tx, context, scope, instance, asked, options),
+      );
+      return { ...made, kept: made.kept && ((await readSnapshot(store.queries, made.kept.id)) ?? made.kept) };
     },
     start: (scope, ref, options) => change(scope, ref, options, { verb: "start", force: false, cold: options.cold }),
     stop: (scope, ref, options) => change(scope, ref, options, { verb: "stop", force: options.force }),
@@ -230,15 +238,6 @@ export async function requestInstance(
   return { instance: { ...instance, operationId: operation.id }, operation };
 }
 
-/** Keeps an image from being deleted before this is committed. Rejects with BerthError `busy` while it is being deleted, `not_found` when it is gone. */
-async function holdImage(tx: Transaction, id: string): Promise<void> {
-  const resource = resourceOf("image", id);
-  await lockResources(tx, [resource]);
-  const deleting = (await readClaims(tx, [resource])).find(({ type }) => type === "image.delete");
-  if (deleting) throw busy(deleting);
-  if (!(await readImage(tx, id))) throw new BerthError("not_found", `There is no image ${id}.`);
-}
-
 /** Asked only where a pool's machine may be taken. A location that cannot tell has none that could go on. */
 async function buildOf(
   { memoryBuild, store }: InstanceRequestContext,
@@ -247,29 +246,6 @@ async function buildOf(
 ): Promise<string | undefined> {
   if (!(await doesAnyWait(store.queries, project, location))) return undefined;
   return memoryBuild(location).catch(() => undefined);
-}
-
-/** An image by its id, or by a reference, which is pulled when it is not here. */
-async function findOrPull(
-  tx: Transaction,
-  context: InstanceRequestContext,
-  scope: Scope,
-  wanted: string,
-): Promise<Image> {
-  if (!isId(wanted)) {
-    const here = await findImage(tx, scope.project, canonicalReference(wanted));
-    return here ?? (await requestPull(tx, context, scope, { reference: wanted, refresh: true })).image;
-  }
-  const image = await readImage(tx, wanted);
-  if (image?.project !== scope.project) throw new BerthError("not_found", `There is no image ${wanted}.`);
-  if (image.source.type === "import")
-    throw new BerthError(
-      "unsupported_image",
-      `Image ${wanted} came with an imported instance and has no content of its own.`,
-    );
-  if (image.state === "failed")
-    throw new BerthError("unsupported_image", `Image ${wanted} could not be made: ${image.reason}`);
-  return image;
 }
 
 async function freeName(tx: Transaction, project: string): Promise<string> {

@@ -33,7 +33,15 @@ beforeEach(async () => {
   disks = ["root", "data"].map((name) => {
     const path = join(vm, `${name}.qcow2`);
     const frozenPath = folders.layerPath({ folder, disk: name });
-    return { name, path, nextPath: `${path}.next-x`, frozenPath, basePath: frozenPath, sizeMib: 16 };
+    return {
+      name,
+      path,
+      nextPath: `${path}.next-x`,
+      frozenPath,
+      basePath: frozenPath,
+      baseFormat: "qcow2" as const,
+      sizeMib: 16,
+    };
   });
   for (const { name, path } of disks) {
     await createOverlay(host, { name, path, backingPath: base, sizeMib: 16, user });
@@ -107,7 +115,7 @@ describe("a switch", () => {
     await folders.create(kept, { snapshotId: "snap-2" });
     const back = disks.map(({ name, path, basePath, sizeMib }) => {
       const frozenPath = name === "root" ? folders.layerPath({ folder: kept, disk: name }) : null;
-      return { name, path, nextPath: `${path}.next-y`, frozenPath, basePath, sizeMib };
+      return { name, path, nextPath: `${path}.next-y`, frozenPath, basePath, baseFormat: "qcow2" as const, sizeMib };
     });
     await prepareSwitch(host, back, user, never);
     await finishSwitch(host, back, user);

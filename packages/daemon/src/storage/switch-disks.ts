@@ -13,8 +13,9 @@ export interface DiskToSwitch {
   readonly nextPath: string;
   /** Where the present file stays for good, in a folder that only the daemon can write to; null when it goes. */
   readonly frozenPath: string | null;
-  /** What the overlay stands on: the present file itself, or another snapshot's. */
+  /** What the overlay stands on: the present file itself, another snapshot's, or an image's artifact, which is raw. */
   readonly basePath: string;
+  readonly baseFormat: "qcow2" | "raw";
   /** How large the disk is at least. */
   readonly sizeMib: number;
 }
@@ -32,10 +33,10 @@ export async function prepareSwitch(
   user: Owner,
   signal: AbortSignal,
 ): Promise<void> {
-  for (const { name, path, nextPath, frozenPath, basePath, sizeMib } of disks) {
+  for (const { name, path, nextPath, frozenPath, basePath, baseFormat, sizeMib } of disks) {
     if (frozenPath) await keepUnderName(host, path, frozenPath, user);
-    const overlay = { name, path: nextPath, backingPath: basePath, backingFormat: "qcow2", sizeMib, user } as const;
-    await createOverlay(host, overlay, signal);
+    const backing = { backingPath: basePath, backingFormat: baseFormat };
+    await createOverlay(host, { name, path: nextPath, ...backing, sizeMib, user }, signal);
     await host.files.sync(nextPath);
   }
   await syncFolders(host, disks);

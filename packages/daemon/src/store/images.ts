@@ -2,6 +2,7 @@ import { BerthError, Image, ImageSource, isId, StartConfig } from "@berth/api";
 import { type Selectable, sql } from "kysely";
 import { isForeignKeyViolation } from "./errors.ts";
 import { readJson, toTimestamp } from "./json.ts";
+import { resourceOf } from "./operations.ts";
 import { type Page, readAgeCursor, toPage } from "./page.ts";
 import type { ImageTable } from "./schema.ts";
 import type { Queries, Transaction } from "./store.ts";
@@ -236,11 +237,22 @@ export async function deleteUnusedImports(queries: Queries, id?: string): Promis
     .execute();
 }
 
-/** The names of the instances made from an image, and then of the snapshots of such, at most `limit`. */
+/** What an operation claims that is about to make an instance's disk from an image: as many may as like, and the image stays meanwhile. */
+export function imageUse(imageId: string, instanceId: string): string {
+  return resourceOf("image-use", `${imageId}/${instanceId}`);
+}
+
+/** The names of the instances made from an image, or about to be, and then of the snapshots of such, at most `limit`. */
 export async function listImageUsers(queries: Queries, id: string, limit: number): Promise<string[]> {
   const instances = queries.selectFrom("instance").select("name").where("image_id", "=", id).limit(limit);
   const snapshots = queries.selectFrom("snapshot").select("name").where("image_id", "=", id).limit(limit);
-  const rows = [...(await instances.execute()), ...(await snapshots.execute())];
+  const rebuilds = queries
+    .selectFrom("operation_claim")
+    .innerJoin("operation", "operation.id", "operation_claim.operation_id")
+    .select("operation.target_name as name")
+    .where("operation_claim.resource", "like", `${imageUse(id, "")}%`)
+    .limit(limit);
+  const rows = [...(await instances.execute()), ...(await rebuilds.execute()), ...(await snapshots.execute())];
   return rows.slice(0, limit).map(({ name }) => name);
 }
 

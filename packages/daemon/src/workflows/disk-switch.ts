@@ -21,8 +21,8 @@ export interface InstanceSwitch {
 export interface SwitchRequest {
   /** The folder that the present files go to; null when they go altogether. */
   readonly keepIn: string | null;
-  /** The folder of the files that the overlays stand on; null for the present ones. */
-  readonly standOn: string | null;
+  /** The folder of the files that the overlays stand on, and whose disks they are; null for the present ones. A disk that is none of them goes on as it is. */
+  readonly standOn: { readonly folder: string; readonly disks: readonly string[] } | null;
   /** Tells the overlays from those of any other time. */
   readonly tag: string;
 }
@@ -37,12 +37,14 @@ export async function describeSwitch(
   if (!found) throw new BerthError("disk_missing", "Its folder is gone from the node's data folder.");
   const { vmPath, user } = found;
   const { snapshotFolders: folders } = services;
-  const disks = instance.spec.disks.map(({ name, sizeMib }): DiskToSwitch => {
+  const disks = instance.spec.disks.flatMap(({ name, sizeMib }): DiskToSwitch[] => {
     const frozenPath = keepIn && folders.layerPath({ folder: keepIn, disk: name });
-    const basePath = standOn ? folders.layerPath({ folder: standOn, disk: name }) : frozenPath;
-    if (!basePath) throw new Error("a disk must stand on something");
+    const isOther = standOn?.disks.includes(name) ?? false;
+    const basePath = standOn && isOther ? folders.layerPath({ folder: standOn.folder, disk: name }) : frozenPath;
+    if (!basePath) return [];
     const path = diskPath(vmPath, name);
-    return { name, path, nextPath: nextDiskPath(vmPath, name, tag), frozenPath, basePath, sizeMib };
+    const nextPath = nextDiskPath(vmPath, name, tag);
+    return [{ name, path, nextPath, frozenPath, basePath, baseFormat: "qcow2", sizeMib }];
   });
   return { disks, user };
 }

@@ -13,7 +13,7 @@ import { deleteInstance, readInstance, updateInstance } from "../store/instances
 import { deleteSnapshot, readSnapshot } from "../store/snapshots.ts";
 import type { Transaction } from "../store/store.ts";
 import { changeWorkflow } from "./change-instance.ts";
-import { InstanceInput } from "./instance-input.ts";
+import { InstanceInput, imageWanted } from "./instance-input.ts";
 import { instanceEvent, writeStatus } from "./instance-record.ts";
 import { observeInstance } from "./observe-instance.ts";
 import type { Services } from "./services.ts";
@@ -30,9 +30,11 @@ import { forgetSnapshots } from "./steps/forget-snapshots.ts";
 import { giveBackPorts } from "./steps/give-back-ports.ts";
 import { planDisks } from "./steps/plan-disks.ts";
 import { powerOff } from "./steps/power-off.ts";
+import { prepareRebuild } from "./steps/prepare-rebuild.ts";
 import { prepareRestore } from "./steps/prepare-restore.ts";
 import { realiseImage } from "./steps/realise-image.ts";
 import { replaceDisks } from "./steps/replace-disks.ts";
+import { replaceRoot } from "./steps/replace-root.ts";
 import { askForTemplate } from "./steps/request-template.ts";
 import { reservePorts } from "./steps/reserve-ports.ts";
 import { startMachine } from "./steps/start-machine.ts";
@@ -42,7 +44,7 @@ import { takeOver } from "./steps/take-over.ts";
 import { unpackDisks } from "./steps/unpack-disks.ts";
 import { verifyArchiveStep } from "./steps/verify-archive.ts";
 
-type Verb = "create" | "import" | "start" | "stop" | "suspend" | "restart" | "delete" | "restore";
+type Verb = "create" | "import" | "start" | "stop" | "suspend" | "restart" | "delete" | "restore" | "rebuild";
 type NamedStep = Step & { readonly name: InstanceStepName };
 
 /** What a workflow looks at: the instance's row, or its absence, and the world. */
@@ -86,6 +88,10 @@ export function instanceWorkflows(services: Services): readonly Workflow[] {
       // What is started again ran before, and so has no template to wait for.
       ...[...prepare.map(withoutUndo), ...begin, ports, collectLayers(services)],
     ]),
+    workflow(services, "rebuild", [
+      ...[...off, prepareRebuild(services), replaceRoot(services)],
+      ...[...prepare.map(withoutUndo), ...begin, ports, collectLayers(services)],
+    ]),
     changeWorkflow(services),
   ];
 }
@@ -113,11 +119,12 @@ function workflow(services: Services, verb: Verb, steps: readonly Step[]): Workf
 async function inspect(services: Services, operation: Claimed): Promise<Seen> {
   const instance = await readInstance(services.store.queries, operation.target.id);
   if (!instance) return { instance, observed: undefined, makers: { image: null, template: null } };
-  return { instance, ...(await observeInstance(services, instance)) };
+  const wanted = { ...instance, imageId: imageWanted(operation, instance) };
+  return { instance, ...(await observeInstance(services, wanted)) };
 }
 
 function wishOf(verb: Verb, operation: Claimed): InstanceWish {
-  const { force, power, restartGeneration, cold, snapshots, restore } = InstanceInput.parse(operation.input);
+  const { force, power, restartGeneration, cold, snapshots } = InstanceInput.parse(operation.input);
   return {
     present: verb !== "delete",
     power,
@@ -125,14 +132,14 @@ function wishOf(verb: Verb, operation: Claimed): InstanceWish {
     restartGeneration,
     force,
     cold,
-    replaceDisks: restore !== null,
+    replaceDisks: verb === "restore" || verb === "rebuild" ? verb : null,
     after: afterwards(verb, snapshots),
   };
 }
 
 function afterwards(verb: Verb, snapshots: boolean): readonly InstanceStepName[] {
   if (verb === "delete") return snapshots ? ["forget-snapshots", "collect-layers"] : ["collect-layers"];
-  return verb === "restore" ? ["collect-layers"] : [];
+  return verb === "restore" || verb === "rebuild" ? ["collect-layers"] : [];
 }
 
 function decide(verb: Verb, operation: Claimed, seen: Seen, journal: Journal, now: number): Decision {
@@ -168,7 +175,7 @@ async function settle(tx: Transaction, verb: Verb, operation: Claimed, outcome: 
     appendEvent(tx, instanceEvent(instance, "instance.deleted", operation.id));
     return;
   }
-  if (verb === "restore" && outcome.status !== "succeeded") await forgetUnkept(tx, operation, outcome.error.message);
+  if (outcome.status !== "succeeded") await forgetUnkept(tx, operation, outcome.error.message);
   // One that was cancelled while it waited its turn did nothing: the holder tells how things are.
   if (instance.operationId !== operation.id) return;
   const power = settledWish(verb, instance, outcome);
@@ -178,7 +185,8 @@ async function settle(tx: Transaction, verb: Verb, operation: Claimed, outcome: 
 
 /** What should have kept the disks of before is none when they were never replaced. */
 async function forgetUnkept(tx: Transaction, operation: Claimed, reason: string): Promise<void> {
-  const keptId = InstanceInput.parse(operation.input).restore?.keptId;
+  const { restore, rebuild } = InstanceInput.parse(operation.input);
+  const keptId = (restore ?? rebuild)?.keptId;
   const kept = keptId ? await readSnapshot(tx, keptId) : undefined;
   if (kept?.state !== "creating") return;
   await deleteSnapshot(tx, kept.id);
@@ -212,8 +220,8 @@ function settledStatus(verb: Verb, operation: Claimed, instance: Instance, outco
     const started = settled.phase === "running" ? restartGeneration : null;
     return { ...settled, restartGeneration: settled.restartGeneration ?? started };
   }
-  // It runs on, unless the controller sees otherwise at once.
-  if (verb === "suspend") return status;
+  // It runs on, unless the controller sees otherwise at once; so does one whose new image never came.
+  if (verb === "suspend" || (verb === "rebuild" && status.phase !== "provisioning")) return status;
   const off = { ...status, ready: false, health: "unknown" as const };
   if (verb !== "delete" && isAsleep(status)) {
     const failed = verb === "start" && outcome.status === "failed";
@@ -226,7 +234,7 @@ function settledStatus(verb: Verb, operation: Claimed, instance: Instance, outco
       : { ...off, phase: "unknown", reason: "just cancelled" };
   }
   // What could not be deleted, or put back, is as it was: the controller looks at once.
-  const asBefore = verb === "delete" || (verb === "restore" && !outcome.kept);
+  const asBefore = verb === "delete" || ((verb === "restore" || verb === "rebuild") && !outcome.kept);
   if (asBefore) return { ...off, phase: "unknown", reason: outcome.error.message };
   const exit = (outcome.result as SeenState | null)?.exit;
   return { ...off, phase: "failed", reason: outcome.error.message, exitCode: exit?.code ?? off.exitCode };

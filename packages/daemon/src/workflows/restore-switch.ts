@@ -24,7 +24,8 @@ export async function restoreParts(services: Services, context: StepContext): Pr
   if (!restore) throw new BerthError("internal", "The operation does not say what to restore.");
   const source = await requireSnapshot(services, restore.snapshotId);
   const kept = restore.keptId === null ? undefined : await requireSnapshot(services, restore.keptId);
-  const request = { keepIn: kept?.folder ?? null, standOn: source.folder, tag: context.operation.id };
+  const standOn = { folder: source.folder, disks: source.snapshot.spec.disks.map(({ name }) => name) };
+  const request = { keepIn: kept?.folder ?? null, standOn, tag: context.operation.id };
   const withMemory = restore.memory && source.snapshot.kind === "memory";
   return { instance, source, withMemory, kept, ...(await describeSwitch(services, instance, request)) };
 }

@@ -9,6 +9,7 @@ type InstanceRoutes =
   | "getInstance"
   | "changeInstance"
   | "forkInstance"
+  | "rebuildInstance"
   | "startInstance"
   | "stopInstance"
   | "suspendInstance"
@@ -81,6 +82,18 @@ export const instanceHandlers: Handlers<InstanceRoutes> = {
       children: await Promise.all(
         change.children.map((child) => services.instances.get(scope, child.id).catch(() => child)),
       ),
+    }));
+    call.header("etag", etagOf(answered.instance));
+    return answered;
+  },
+  rebuildInstance: async (call) => {
+    const { services, scope, params, body } = call;
+    const options = changeOptions("rebuildInstance", call);
+    const change = await services.instances.rebuild(scope, params.instance, body, options);
+    const answered = await answerChange(call, change, async () => ({
+      instance: await services.instances.get(scope, change.instance.id),
+      // That of one whose image could not be made is gone.
+      kept: change.kept && (await services.snapshots.get(scope, change.kept.id).catch(() => change.kept)),
     }));
     call.header("etag", etagOf(answered.instance));
     return answered;

@@ -15,7 +15,8 @@ export function prepareRestore(services: Services): InstanceStep {
     name: "prepare-restore",
     async run(context) {
       const { instance, source, withMemory, kept, disks, user } = await restoreParts(services, context);
-      const inspected = { folder: source.folder, disks: disks.map(({ name }) => name), memory: withMemory };
+      const sourceDisks = source.snapshot.spec.disks.map(({ name }) => name);
+      const inspected = { folder: source.folder, disks: sourceDisks, memory: withMemory };
       await requireSound(services, inspected, context.signal);
       if (withMemory) await requireFittingMemory(services, instance, source.folder);
       await settleLeftSwitches(services, instance);

@@ -1,5 +1,6 @@
 import { BerthError } from "@berth/api";
 import { readImage } from "../../store/images.ts";
+import { imageWanted } from "../instance-input.ts";
 import type { Services } from "../services.ts";
 import { type InstanceStep, targetInstance } from "./step.ts";
 
@@ -9,7 +10,8 @@ export function realiseImage(services: Services): InstanceStep {
   return {
     name: "realise-image",
     async run(context) {
-      const { imageId } = await targetInstance(services, context);
+      const instance = await targetInstance(services, context);
+      const imageId = imageWanted(context.operation, instance);
       const image = await readImage(store.queries, imageId);
       if (!image?.contentDigest) throw new BerthError("not_found", `Image ${imageId} is gone.`);
       const resolved = await images.describe(image.contentDigest);
