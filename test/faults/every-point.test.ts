@@ -9,6 +9,7 @@ import { type DockerRegistry, startDockerRegistry } from "../../packages/daemon/
 import { listFaultPoints } from "../../packages/daemon/src/operations/fault.ts";
 
 import { allWorkflows } from "../../packages/daemon/src/workflows/index.ts";
+import { mergePoints } from "../../packages/daemon/src/workflows/merge-layers.ts";
 import type { Services } from "../../packages/daemon/src/workflows/services.ts";
 import { startBerthd } from "../support/berthd.ts";
 import { freePort } from "../support/ports.ts";
@@ -19,7 +20,7 @@ import { resuming, type Scenario, type Surroundings, scenarioOf } from "./scenar
 
 /** Steps are only named here, never run: what they would work with is not needed. */
 const nobody = new Proxy({}, { get: () => undefined }) as Services;
-const points = listFaultPoints(allWorkflows(nobody));
+const points = [...listFaultPoints(allWorkflows(nobody)), ...mergePoints];
 
 /** A start of what is suspended passes most points of any start otherwise. */
 const resumed = points.filter((point) => /^instance\.start\/(start-machine|await-ready|settle)\//.test(point));
@@ -88,7 +89,7 @@ async function settled(client: Client): Promise<readonly Operation[]> {
   }
 }
 
-it("names a point before and after every step, every undo, and every end", () => {
+it("names a point before and after every step, every undo, every end, and every part of a merge", () => {
   expect(points.length).toBeGreaterThan(60);
   expect(new Set(points).size).toBe(points.length);
 });

@@ -6,7 +6,7 @@ import type { Client, CreateInstanceInput, Instance, Pool } from "@berth/api";
 import { expect } from "vitest";
 import { World } from "../../packages/daemon/src/drivers/fake/world.ts";
 import { localFiles } from "../../packages/daemon/src/host/files.ts";
-import { diskOf } from "../support/disks.ts";
+import { diskOf, frozenFiles } from "../support/disks.ts";
 import { eventually } from "../support/eventually.ts";
 
 /** How one fault point is reached, and what must be so in the end. */
@@ -76,6 +76,7 @@ export function scenarioOf(point: string, surroundings: Surroundings): Scenario 
     "snapshot.create": () => (undo ? notSnapshotted(surroundings) : snapshotting(surroundings, step)),
     "snapshot.verify": () => verifying(surroundings),
     "snapshot.delete": () => deletingSnapshot(surroundings, undo),
+    "layers.merge": () => merging(surroundings),
   };
   const scenario = scenarios[type];
   if (!scenario) throw new Error(`There is no scenario for ${point}: write one.`);
@@ -785,6 +786,20 @@ function deletingSnapshot(surroundings: Surroundings, undo: boolean): Scenario {
       expect([0, 1, 2].map(disk.read)).toEqual([then, 0, 0]);
     },
     cleanUp: removeAll,
+  };
+}
+
+/** Of three snapshots the one in the middle is deleted, and its file merged with the last one's: what that is there for is killed, and done by the next daemon. */
+function merging(surroundings: Surroundings): Scenario {
+  const deleting = deletingSnapshot(surroundings, false);
+  return {
+    ...deleting,
+    check: async (client) => {
+      await eventually(() => expect(frozenFiles(surroundings.dataDir)).toHaveLength(2));
+      const params = { snapshot: "last" };
+      expect((await client.verifySnapshot({ params, query: long })).operation.error).toBeNull();
+      await deleting.check(client);
+    },
   };
 }
 

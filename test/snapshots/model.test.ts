@@ -116,6 +116,21 @@ const launch = (which: number) =>
     },
   );
 
+/** Its parent runs for it; both are off afterwards. */
+const fork = (which: number) =>
+  command(
+    `fork instance ${which}`,
+    ({ instances }) => some(instances) && instances.size < mostInstances,
+    async ({ instances }, real) => {
+      const [of, { disk }] = pick(instances, which);
+      await real.start(of);
+      const [child] = await real.fork(of);
+      if (!child) throw new Error("The fork has no child.");
+      for (const one of [of, child.name]) await real.stop(one);
+      instances.set(child.name, { id: child.id, disk });
+    },
+  );
+
 const deleteSnapshot = (which: number) =>
   command(
     `delete snapshot ${which}`,
@@ -148,11 +163,12 @@ const commands = [
   index.map(snapshot),
   fc.tuple(index, fc.boolean()).map((args) => restore(...args)),
   index.map(launch),
+  index.map(fork),
   index.map(deleteSnapshot),
   fc.tuple(index, fc.boolean()).map((args) => deleteInstance(...args)),
 ];
 
-it("whatever is written, snapshotted, restored, launched and deleted in whatever order: every disk is as it should be, byte for byte", async () => {
+it("whatever is written, snapshotted, restored, launched, forked and deleted in whatever order: every disk is as it should be, byte for byte", async () => {
   const calls = snapshotCalls(
     () => client,
     () => `${registry.host}/app`,

@@ -1,6 +1,7 @@
 import { execFileSync } from "node:child_process";
-import { readdirSync, statSync } from "node:fs";
+import { readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
+import { parseQcow2Header } from "../../packages/daemon/src/storage/qcow2-header.ts";
 
 /** A stopped instance's disk, written to and read as its guest would. */
 export function diskOf(dataDir: string, instanceId: string, name = "root") {
@@ -52,4 +53,10 @@ export function frozenFiles(dataDir: string): string[] {
       .filter((name) => name.endsWith(".qcow2"))
       .map((name) => join(root, folder, name)),
   );
+}
+
+/** How many frozen files a disk stands on. */
+export function standsOn(path: string): number {
+  const below = parseQcow2Header(readFileSync(path).subarray(0, 65_536))?.backingPath;
+  return below?.endsWith(".qcow2") ? 1 + standsOn(below) : 0;
 }

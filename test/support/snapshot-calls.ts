@@ -32,6 +32,8 @@ export function snapshotCalls(client: () => Client, image: () => string) {
     succeeded(client().restoreSnapshot({ params: { snapshot: name }, query, body }));
   const launch = async (name: string, body: LaunchSnapshotInput = {}): Promise<Instance> =>
     (await succeeded(client().launchSnapshot({ params: { snapshot: name }, query, body }))).instance;
+  const fork = async (instance: string): Promise<readonly Instance[]> =>
+    (await succeeded(client().forkInstance({ params: { instance }, query, body: {} }))).children;
   const remove = (name: string, snapshots = false) =>
     succeeded(client().deleteInstance({ params: { instance: name }, query: { ...query, force: true, snapshots } }));
   const forget = (name: string) => succeeded(client().deleteSnapshot({ params: { snapshot: name }, query }));
@@ -39,5 +41,5 @@ export function snapshotCalls(client: () => Client, image: () => string) {
     for (const { id } of (await client().listInstances({ query: {} })).items) await remove(id);
     for (const { id } of (await client().listSnapshots({ query: {} })).items) await forget(id);
   };
-  return { create, start, stop, snapshot, restore, launch, remove, forget, removeAll };
+  return { create, start, stop, snapshot, restore, launch, fork, remove, forget, removeAll };
 }

@@ -227,7 +227,7 @@ export const errorCatalogue = {
   too_many_snapshots: {
     status: 422,
     title: "The instance's disk stands on too many snapshots",
-    hint: "Delete some of its snapshots first: berth snapshot ls, berth snapshot rm.",
+    hint: "Delete some of its snapshots, or of the instances forked or launched from them: berth snapshot ls, berth snapshot rm. What nothing needs then is merged at once.",
   },
   disk_full: {
     status: 507,

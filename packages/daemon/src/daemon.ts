@@ -18,7 +18,6 @@ import { localHost } from "./host/local.ts";
 import { keepAdminToken, readIdentity } from "./installation.ts";
 import { removeListenFile, writeListenFile } from "./listen-file.ts";
 import { OperationEngine } from "./operations/engine.ts";
-import { createFaultPoints } from "./operations/fault.ts";
 import { createServer } from "./server/create-server.ts";
 import { serverServices } from "./services/index.ts";
 import { openStore } from "./store/store.ts";
@@ -53,7 +52,7 @@ export async function startDaemon(config: Config, log: Logger, version: string):
     workflows: allWorkflows(node.services),
     nodeId: identity.nodeId,
     log,
-    faults: createFaultPoints(config.fault),
+    faults: node.services.faults,
   });
   const server = createServer({
     log,

@@ -19,6 +19,7 @@ import { PortTraffic } from "./network/port-traffic.ts";
 import { StandIns } from "./network/stand-ins.ts";
 import { portTableName, type UserNetwork, userNetwork } from "./network/user-network.ts";
 import { nodeName } from "./nodes/describe-node.ts";
+import { createFaultPoints } from "./operations/fault.ts";
 import { InstanceFolders, type UserRange, userRange } from "./storage/instance-folder.ts";
 import { SnapshotFolders } from "./storage/snapshot-folders.ts";
 import { TemplateFolders } from "./storage/template-folders.ts";
@@ -114,6 +115,7 @@ export async function wireNode(wiring: NodeWiring): Promise<WiredNode> {
       throw new BerthError("unsupported_by_driver", `The location ${name} is not configured on this node.`);
     },
     ownerOf: (instanceId) => ({ installationId, instanceId }),
+    faults: createFaultPoints(config.fault),
     readyTimeoutMs: config.readyTimeoutMs,
   };
   return {

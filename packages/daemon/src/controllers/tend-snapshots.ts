@@ -4,6 +4,7 @@ import { followEvents, lastEventSeq } from "../store/events.ts";
 import { listForkFolders } from "../store/instances.ts";
 import { listReadyFolders } from "../store/snapshots.ts";
 import { collectLayers } from "../workflows/collect-layers.ts";
+import { mergeLayers } from "../workflows/merge-layers.ts";
 import type { Services } from "../workflows/services.ts";
 import type { ControllerLog } from "./controller.ts";
 import { Looks } from "./looks.ts";
@@ -18,11 +19,13 @@ const reasons: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * Looks after the node's frozen files, at the start, once an hour, and when snapshots come or go: removes what a killed daemon left, and writes down the checksums of those
- * that came into being with no time for it.
+ * Looks after the node's frozen files, at the start, once an hour, and when snapshots come or go: removes what a killed daemon left, writes down the checksums of those that
+ * came into being with no time for it, and merges those that no snapshot needs.
  */
 export async function tendSnapshots(services: Services, log: ControllerLog, signal: AbortSignal): Promise<void> {
   const { store, host, snapshotFolders, nodeId } = services;
+  /** What could not be merged, since it is damaged or there is no room: it is read again once an hour, not each time something comes or goes. */
+  const refused = new Set<string>();
   const tend = async () => {
     await collectLayers(services);
     const snapshots = await listReadyFolders(store.queries, nodeId);
@@ -31,12 +34,21 @@ export async function tendSnapshots(services: Services, log: ControllerLog, sign
       if (await isRecorded(host, snapshotFolders, folder)) continue;
       await recordLayers(host, snapshotFolders, folder, { signal });
     }
+    await mergeLayers(services, {
+      signal,
+      passOver: refused,
+      onError: (error, path) => {
+        refused.add(path);
+        log.error({ path, err: error }, "frozen files could not be merged; they stay as they are");
+      },
+    });
   };
   const looks = new Looks(1, tend, (_, error) => {
     if (!signal.aborted) log.error({ err: error }, "the snapshots' files could not be looked after");
   });
   const hourly = async () => {
     while (!signal.aborted) {
+      refused.clear();
       await looks.ask("all");
       await delay(hourMs, undefined, { signal }).catch(() => undefined);
     }

@@ -161,6 +161,16 @@ export interface Driver {
    * was renamed to it is that. Rejects with `instance_not_running`.
    */
   activeDisks?(handle: Handle): Promise<Readonly<Record<string, string>>>;
+  /**
+   * Has a running machine open anew what its disks stand on, down to the lowest, and let go of the files it had: others that show the same have taken their places. Its guest
+   * notices nothing. `backingOf` is asked, by a file that a disk is written to (`activeDisks`), for the qcow2 file that it stands on, or undefined when that disk is to be left alone;
+   * no disk is switched before that is done. Waits for a save of its memory. Rejects with `instance_not_running`.
+   */
+  reopenBacking?(
+    handle: Handle,
+    backingOf: (activePath: string) => Promise<string | undefined>,
+    signal: AbortSignal,
+  ): Promise<void>;
   /** Grows a disk of a running machine; its guest sees that at once. One as large already stays as it is, so it never loses anything. Rejects with `instance_not_running`. */
   growDisk?(handle: Handle, disk: string, sizeMib: number): Promise<void>;
   /**

@@ -78,6 +78,7 @@ export const localFiles: HostFiles = {
     const facts = await orUndefined(stat(path, { bigint: true }));
     return facts && `${facts.dev}-${facts.ino}-${facts.birthtimeNs}`;
   },
+  openAmong,
   owner: async (path) => (await orUndefined(lstat(path)))?.uid,
 
   async facts(path) {
@@ -184,6 +185,32 @@ async function readAtMost(file: FileHandle, path: string, maxBytes: number): Pro
     total += bytesRead;
     if (total > maxBytes) throw new Error(`${path} holds more than ${maxBytes} bytes`);
     chunks.push(buffer.subarray(0, bytesRead));
+  }
+}
+
+/** Looks through the descriptors of all processes (proc(5), /proc/PID/fd). */
+async function openAmong(ids: ReadonlySet<string>): Promise<ReadonlySet<string>> {
+  const open = new Set<string>();
+  if (ids.size === 0) return open;
+  for (const pid of await readdir("/proc")) {
+    if (!/^[0-9]+$/.test(pid)) continue;
+    const folder = `/proc/${pid}/fd`;
+    for (const fd of (await orUnseen(readdir(folder))) ?? []) {
+      const facts = await orUnseen(stat(join(folder, fd), { bigint: true }));
+      const id = facts && `${facts.dev}:${facts.ino}`;
+      if (id && ids.has(id)) open.add(id);
+    }
+  }
+  return open;
+}
+
+/** What is asked of a process, or undefined when it, or what it had, is gone by now, or may not be looked at. */
+async function orUnseen<T>(call: Promise<T>): Promise<T | undefined> {
+  try {
+    return await call;
+  } catch (error) {
+    if (["ENOENT", "ESRCH", "EACCES"].includes((error as NodeJS.ErrnoException).code ?? "")) return undefined;
+    throw error;
   }
 }
 

@@ -170,6 +170,11 @@ export interface HostFiles {
   size(path: string): Promise<number | undefined>;
   /** What a file, or a folder with all that is in it, takes on the disk, in bytes; 0 when it is not there. */
   usedBytes(path: string): Promise<number>;
+  /**
+   * Which of some files, by the `id` of their facts, any process has open, also without a name. All that the daemon started are looked at, whoever they run as (ptrace(2), access
+   * mode checking); others may not let themselves be.
+   */
+  openAmong(ids: ReadonlySet<string>): Promise<ReadonlySet<string>>;
   /** Tells the file that has this name now from any other, whatever it is called: device, inode number and time of birth. Undefined when there is none. */
   identity(path: string): Promise<string | undefined>;
   /** The uid it belongs to; undefined when it is not there. */

@@ -205,6 +205,28 @@ describe("files", () => {
   });
 });
 
+test("tells which files are open, whatever they are called by now", async () => {
+  const folder = await scratchDirectory("open");
+  const ids = await Promise.all(
+    ["mine", "other", "closed"].map(async (name) => {
+      await writeFile(join(folder, name), name);
+      return (await host.files.facts(join(folder, name)))?.id ?? "";
+    }),
+  );
+  const [mine = "", other = "", closed = ""] = ids;
+  const held = await host.files.openDescriptor(join(folder, "mine"));
+  const inputFd = await host.files.openDescriptor(join(folder, "other"));
+  const process = await host.detach("sleep", ["60"], { cwd: folder, inputFd });
+  await host.files.rename(join(folder, "mine"), join(folder, "renamed"));
+  await host.files.remove(join(folder, "other"));
+  expect(await host.files.openAmong(new Set(ids))).toEqual(new Set([mine, other]));
+  expect(await host.files.openAmong(new Set([closed]))).toEqual(new Set());
+  await host.files.closeDescriptor(held);
+  await host.signal(process, "SIGKILL");
+  await host.waitForExit(process, signal());
+  expect(await host.files.openAmong(new Set(ids))).toEqual(new Set());
+});
+
 describe("ports", () => {
   test("are found free or taken, by protocol and address", async () => {
     const free = await host.tryPort("tcp", "127.0.0.1", 0);

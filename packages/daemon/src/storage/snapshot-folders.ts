@@ -6,6 +6,16 @@ import type { Host } from "../host/host.ts";
 import { maxHeaderBytes, parseQcow2Header } from "./qcow2-header.ts";
 
 const suffix = ".qcow2";
+const halfSuffix = ".half";
+const replacedInfix = ".replaced-";
+
+/** A layer's former file, which shows the same as the present one. */
+export interface Replaced {
+  readonly path: string;
+  readonly ref: LayerRef;
+  /** What it stands on: that must stay as long as it does. */
+  readonly below: LayerRef | null;
+}
 
 /** The name of a new snapshot's folder. Whoever does not know it cannot reach what is in it: 128 random bits. */
 export function newFolderName(): string {
@@ -21,7 +31,8 @@ export class SnapshotFolders {
   readonly #root: string;
   /** Who reads and writes images that a guest may have made up; null when the daemon is not root. */
   readonly user: HostUser | null;
-  #last: Promise<unknown> = Promise.resolve();
+  readonly #changes = new Turns();
+  readonly #merges = new Turns();
 
   constructor(options: { readonly host: Host; readonly root: string; readonly user: HostUser | null }) {
     this.#host = options.host;
@@ -35,6 +46,31 @@ export class SnapshotFolders {
 
   layerPath({ folder, disk }: LayerRef): string {
     return join(this.#root, folder, `${disk}${suffix}`);
+  }
+
+  /** Where a file is made that is to take a layer's place. */
+  halfPath(ref: LayerRef): string {
+    return `${this.layerPath(ref)}${halfSuffix}`;
+  }
+
+  /** A name for a layer's former file, as long as somebody may read it; never the same twice. */
+  newReplacedPath(ref: LayerRef): string {
+    return `${this.layerPath(ref)}${replacedInfix}${randomBytes(8).toString("hex")}`;
+  }
+
+  /** What merges have left in the folders: files that were half made, and former ones that somebody may still read. */
+  async leftByMerges(): Promise<{ readonly half: readonly string[]; readonly replaced: readonly Replaced[] }> {
+    const half: string[] = [];
+    const replaced: Replaced[] = [];
+    for (const folder of await this.list()) {
+      for (const name of await this.#host.files.list(this.path(folder))) {
+        const path = join(this.path(folder), name);
+        if (name.endsWith(`${suffix}${halfSuffix}`)) half.push(path);
+        const [disk = "", ...rest] = name.split(`${suffix}${replacedInfix}`);
+        if (rest.length > 0) replaced.push({ path, ref: { folder, disk }, below: await this.below(path) });
+      }
+    }
+    return { half, replaced };
   }
 
   /** Where the machine's memory of that moment is, when it was kept. */
@@ -97,6 +133,23 @@ export class SnapshotFolders {
     return this.#refOf((await this.#header(path))?.backingPath);
   }
 
+  /** A frozen file and all those below it, from the top down; ends where one is missing, and before one comes a second time. */
+  async chain(top: LayerRef | null): Promise<LayerRef[]> {
+    const chain = new Map<string, LayerRef>();
+    for (let at = top; at; at = await this.below(this.layerPath(at))) {
+      const path = this.layerPath(at);
+      if (chain.has(path)) break;
+      chain.set(path, at);
+    }
+    return [...chain.values()];
+  }
+
+  /** What a disk stands on, as a program is told it; null for nothing. The disk may be its guest's. */
+  async backing(path: string): Promise<{ readonly path: string; readonly format: "qcow2" | "raw" } | null> {
+    const backing = (await this.#header(path))?.backingPath ?? null;
+    return backing === null ? null : { path: backing, format: this.#refOf(backing) ? "qcow2" : "raw" };
+  }
+
   /** How large a guest sees a disk; undefined when there is none. The disk may be its guest's. */
   async sizeBytes(path: string): Promise<number | undefined> {
     return (await this.#header(path))?.sizeBytes;
@@ -104,9 +157,12 @@ export class SnapshotFolders {
 
   /** Runs while nobody else here removes or rewrites layers: one daemon owns a data folder, so its own queue is enough. */
   alone<T>(work: () => Promise<T>): Promise<T> {
-    const result = this.#last.then(work);
-    this.#last = result.catch(() => {});
-    return result;
+    return this.#changes.run(work);
+  }
+
+  /** Runs while nobody else here merges layers; most of that takes long, and others may remove and rewrite layers meanwhile. */
+  merging<T>(work: () => Promise<T>): Promise<T> {
+    return this.#merges.run(work);
   }
 
   async #see(ref: LayerRef): Promise<Layer | undefined> {
@@ -126,5 +182,16 @@ export class SnapshotFolders {
     const folder = dirname(path);
     if (dirname(folder) !== this.#root || !/^[0-9a-f]{32}$/.test(basename(folder))) return null;
     return { folder: basename(folder), disk: basename(path, suffix) };
+  }
+}
+
+/** One work after the other. */
+class Turns {
+  #last: Promise<unknown> = Promise.resolve();
+
+  run<T>(work: () => Promise<T>): Promise<T> {
+    const result = this.#last.then(work);
+    this.#last = result.catch(() => {});
+    return result;
   }
 }

@@ -148,16 +148,23 @@ export async function listSnapshotFolders(
   queries: Queries,
   nodeId: string,
 ): Promise<
-  { readonly id: string; readonly folder: string; readonly ownBytes: number; readonly sharedBytes: number }[]
+  {
+    readonly id: string;
+    readonly folder: string;
+    readonly state: Snapshot["state"];
+    readonly ownBytes: number;
+    readonly sharedBytes: number;
+  }[]
 > {
   const rows = await queries
     .selectFrom("snapshot")
-    .select(["id", "folder", "own_bytes", "shared_bytes"])
+    .select(["id", "folder", "state", "own_bytes", "shared_bytes"])
     .where("node_id", "=", nodeId)
     .execute();
-  return rows.map(({ id, folder, own_bytes, shared_bytes }) => ({
+  return rows.map(({ id, folder, state, own_bytes, shared_bytes }) => ({
     id,
     folder,
+    state: State.parse(state),
     ownBytes: own_bytes,
     sharedBytes: shared_bytes,
   }));

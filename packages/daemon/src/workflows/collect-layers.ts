@@ -13,7 +13,7 @@ export async function collectLayers(services: Services, leavingId?: string): Pro
   const { snapshotFolders: folders } = services;
   await folders.alone(async () => {
     const memory = new Set(await listAwaitedMemory(services.store.queries, services.nodeId));
-    const { seen, present, snapshots } = await look(services, leavingId);
+    const { seen, present, snapshots } = await lookAtLayers(services, leavingId);
     for (const ref of planLayers(seen).remove) await services.host.files.remove(folders.layerPath(ref));
     for (const folder of present) {
       if (seen.kept.has(folder)) continue;
@@ -27,7 +27,7 @@ export async function collectLayers(services: Services, leavingId?: string): Pro
 type SnapshotRows = Awaited<ReturnType<typeof listSnapshotFolders>>;
 
 /** What is on the node, the folders there are, and the snapshots. */
-async function look(
+export async function lookAtLayers(
   services: Services,
   leavingId?: string,
 ): Promise<{ seen: SeenLayers; present: readonly string[]; snapshots: SnapshotRows }> {
@@ -39,9 +39,16 @@ async function look(
   // Disks before frozen files: a file only ever moves from the former to the latter, so none is missed.
   const disks = await listDisks(services);
   const layers = await snapshotFolders.survey();
+  // A former file of a merge is read by somebody: what it stands on must stay as well.
+  for (const { below } of (await snapshotFolders.leftByMerges()).replaced) disks.push({ below });
   const since = layers.map(({ folder }) => folder).filter((folder) => !present.includes(folder));
-  const kept = new Set([...snapshots.map(({ folder }) => folder), ...awaited, ...since]);
-  return { seen: { layers, disks, kept }, present, snapshots };
+  const made = snapshots.filter(({ state }) => state === "ready").map(({ folder }) => folder);
+  const unsettled = new Set([
+    ...snapshots.filter(({ state }) => state !== "ready").map(({ folder }) => folder),
+    ...awaited,
+    ...since,
+  ]);
+  return { seen: { layers, disks, kept: new Set([...made, ...unsettled]), unsettled }, present, snapshots };
 }
 
 /** The folders that an instance is about to be made from: it has a row already, and not all of its disks. */
@@ -63,7 +70,7 @@ async function listDisks({ folders, snapshotFolders, host }: Services): Promise<
     const vmPath = join(folders.path(instanceId), "vm");
     for (const name of await host.files.list(vmPath)) {
       if (!name.includes(".qcow2")) continue;
-      disks.push({ instanceId, below: await snapshotFolders.below(join(vmPath, name)) });
+      disks.push({ below: await snapshotFolders.below(join(vmPath, name)) });
     }
   }
   return disks;

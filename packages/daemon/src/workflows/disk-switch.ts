@@ -1,13 +1,12 @@
 import { BerthError, type Instance } from "@berth/api";
 import type { HostUser } from "../core/descriptions.ts";
-import { chainLength } from "../core/layers.ts";
+import { chainLength, maxLayers } from "../core/layers.ts";
 import type { DiskSwitch, Driver, Handle } from "../drivers/driver.ts";
 import type { DiskToSwitch } from "../storage/switch-disks.ts";
 import { diskPath, nextDiskPath } from "./instance-paths.ts";
+import { mergeLayers } from "./merge-layers.ts";
 import type { Services } from "./services.ts";
 
-/** How many frozen files a disk may stand on. Each costs a machine memory, and time when it starts. */
-const maxLayers = 64;
 /** What must be free on the data folder's file system: from now on all that the guest writes takes room anew. */
 const minFreeBytes = 64 * 1024 * 1024;
 
@@ -55,17 +54,21 @@ export async function describeSwitch(
 export async function requireSwitchable(
   services: Services,
   disks: readonly DiskToSwitch[],
-  moreBytes = 0,
+  { moreBytes = 0, signal }: { readonly moreBytes?: number; readonly signal: AbortSignal },
 ): Promise<void> {
   const { host, snapshotFolders: folders } = services;
   for (const { name, path, frozenPath } of disks) {
     if (frozenPath && !(await host.files.exists(path)))
       throw new BerthError("disk_missing", `Its disk ${name} is gone.`);
   }
-  const layers = await folders.survey();
   const below = await Promise.all(disks.map(({ path }) => folders.below(path)));
-  if (chainLength(layers, below) >= maxLayers) {
-    throw new BerthError("too_many_snapshots", `It stands on ${maxLayers} frozen files, which is the limit.`);
+  const standsOn = async () => chainLength(await folders.survey(), below);
+  if ((await standsOn()) >= maxLayers) {
+    // What was deleted just now may not have been merged yet.
+    let failure: unknown;
+    await mergeLayers(services, { signal, passOver: new Set(), onError: (error) => (failure ??= error) });
+    const detail = `It stands on ${maxLayers} frozen files, which is the limit.`;
+    if ((await standsOn()) >= maxLayers) throw new BerthError("too_many_snapshots", detail, { cause: failure });
   }
   const free = await host.files.freeBytes(folders.path(""));
   const needed = minFreeBytes + moreBytes;

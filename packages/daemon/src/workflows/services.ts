@@ -8,6 +8,7 @@ import type { Images } from "../images/images.ts";
 import type { PortTraffic } from "../network/port-traffic.ts";
 import type { StandIns } from "../network/stand-ins.ts";
 import type { UserNetwork } from "../network/user-network.ts";
+import type { FaultPoints } from "../operations/fault.ts";
 import type { InstanceFolders } from "../storage/instance-folder.ts";
 import type { SnapshotFolders } from "../storage/snapshot-folders.ts";
 import type { TemplateFolders } from "../storage/template-folders.ts";
@@ -35,6 +36,8 @@ export interface Services {
   readonly traffic: PortTraffic;
   /** The kernel and initramfs that container images boot with; undefined while it has not been built. */
   readonly kit: KitDescription | undefined;
+  /** Where a test lets the daemon die, beside those of operations. */
+  readonly faults: FaultPoints;
   /** How long a started guest may take until it is ready, in milliseconds. */
   readonly readyTimeoutMs: number;
 }

@@ -1,4 +1,5 @@
 import { BerthError } from "@berth/api";
+import { isSame } from "../core/is-same.ts";
 import type { LayerRef } from "../core/layers.ts";
 import { type Care, checkImage, findDamage } from "../storage/layer-records.ts";
 import type { Services } from "./services.ts";
@@ -40,27 +41,41 @@ export async function findSnapshotDamage(
 }
 
 async function findDiskDamage(
-  { host, snapshotFolders: folders }: Services,
+  services: Services,
   folder: string,
   disks: readonly string[],
-  { care, signal, onFile }: Inspection,
+  inspection: Inspection,
 ): Promise<string | undefined> {
+  const { snapshotFolders: folders } = services;
   const seen = new Set<string>();
   for (const disk of disks) {
+    let above: LayerRef | null = null;
     for (let at: LayerRef | null = { folder, disk }; at; at = await folders.below(folders.layerPath(at))) {
       const path = folders.layerPath(at);
       if (seen.has(path)) break;
       seen.add(path);
-      onFile?.(disk);
-      const where = at.folder === folder ? `Its disk ${disk}` : `A file that its disk ${disk} stands on`;
-      const file = { folder: at.folder, file: folders.fileOf(at) };
-      const damage = await findDamage(host, folders, file, care, signal);
-      if (damage) return `${where}: ${damage}.`;
-      const unsound = care === "all" ? await checkImage(host, folders, at, signal) : undefined;
-      if (unsound) return `${where}: ${unsound}.`;
+      inspection.onFile?.(disk);
+      const damage = await findLayerDamage(services, at, inspection);
+      if (damage) {
+        // It was merged into the one above meanwhile: looked at once more, from the top.
+        if (above && !isSame(await folders.below(folders.layerPath(above)), at))
+          return findDiskDamage(services, folder, disks, inspection);
+        const where = at.folder === folder ? `Its disk ${disk}` : `A file that its disk ${disk} stands on`;
+        return `${where}: ${damage}.`;
+      }
+      above = at;
     }
   }
   return undefined;
+}
+
+async function findLayerDamage(
+  { host, snapshotFolders: folders }: Services,
+  ref: LayerRef,
+  { care, signal }: Inspection,
+): Promise<string | undefined> {
+  const damage = await findDamage(host, folders, { folder: ref.folder, file: folders.fileOf(ref) }, care, signal);
+  return damage ?? (care === "all" ? checkImage(host, folders, ref, signal) : undefined);
 }
 
 /** Rejects with `snapshot_damaged` when a snapshot is not what it was. Files that nobody has touched since they were last looked at are not read again. */

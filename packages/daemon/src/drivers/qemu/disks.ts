@@ -1,3 +1,4 @@
+import { randomBytes } from "node:crypto";
 import { BerthError } from "@berth/api";
 import { z } from "zod";
 import type { Host } from "../../host/host.ts";
@@ -110,21 +111,31 @@ export async function prepareSwitches(
   };
 }
 
-/**
- * Switches all of them at one moment, or none. QEMU opens each present file once more, to only read it, by the name it had when it was opened first; where that fails it says nothing, and goes on
- * with a file that nobody else can stand on as long as it runs. So a file that was renamed has its old name once more meanwhile.
- */
+/** Switches all of them at one moment, or none. */
 export async function commitSwitches(host: Host, qmp: Qmp, switches: readonly PreparedSwitch[]): Promise<void> {
   if (switches.length === 0) return;
+  const actions = switches.map(({ from, to }) => ({ type: "blockdev-snapshot", data: { node: from, overlay: to } }));
+  const files = switches.map(({ file }) => file);
+  await underFirstNames(host, files, () => qmp.execute("transaction", { actions }));
+}
+
+/**
+ * Does what has QEMU open disks' files once more. It does so by the names they had when they were opened first; where that fails for one that is only read from then on it says
+ * nothing, and goes on with a file that nobody else can stand on as long as it runs. So a file that was renamed has its first name once more meanwhile.
+ */
+async function underFirstNames(
+  host: Host,
+  files: readonly PreparedSwitch["file"][],
+  act: () => Promise<unknown>,
+): Promise<void> {
   const renamed: string[] = [];
   try {
-    for (const { path, openedAs } of switches.map(({ file }) => file)) {
+    for (const { path, openedAs } of files) {
       if (openedAs === path || (await host.files.exists(openedAs))) continue;
       renamed.push(openedAs);
       await host.files.link(path, openedAs);
     }
-    const actions = switches.map(({ from, to }) => ({ type: "blockdev-snapshot", data: { node: from, overlay: to } }));
-    await qmp.execute("transaction", { actions });
+    await act();
   } finally {
     for (const name of renamed) await host.files.remove(name);
   }
@@ -144,6 +155,56 @@ export async function growDisk(
   const disk = requireDisk(await queryDisks(qmp, disks), request.disk);
   const bytes = request.sizeMib * 1024 * 1024;
   if (bytes > disk.bytes) await qmp.execute("block_resize", { "node-name": disk.node, size: bytes });
+}
+
+/** The part of `query-named-block-nodes` that is used (qapi/block-core.json, BlockDeviceInfo). */
+const Nodes = z.array(z.looseObject({ "node-name": z.string(), drv: z.string(), file: z.string() }));
+
+/**
+ * Lets a disk stand on files that are opened anew. QEMU opens the uppermost and, by their headers, all below it; its node goes over to them between two requests of the guest, and
+ * the nodes of before are closed.
+ */
+export async function reopenBacking(
+  host: Host,
+  qmp: Qmp,
+  disks: CreateInputs["disks"],
+  { disk: name, backingPath }: { readonly disk: string; readonly backingPath: string },
+): Promise<void> {
+  const disk = requireDisk(await queryDisks(qmp, disks), name);
+  const nodes = await queryNodes(qmp);
+  const file = nodes.find(({ drv, file }) => drv === "file" && file === disk.openedAs)?.["node-name"];
+  if (!file) throw new Error(`QEMU does not know the file of the disk ${name}`);
+  const below = `${diskDevice(disk.index)}-below-${randomBytes(6).toString("hex")}`;
+  const backing = { driver: "file", filename: backingPath, locking: "on" };
+  await qmp.execute("blockdev-add", { driver: "qcow2", "node-name": below, "read-only": true, file: backing });
+  try {
+    const readOnly = disks[disk.index]?.readOnly ?? false;
+    // All that is not named here goes back to its default; these are the options of `diskBlockdev` and `openOverlay`.
+    const same = { driver: "qcow2", "node-name": disk.node, discard: "unmap", "read-only": readOnly, file };
+    const named = { path: disks[disk.index]?.path ?? "", openedAs: disk.openedAs };
+    await underFirstNames(host, [named], () =>
+      qmp.execute("blockdev-reopen", { options: [{ ...same, backing: below }] }),
+    );
+  } finally {
+    await dropUnused(qmp, disk);
+  }
+}
+
+/** Closes what was opened by name for a disk and is not in use; QEMU refuses to close anything else. One that another of them stands on is not in use once that is closed. */
+async function dropUnused(qmp: Qmp, { index, node: active }: ActiveDisk): Promise<void> {
+  const named = async () => {
+    const names = (await queryNodes(qmp)).map((node) => node["node-name"]);
+    return names.filter((name) => name.startsWith(`${diskDevice(index)}-`) && name !== active);
+  };
+  let before = Number.POSITIVE_INFINITY;
+  for (let names = await named(); names.length < before; names = await named()) {
+    before = names.length;
+    await dropOverlays(qmp, names);
+  }
+}
+
+async function queryNodes(qmp: Qmp): Promise<z.infer<typeof Nodes>> {
+  return Nodes.parse(await qmp.execute("query-named-block-nodes", { flat: true }));
 }
 
 /** Has the guest look at how long its disks are: one that goes on from memory believes what was so when that was saved. */

@@ -4,7 +4,7 @@ import type { KitDescription, PortForward } from "../../core/descriptions.ts";
 import type { Host } from "../../host/host.ts";
 import type { CreateInputs, Driver, GuestPort, Handle, Observed, OwnerMark } from "../driver.ts";
 import { acceleratorOf, type Verdict } from "./accelerator.ts";
-import { activeFiles, commitSwitches, dropOverlays, growDisk, prepareSwitches } from "./disks.ts";
+import { activeFiles, commitSwitches, dropOverlays, growDisk, prepareSwitches, reopenBacking } from "./disks.ts";
 import { machinePaths, makeHandle, readHandle } from "./handle.ts";
 import { readLines, readLog } from "./log.ts";
 import { findMarked, Machine } from "./machine.ts";
@@ -164,6 +164,18 @@ export function qemuDriver(options: QemuDriverOptions): Driver {
       }),
 
     activeDisks: (handle) => withRunning(handle, (qmp, { disks }) => activeFiles(host, qmp, disks)),
+    reopenBacking(handle, backingOf, signal) {
+      // A save switches disks, and has overlays open before that: they would be taken for nodes that are not in use.
+      return saves.run(readHandle(handle).instanceId, () =>
+        withRunning(handle, async (qmp, { disks }) => {
+          signal.throwIfAborted();
+          for (const [disk, path] of Object.entries(await activeFiles(host, qmp, disks))) {
+            const backingPath = await backingOf(path);
+            if (backingPath) await reopenBacking(host, qmp, disks, { disk, backingPath });
+          }
+        }),
+      );
+    },
     growDisk: (handle, disk, sizeMib) =>
       withRunning(handle, (qmp, { disks }) => growDisk(qmp, disks, { disk, sizeMib })),
     ...(options.fixedPorts ? {} : { publish: changePorts }),

@@ -49,7 +49,7 @@ export function prepareLayers(services: Services, find: FindMoment): Step {
       await settleLeftSwitches(services, instance);
       const { disks, user } = await describe(moment);
       await snapshotFolders.create(folder, owner);
-      await requireSwitchable(services, disks, (memoryMib ?? 0) * 2 ** 20);
+      await requireSwitchable(services, disks, { moreBytes: (memoryMib ?? 0) * 2 ** 20, signal: context.signal });
       await prepareSwitch(host, disks, user, context.signal);
       const sizes = await Promise.all(
         disks.map(async ({ name, path }) => ({ name, sizeBytes: (await snapshotFolders.sizeBytes(path)) ?? 0 })),

@@ -19,7 +19,7 @@ export function prepareRebuild(services: Services): InstanceStep {
       await settleLeftSwitches(services, instance);
       if (kept) {
         await snapshotFolders.create(kept.folder, { snapshotId: kept.snapshot.id });
-        await requireSwitchable(services, disks);
+        await requireSwitchable(services, disks, { signal: context.signal });
       }
       await prepareSwitch(host, disks, user, context.signal);
       const sizes = await Promise.all(

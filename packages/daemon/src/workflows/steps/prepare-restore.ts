@@ -21,7 +21,7 @@ export function prepareRestore(services: Services): InstanceStep {
       if (withMemory) await requireFittingMemory(services, instance, source.folder);
       await settleLeftSwitches(services, instance);
       if (kept) await snapshotFolders.create(kept.folder, { snapshotId: kept.snapshot.id });
-      await requireSwitchable(services, disks);
+      await requireSwitchable(services, disks, { signal: context.signal });
       await prepareSwitch(host, disks, user, context.signal);
       if (!kept) return undefined;
       const sizes = await Promise.all(
