@@ -235,11 +235,7 @@ class Save {
     // From here until it stands still it must not be given up: QEMU 7.2 waits for ever when a migration is cancelled in the moment before.
     await untilMigration(qmp, "pre-switchover", AbortSignal.timeout(standStillTimeoutMs));
     this.#signal.throwIfAborted();
-    if (held.aborted)
-      throw new BerthError(
-        "host_program_failed",
-        "The machine did not stand still as long as its programs were held: the node is too busy. Try again.",
-      );
+    if (held.aborted) throw tooBusy();
   }
 
   /** One more round while the programs are held, and the disks' last writes: neither takes longer than there is time. */
@@ -408,6 +404,11 @@ async function openGate(qmp: Qmp): Promise<void> {
   });
 }
 
+function tooBusy(cause?: unknown): BerthError {
+  const detail = "The machine did not stand still as long as its programs were held: the node is too busy. Try again.";
+  return new BerthError("host_program_failed", detail, { cause });
+}
+
 function notRunning(what = "off"): BerthError {
   return new BerthError("instance_not_running", `The machine is ${what}.`);
 }
@@ -419,5 +420,6 @@ function asBerthError(error: unknown, freeBytes: number): Error {
   if (freeBytes < fullBytes || code === "ENOSPC" || code === "EDQUOT")
     return new BerthError("disk_full", "The disk is full: the memory was not saved.", { cause: error });
   if (error instanceof QmpError) return new BerthError("host_program_failed", error.message, { cause: error });
+  if ((error as Error).name === "TimeoutError") return tooBusy(error);
   return error as Error;
 }
