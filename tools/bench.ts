@@ -1,4 +1,4 @@
-import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
@@ -93,8 +93,9 @@ function removeScratch(): void {
 async function end(): Promise<never> {
   try {
     await libvirt[Symbol.asyncDispose]();
-    const dataDir = join(scratch, "data");
-    if (existsSync(dataDir)) await runPurge(dataDir);
+    // What is no data folder of a berthd's, purge refuses.
+    for (const name of scratch ? readdirSync(scratch) : [])
+      if (existsSync(join(scratch, name, "lock"))) await runPurge(join(scratch, name));
     if (scratch) removeScratch();
   } finally {
     process.exit(130);
