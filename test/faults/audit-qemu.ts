@@ -66,10 +66,10 @@ function machinesIn(dataDir: string): string[] {
   return ids.filter((id) => existsSync(join(folder, id, "machine.json")));
 }
 
-/** What runs of a machine, by name: its hypervisor and those who keep its logs. */
+/** What runs of a machine, by name: its hypervisor, those who keep its logs, and the one that stands for these. */
 function processesFor(id: string, installationId: string): string[] {
   const hypervisor = markOf({ installationId, instanceId: id });
-  return [hypervisor, ...streams.map((stream) => `log of ${id}: ${stream}`)];
+  return [hypervisor, `logs of ${id}`, ...streams.map((stream) => `log of ${id}: ${stream}`)];
 }
 
 function nameOf({ pid, commandLine }: FoundProcess, dataDir: string): string {
@@ -78,7 +78,8 @@ function nameOf({ pid, commandLine }: FoundProcess, dataDir: string): string {
   if (marked) return marked.isHypervisor ? markOf(marked.owner) : `launcher of ${marked.owner.instanceId}`;
   const last = args.at(-1) ?? "";
   const [, id, stream] = /^\/instances\/([^/]+)\/vm\/log\/([^/]+)$/.exec(last.slice(dataDir.length)) ?? [];
-  return args[0] === "s6-log" && id ? `log of ${id}: ${stream}` : commandLine;
+  if (id && args[0] === "s6-log") return `log of ${id}: ${stream}`;
+  return id && args.includes("berth-logs") ? `logs of ${id}` : commandLine;
 }
 
 /** The rules of each installation as they were first seen. */
