@@ -234,6 +234,11 @@ describe("what is next for an instance", () => {
     ],
     ["a delete refuses what runs", "instance_running (kept)", () => next(remove, {}, healthy)],
     ["unless it is forced: then the power is cut", "power-off", () => next({ ...remove, force: true }, {}, healthy)],
+    [
+      "or its process has ended and it is merely going off",
+      "power-off",
+      () => next(remove, { exit: { code: 0 }, ready: false }, healthy),
+    ],
     ["the machine goes before its disks", "destroy-machine", () => next(remove, {}, off)],
     ["the disks go last", "delete-disks", () => next(remove, { made: false }, off)],
     ["nothing left is done", "done", () => next(remove, { made: false, disks: false, folder: false }, off)],

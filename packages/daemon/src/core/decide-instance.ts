@@ -172,10 +172,10 @@ function refuseLoss(what: string): InstanceDecision {
   return { fail: new BerthError("instance_suspended", `${what} would lose what is in its memory.`), keep: true };
 }
 
-/** What runs is deleted by force only: it may have been started since the delete was asked for. */
+/** What runs is deleted by force only: it may have been started since the delete was asked for. One whose process has ended is merely going off. */
 function decideAbsent(wish: InstanceWish, seen: ObservedInstance): InstanceDecision {
   if (seen.power !== "stopped") {
-    if (wish.force) return { run: "power-off" };
+    if (wish.force || seen.exit !== null || seen.failure !== null) return { run: "power-off" };
     return { fail: new BerthError("instance_running", "It runs by now."), keep: true };
   }
   if (seen.made) return { run: "destroy-machine" };
