@@ -1,6 +1,7 @@
 import { open } from "node:fs/promises";
 import { addAbortSignal, type Readable } from "node:stream";
 import { BerthError } from "@berth/api";
+import { isNoSpace } from "../host/host.ts";
 
 /** Where the next part of a file goes. */
 export interface Reception {
@@ -39,7 +40,7 @@ export async function receive(
   }
 }
 
-function explain(error: NodeJS.ErrnoException): never {
-  if (error.code !== "ENOSPC" && error.code !== "EDQUOT") throw error;
+function explain(error: unknown): never {
+  if (!isNoSpace(error)) throw error;
   throw new BerthError("disk_full", "No space is left for what is sent.", { cause: error });
 }

@@ -206,6 +206,11 @@ export interface HostFiles {
   watch(path: string, signal: AbortSignal): AsyncIterable<void>;
 }
 
+/** Whether a file could not be written for want of space, or of the user's share of it (errno(3)). */
+export function isNoSpace(error: unknown): boolean {
+  return error instanceof Error && "code" in error && (error.code === "ENOSPC" || error.code === "EDQUOT");
+}
+
 /** A program on the host that failed: facts for whoever must act. The arguments are those given, so never pass a secret as one. */
 export class ProgramError extends Error {
   readonly program: string;

@@ -68,14 +68,19 @@ const looksInARow = 256;
 export async function listProcesses(
   isWanted: (args: readonly string[]) => boolean,
 ): Promise<readonly RunningProcess[]> {
-  const pids = readdirSync("/proc").filter((name) => /^\d+$/.test(name));
   const found: RunningProcess[] = [];
-  for (const [index, pid] of pids.entries()) {
+  for (const [index, pid] of listPids().entries()) {
     if (index % looksInARow === looksInARow - 1) await othersTurn();
-    const running = lookAt(Number(pid), isWanted);
+    const running = lookAt(pid, isWanted);
     if (running) found.push(running);
   }
   return found;
+}
+
+function listPids(): number[] {
+  return readdirSync("/proc")
+    .filter((name) => /^\d+$/.test(name))
+    .map(Number);
 }
 
 function lookAt(pid: number, isWanted: (args: readonly string[]) => boolean): RunningProcess | undefined {
@@ -102,9 +107,7 @@ function readArguments(pid: number): readonly string[] {
 
 /** The users that processes run as; what ends while we look is left out. */
 export async function listUids(): Promise<ReadonlySet<number>> {
-  const stats = readdirSync("/proc")
-    .filter((name) => /^\d+$/.test(name))
-    .map((pid) => statSync(`/proc/${pid}`, { throwIfNoEntry: false }));
+  const stats = listPids().map((pid) => statSync(`/proc/${pid}`, { throwIfNoEntry: false }));
   return new Set(stats.flatMap((stat) => stat?.uid ?? []));
 }
 

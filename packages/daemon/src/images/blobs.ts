@@ -4,6 +4,7 @@ import { mkdir, open, readdir, readFile, rename, rm, stat } from "node:fs/promis
 import { join } from "node:path";
 import { Readable } from "node:stream";
 import { BerthError } from "@berth/api";
+import { isNoSpace } from "../host/host.ts";
 import { createSharedWork } from "./shared-work.ts";
 
 /** What a manifest says of a blob: its digest is its name, its size a promise. */
@@ -129,7 +130,7 @@ export function createBlobCache(
           if (received < descriptor.size) throw new BrokenSource("the connection ended");
           break;
         } catch (error) {
-          if (signal.aborted || isFinal(error) || isFull(error)) throw error;
+          if (signal.aborted || isFinal(error) || isNoSpace(error)) throw error;
           if (attempt >= attempts) throw error instanceof BrokenSource ? brokenOff(descriptor, received, error) : error;
           await pause(pauseMs * 2 ** (attempt - 1), signal);
         }
@@ -143,7 +144,7 @@ export function createBlobCache(
       return path(descriptor.digest);
     } catch (error) {
       await rm(half, { force: true });
-      throw isFull(error)
+      throw isNoSpace(error)
         ? new BerthError("disk_full", "No space is left for the image's content.", { cause: error })
         : error;
     } finally {
@@ -221,10 +222,6 @@ export function longerThanPromised({ digest, size }: BlobDescriptor): BerthError
 function brokenOff({ digest, size }: BlobDescriptor, received: number, error: BrokenSource): BerthError {
   const detail = `${digest} broke off after ${received} of ${size} bytes, again and again: ${error.message}.`;
   return new BerthError("registry_unreachable", detail, { cause: error });
-}
-
-function isFull(error: unknown): boolean {
-  return error instanceof Error && "code" in error && (error.code === "ENOSPC" || error.code === "EDQUOT");
 }
 
 async function pause(ms: number, signal: AbortSignal): Promise<void> {

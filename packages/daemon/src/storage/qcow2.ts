@@ -2,7 +2,7 @@ import { basename, dirname } from "node:path";
 import { BerthError } from "@berth/api";
 import { z } from "zod";
 import type { DiskDescription, HostUser } from "../core/descriptions.ts";
-import { type Host, ProgramError } from "../host/host.ts";
+import { type Host, isNoSpace, ProgramError } from "../host/host.ts";
 import { maxHeaderBytes, parseQcow2Header } from "./qcow2-header.ts";
 
 /** A copy-on-write disk over a file that others may share. */
@@ -90,8 +90,7 @@ async function writeWhole(host: Host, path: string, content: Uint8Array, user: H
   try {
     await host.files.writeAtomic(path, content, { mode: 0o600, ...user });
   } catch (cause) {
-    const { code } = cause as NodeJS.ErrnoException;
-    if (code !== "ENOSPC" && code !== "EDQUOT") throw cause;
+    if (!isNoSpace(cause)) throw cause;
     throw new BerthError("disk_full", `No space is left for the disk ${path}.`, { cause });
   }
 }

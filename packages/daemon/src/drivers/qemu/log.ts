@@ -30,11 +30,7 @@ export interface KeptLog {
  * Starts the programs that write streams to disk, cut into lines, stamped, rotated; resolves with the process that stands for them all and ends last. They outlive the daemon, end
  * when the last writer of their pipe ends, and go on in the same files with the next run. One line longer than `maxLine` is cut into several.
  */
-export async function keepLogs(
-  host: Host,
-  logs: readonly KeptLog[],
-  { user }: { readonly user: HostUser | null },
-): Promise<ProcessIdentity> {
+export async function keepLogs(host: Host, logs: readonly KeptLog[], user: HostUser | null): Promise<ProcessIdentity> {
   const fds = logs.map((_, at) => firstPassedFd + at);
   const closed = fds.map((fd) => `${fd}<&-`).join(" ");
   // One start for all: the daemon has much memory, and to fork it costs more than all that they do.

@@ -366,17 +366,9 @@ export class Machine {
       readFd,
       bounds: logBounds[name],
     });
-    const keeper = await keepLogs(
-      this.#host,
-      [log("console", console), log("control", control), log("machine", machine)],
-      {
-        user,
-      },
-    );
-    return {
-      keeper,
-      writeFds: { console: console.writeFd, control: control.writeFd, machine: machine.writeFd },
-    };
+    const kept = [log("console", console), log("control", control), log("machine", machine)];
+    const keeper = await keepLogs(this.#host, kept, user);
+    return { keeper, writeFds: { console: console.writeFd, control: control.writeFd, machine: machine.writeFd } };
   }
 
   /** Waits for the end of a process that is about to end; false when it does not. */

@@ -4,7 +4,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { BerthError } from "@berth/api";
 import { z } from "zod";
 import type { KitDescription } from "../../core/descriptions.ts";
-import type { Host } from "../../host/host.ts";
+import { type Host, isNoSpace } from "../../host/host.ts";
 import type { CreateInputs, Paused, SaveMemoryRequest } from "../driver.ts";
 import {
   type MemoryImage,
@@ -416,8 +416,7 @@ function notRunning(what = "off"): BerthError {
 /** What went wrong, for people; a disk with next to nothing left was full when it did. */
 function asBerthError(error: unknown, freeBytes: number): Error {
   if (error instanceof BerthError) return error;
-  const { code = "" } = error as NodeJS.ErrnoException;
-  if (freeBytes < fullBytes || code === "ENOSPC" || code === "EDQUOT")
+  if (freeBytes < fullBytes || isNoSpace(error))
     return new BerthError("disk_full", "The disk is full: the memory was not saved.", { cause: error });
   if (error instanceof QmpError) return new BerthError("host_program_failed", error.message, { cause: error });
   if ((error as Error).name === "TimeoutError") return tooBusy(error);

@@ -5,6 +5,7 @@ import { Transform, type TransformCallback, Writable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { createGunzip, createZstdDecompress } from "node:zlib";
 import { BerthError } from "@berth/api";
+import { isNoSpace } from "../../host/host.ts";
 
 export type Compression = "gzip" | "zstd" | "none";
 
@@ -68,10 +69,8 @@ export async function decompressLayer(
     }
   } catch (error) {
     if (error instanceof BerthError) throw error;
+    if (isNoSpace(error)) throw new BerthError("disk_full", "No space is left to unpack the image.", { cause: error });
     const code = error instanceof Error && "code" in error ? String(error.code) : "";
-    if (code === "ENOSPC" || code === "EDQUOT") {
-      throw new BerthError("disk_full", "No space is left to unpack the image.", { cause: error });
-    }
     if (!/^(Z_|ZSTD|ERR_)/.test(code)) throw error;
     throw new BerthError("unsafe_image", `Layer ${blob.digest} is damaged: ${compression} cannot unpack it.`, {
       cause: error,

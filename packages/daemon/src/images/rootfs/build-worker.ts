@@ -3,6 +3,7 @@ import { closeSync, fstatSync, openSync } from "node:fs";
 import { parentPort, workerData } from "node:worker_threads";
 import { BerthError, type ErrorCode } from "@berth/api";
 import { type ByteSource, readTar } from "../../core/tar.ts";
+import { isNoSpace } from "../../host/host.ts";
 import { type DecompressLimits, decompressLayer } from "../layers/decompress.ts";
 import { type MergeLimits, mergeLayers } from "../layers/merge.ts";
 import { planLayout } from "./layout.ts";
@@ -46,7 +47,7 @@ try {
   await build(workerData as BuildInput);
 } catch (error) {
   if (error instanceof BerthError) say({ type: "failed", code: error.code, detail: error.message });
-  else if (error instanceof Error && "code" in error && (error.code === "ENOSPC" || error.code === "EDQUOT")) {
+  else if (isNoSpace(error)) {
     say({ type: "failed", code: "disk_full", detail: "No space is left to build the image's disk." });
   } else throw error;
 }

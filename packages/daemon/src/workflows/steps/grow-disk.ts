@@ -1,8 +1,7 @@
 import { keepGrown } from "../../core/change-instance.ts";
 import type { Step } from "../../operations/workflow.ts";
 import { lockInstance, readOpenChanges, readRun, updateInstance } from "../../store/instances.ts";
-import { attachGuest } from "../guest-access.ts";
-import { answered } from "../reach-guest.ts";
+import { askGuest } from "../reach-guest.ts";
 import type { Services } from "../services.ts";
 import { requireHandle, targetInstance } from "./step.ts";
 
@@ -28,11 +27,8 @@ export function growDisk(services: Services): Step {
       for (const { name, sizeMib } of instance.spec.disks) await driver.growDisk(handle, name, sizeMib);
       if (driver.abilities.channel) {
         try {
-          await attachGuest(services, instance, driver, handle);
-          await answered(growMs, signal, async (limit) => {
-            await guests.waitFor(instance.id, ({ connected }) => connected, limit);
-            await guests.grow(instance.id, limit);
-          });
+          const machine = { instance, driver, handle };
+          await askGuest(services, machine, { ms: growMs, signal }, (limit) => guests.grow(instance.id, limit));
         } catch (error) {
           if (signal.aborted) throw error;
           context.log(`its guest grows the file system at its next start: ${(error as Error).message}`);

@@ -1,14 +1,13 @@
 import { BerthError, type Instance, InstanceSpec } from "@berth/api";
 import { z } from "zod";
 import { type InstanceRun, runOf } from "../../core/instance-run.ts";
-import type { Driver, Handle } from "../../drivers/driver.ts";
 import type { Step } from "../../operations/workflow.ts";
 import { lockInstance, readRun, updateInstance } from "../../store/instances.ts";
 import type { Transaction } from "../../store/store.ts";
-import { attachGuest, watchedPorts } from "../guest-access.ts";
+import { watchedPorts } from "../guest-access.ts";
 import { instanceMachine } from "../machine-inputs.ts";
 import { findHandle } from "../observe-instance.ts";
-import { answered } from "../reach-guest.ts";
+import { askGuest } from "../reach-guest.ts";
 import type { Services } from "../services.ts";
 import { targetInstance } from "./step.ts";
 
@@ -70,7 +69,11 @@ async function change(
   }
   // One that sleeps and wakes is begun from what it is made of.
   await driver.configure(handle, await instanceMachine(services, instance, run));
-  await tellGuest(services, { instance, driver, handle, run }, signal).catch((error: Error) => {
+  if (!driver.abilities.channel) return true;
+  // Ready is who listens on what is published now.
+  await askGuest(services, { instance, driver, handle }, { ms: watchMs, signal }, (limit) =>
+    services.guests.watch(instance.id, watchedPorts(run.ports), limit),
+  ).catch((error: Error) => {
     if (signal.aborted) throw error;
     log(`its readiness tells of the former ports until its next start: ${error.message}`);
   });
@@ -78,24 +81,3 @@ async function change(
 }
 
 const notNow: ReadonlySet<string> = new Set(["unsupported_by_driver", "instance_not_running"]);
-
-/** Ready is who listens on what is published now. */
-async function tellGuest(
-  services: Services,
-  machine: {
-    readonly instance: Instance;
-    readonly driver: Driver;
-    readonly handle: Handle;
-    readonly run: InstanceRun;
-  },
-  signal: AbortSignal,
-): Promise<void> {
-  const { guests } = services;
-  const { instance, driver, handle, run } = machine;
-  if (!driver.abilities.channel) return;
-  await attachGuest(services, instance, driver, handle);
-  await answered(watchMs, signal, async (limit) => {
-    await guests.waitFor(instance.id, ({ connected }) => connected, limit);
-    await guests.watch(instance.id, watchedPorts(run.ports), limit);
-  });
-}
