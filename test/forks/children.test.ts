@@ -2,45 +2,28 @@ import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import type { Client, CreateInstanceInput, ForkInstanceInput, Instance } from "@berth/api";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
-import { writeTar } from "../../packages/daemon/src/core/testing/tar-writer.ts";
-import { type FakeRegistry, startFakeRegistry } from "../../packages/daemon/src/images/testing/fake-registry.ts";
 import { audit } from "../faults/audit.ts";
-import { type Berthd, startBerthd } from "../support/berthd.ts";
+import { type AppNode, startAppNode } from "../support/app-node.ts";
 import { diskOf } from "../support/disks.ts";
 import { eventually } from "../support/eventually.ts";
 import { guestNote } from "../support/guest-note.ts";
 import { expectFailed, expectRefused } from "../support/refusals.ts";
-import { scratchDirectory } from "../support/scratch.ts";
 import { snapshotCalls } from "../support/snapshot-calls.ts";
 
 const long = { wait: 60 } as const;
 const parent = { instance: "web" };
 
-let registry: FakeRegistry;
+let node: AppNode;
 let image: string;
 let dataDir: string;
-let berthd: Berthd;
 let client: Client;
 
 beforeAll(async () => {
-  registry = await startFakeRegistry();
-  registry.addImage("app", "latest", [writeTar([{ path: "f", content: "x" }])], { config: { Cmd: ["/f"] } });
-  image = `${registry.host}/app`;
-  dataDir = join(await scratchDirectory("fork"), "data");
-  const env = {
-    BERTH_DRIVER: "fake",
-    BERTH_LOG_LEVEL: "warn",
-    BERTH_ALLOW_HOSTS: registry.host,
-    BERTH_READY_TIMEOUT: "2",
-  };
-  berthd = await startBerthd({ dataDir, env });
-  client = berthd.client;
+  node = await startAppNode("fork", { BERTH_READY_TIMEOUT: "2" });
+  ({ client, dataDir, image } = node);
 });
 
-afterAll(async () => {
-  await berthd?.stop();
-  await registry?.[Symbol.asyncDispose]();
-});
+afterAll(() => node?.[Symbol.asyncDispose]());
 
 const { create, start, stop, snapshot, forget, remove, removeAll } = snapshotCalls(
   () => client,

@@ -1,38 +1,25 @@
-import { join } from "node:path";
 import type { Client } from "@berth/api";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { writeTar } from "../../packages/daemon/src/core/testing/tar-writer.ts";
-import { type FakeRegistry, startFakeRegistry } from "../../packages/daemon/src/images/testing/fake-registry.ts";
 import { audit } from "../faults/audit.ts";
-import { type Berthd, startBerthd } from "../support/berthd.ts";
+import { type AppNode, startAppNode } from "../support/app-node.ts";
 import { diskOf, standsOn } from "../support/disks.ts";
 import { expectFailed } from "../support/refusals.ts";
-import { scratchDirectory } from "../support/scratch.ts";
 import { snapshotCalls } from "../support/snapshot-calls.ts";
 
 const long = { wait: 60 } as const;
 const mostLayers = 64;
 
-let registry: FakeRegistry;
+let node: AppNode;
 let image: string;
 let dataDir: string;
-let berthd: Berthd;
 let client: Client;
 
 beforeAll(async () => {
-  registry = await startFakeRegistry();
-  registry.addImage("app", "latest", [writeTar([{ path: "f", content: "x" }])], { config: { Cmd: ["/f"] } });
-  image = `${registry.host}/app`;
-  dataDir = join(await scratchDirectory("limit"), "data");
-  const env = { BERTH_DRIVER: "fake", BERTH_LOG_LEVEL: "error", BERTH_ALLOW_HOSTS: registry.host };
-  berthd = await startBerthd({ dataDir, env });
-  client = berthd.client;
+  node = await startAppNode("limit", { BERTH_LOG_LEVEL: "error" });
+  ({ client, dataDir, image } = node);
 });
 
-afterAll(async () => {
-  await berthd?.stop();
-  await registry?.[Symbol.asyncDispose]();
-});
+afterAll(() => node?.[Symbol.asyncDispose]());
 
 const { create, snapshot, forget, removeAll } = snapshotCalls(
   () => client,

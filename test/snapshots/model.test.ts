@@ -1,13 +1,9 @@
-import { join } from "node:path";
 import type { Client } from "@berth/api";
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { writeTar } from "../../packages/daemon/src/core/testing/tar-writer.ts";
-import { type FakeRegistry, startFakeRegistry } from "../../packages/daemon/src/images/testing/fake-registry.ts";
 import { audit } from "../faults/audit.ts";
-import { type Berthd, startBerthd } from "../support/berthd.ts";
+import { type AppNode, startAppNode } from "../support/app-node.ts";
 import { diskOf } from "../support/disks.ts";
-import { scratchDirectory } from "../support/scratch.ts";
 import { snapshotCalls } from "../support/snapshot-calls.ts";
 
 const blocks = 4;
@@ -27,24 +23,16 @@ interface Model {
 
 type Real = ReturnType<typeof snapshotCalls>;
 
-let registry: FakeRegistry;
+let node: AppNode;
 let dataDir: string;
-let berthd: Berthd;
 let client: Client;
 
 beforeAll(async () => {
-  registry = await startFakeRegistry();
-  registry.addImage("app", "latest", [writeTar([{ path: "f", content: "x" }])], { config: { Cmd: ["/f"] } });
-  dataDir = join(await scratchDirectory("model"), "data");
-  const env = { BERTH_DRIVER: "fake", BERTH_LOG_LEVEL: "warn", BERTH_ALLOW_HOSTS: registry.host };
-  berthd = await startBerthd({ dataDir, env });
-  client = berthd.client;
+  node = await startAppNode("model");
+  ({ client, dataDir } = node);
 });
 
-afterAll(async () => {
-  await berthd?.stop();
-  await registry?.[Symbol.asyncDispose]();
-});
+afterAll(() => node?.[Symbol.asyncDispose]());
 
 /** One of what there is, by a number that may be larger. */
 function pick<T>(from: ReadonlyMap<string, T>, index: number): [string, T] {
@@ -171,7 +159,7 @@ const commands = [
 it("whatever is written, snapshotted, restored, launched, forked and deleted in whatever order: every disk is as it should be, byte for byte", async () => {
   const calls = snapshotCalls(
     () => client,
-    () => `${registry.host}/app`,
+    () => node.image,
   );
   const blank: Disk = Array.from({ length: blocks }, () => 0);
   const check = (model: Model) => {
