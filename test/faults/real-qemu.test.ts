@@ -22,7 +22,7 @@ type Verb = (typeof verbs)[number];
  * have tests of their own.
  */
 const apart: readonly string[] = [
-  ...["forget-snapshots", "collect-layers"],
+  ...["plan-disks", "forget-snapshots", "collect-layers"],
   ...["take-over", "request-template", "drop-memory", "give-back-ports"],
 ];
 const points = listFaultPoints(instanceWorkflows(nobody)).filter(
