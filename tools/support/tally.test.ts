@@ -1,14 +1,27 @@
+import { join } from "node:path";
 import { expect, test } from "vitest";
+import { repositoryRoot } from "./parts.ts";
 import { addTallies, countReport, describeTally } from "./tally.ts";
 
 const file = (status: string, ...tests: readonly string[]) => ({
+  name: join(repositoryRoot, "test/a.test.ts"),
   status,
-  assertionResults: tests.map((one) => ({ status: one })),
+  message: status === "failed" ? "it does not load" : "",
+  assertionResults: tests.map((one) => ({
+    status: one,
+    fullName: `is ${one}`,
+    failureMessages: one === "failed" ? ["AssertionError: no\nat a line"] : [],
+  })),
 });
 
 test("each test counts by how it ended", () => {
   const report = { testResults: [file("passed", "passed", "skipped"), file("failed", "failed", "passed", "todo")] };
-  expect(countReport(report)).toEqual({ passed: 2, failed: 1, skipped: 2 });
+  expect(countReport(report)).toEqual({
+    passed: 2,
+    failed: 1,
+    skipped: 2,
+    failures: ["test/a.test.ts › is failed\n    AssertionError: no\n    at a line"],
+  });
 });
 
 test("a file that could not be loaded, or whose clean-up failed, is a failure", () => {
@@ -16,6 +29,7 @@ test("a file that could not be loaded, or whose clean-up failed, is a failure", 
     passed: 1,
     failed: 2,
     skipped: 0,
+    failures: Array(2).fill("test/a.test.ts\n    it does not load"),
   });
 });
 
@@ -24,8 +38,8 @@ test("the closing line is plain", () => {
   expect(
     describeTally(
       addTallies([
-        { passed: 1, failed: 2, skipped: 3 },
-        { passed: 1, failed: 0, skipped: 0 },
+        { passed: 1, failed: 2, skipped: 3, failures: [] },
+        { passed: 1, failed: 0, skipped: 0, failures: [] },
       ]),
     ),
   ).toBe("2 passed, 2 failed, 3 skipped");
