@@ -13,6 +13,8 @@ export interface ClientOptions {
   readonly url: string;
   /** Shown with each request. A function is asked each time, and what it throws is what the request rejects with: the one at that address may change. */
   readonly token: string | (() => string);
+  /** The project of requests that name none; the token's own when not given. */
+  readonly project?: string | undefined;
   /** Instead of the global one, for tests. */
   readonly fetch?: typeof fetch;
 }
@@ -132,7 +134,7 @@ export function createClient(options: ClientOptions): Client {
     }
     let response: Response;
     try {
-      response = await doFetch(base + pathOf(definition, input), init);
+      response = await doFetch(base + pathOf(definition, input, options.project), init);
     } catch (error) {
       if (isAbort(error) || call.signal?.aborted) throw error;
       throw new UnreachableError(base, reasonOf(error), { cause: error });
@@ -200,10 +202,11 @@ export function createClient(options: ClientOptions): Client {
     request: ExecRequestInput | null,
     sessionOptions: SessionOptions,
   ) {
-    const path = pathOf(routes[name], { params: { instance }, query: { project: sessionOptions.project } });
+    const asked = { params: { instance }, query: { project: sessionOptions.project } };
+    const path = pathOf(routes[name], asked, options.project);
     // Node's WebSocket takes headers; a browser's does not, and its types do not know them.
     const explain = () =>
-      send(name, { params: { instance }, query: { project: sessionOptions.project } }, {}).then(
+      send(name, asked, {}).then(
         () => new UnreachableError(base, "something else answers there"),
         (error: unknown) =>
           error instanceof ApiError && error.code === "upgrade_required"
@@ -261,12 +264,14 @@ interface AnyInput {
   readonly body?: unknown;
 }
 
-/** The path and query of a request. Values that are undefined are left out, lists are repeated. */
-function pathOf(definition: Route, input: AnyInput): string {
+/** The path and query of a request, for this project when it names none. Values that are undefined are left out, lists are repeated. */
+function pathOf(definition: Route, input: AnyInput, project: string | undefined): string {
   const params = (input.params ?? {}) as Record<string, string>;
   const path = definition.path.replace(/:(\w+)/g, (_, name: string) => encodeURIComponent(params[name] ?? ""));
   const query = new URLSearchParams();
-  for (const [key, value] of Object.entries(input.query ?? {})) {
+  const isOfProject = definition.query !== undefined && "project" in definition.query.shape;
+  const given = Object.entries(input.query ?? {}).filter(([, value]) => value !== undefined);
+  for (const [key, value] of Object.entries({ ...(isOfProject && { project }), ...Object.fromEntries(given) })) {
     for (const one of Array.isArray(value) ? value : [value]) if (one !== undefined) query.append(key, String(one));
   }
   return query.size > 0 ? `${path}?${query}` : path;

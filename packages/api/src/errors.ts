@@ -30,7 +30,7 @@ export const errorCatalogue = {
   forbidden: {
     status: 403,
     title: "The token does not allow this",
-    hint: "Ask an administrator for a role that allows it.",
+    hint: "Ask an administrator for a role or a token that allows it: berth token create.",
   },
   not_found: {
     status: 404,
@@ -88,6 +88,11 @@ export const errorCatalogue = {
     status: 409,
     title: "The image is in use",
     hint: "Delete the instances made from it and their snapshots first.",
+  },
+  project_in_use: {
+    status: 409,
+    title: "The project still holds something",
+    hint: "Delete what is in it first; the detail says what that is.",
   },
   operation_final: {
     status: 409,

@@ -1,18 +1,25 @@
 import type { z } from "zod";
 
 /** What a route does to its resource; `authorize()` decides by the pair. */
-export type Action = "list" | "read" | "create" | "update" | "delete" | "use";
-export type Resource =
-  | "instance"
-  | "image"
-  | "template"
-  | "pool"
-  | "archive"
-  | "snapshot"
-  | "operation"
-  | "event"
-  | "node"
-  | "system";
+export const actions = ["list", "read", "create", "update", "delete", "use"] as const;
+export type Action = (typeof actions)[number];
+
+/** What a route is about. `system` is the installation itself, with the machines it runs on. */
+export const resources = [
+  "instance",
+  "image",
+  "template",
+  "pool",
+  "archive",
+  "snapshot",
+  "operation",
+  "event",
+  "project",
+  "token",
+  "node",
+  "system",
+] as const;
+export type Resource = (typeof resources)[number];
 
 /** How a route answers: JSON of `response`, a stream of bytes or events, a file that can be asked for in parts, nothing but where an upload goes on, or a WebSocket. */
 export type RouteKind = "json" | "text" | "tar" | "file" | "upload" | "events" | "websocket";

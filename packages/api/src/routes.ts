@@ -21,6 +21,7 @@ import {
 import { Node, NodeParams } from "./node.ts";
 import { ListOperationsQuery, Operation, OperationLogQuery, OperationParams, WaitOperationQuery } from "./operation.ts";
 import { ChangePool, CreatePool, Pool, PoolParams } from "./pool.ts";
+import { CreateProject, Project, ProjectParams } from "./project.ts";
 import { route } from "./route.ts";
 import {
   CreateSnapshot,
@@ -32,6 +33,7 @@ import {
   SnapshotParams,
 } from "./snapshot.ts";
 import { PrunedTemplates, PruneTemplates, Template, TemplateParams } from "./template.ts";
+import { CreateToken, ListTokensQuery, NewToken, Token, TokenParams } from "./token.ts";
 
 const projectQuery = ChangeQuery.pick({ project: true });
 const instances = "/api/v1/instances";
@@ -44,6 +46,8 @@ const pools = "/api/v1/pools";
 const operations = "/api/v1/operations";
 const snapshots = "/api/v1/snapshots";
 const snapshot = `${snapshots}/:snapshot`;
+const projects = "/api/v1/projects";
+const tokens = "/api/v1/tokens";
 
 /** An instance, image or archive just changed, with the operation that carries it out. */
 export const InstanceChange = z.object({ instance: Instance, operation: Operation }).meta({ id: "InstanceChange" });
@@ -805,6 +809,105 @@ export const routes = {
     query: StreamEventsQuery,
     status: 200,
     response: z.union([Event, EventGap]),
+  }),
+
+  listProjects: route({
+    method: "GET",
+    path: projects,
+    summary: "List the projects that the caller has a role in",
+    resource: "project",
+    action: "list",
+    kind: "json",
+    query: PageQuery.omit({ project: true }),
+    status: 200,
+    response: pageOf(Project),
+  }),
+  createProject: route({
+    method: "POST",
+    path: projects,
+    summary: "Make a project",
+    resource: "project",
+    action: "create",
+    kind: "json",
+    body: CreateProject,
+    status: 201,
+    response: Project,
+    idempotent: true,
+  }),
+  getProject: route({
+    method: "GET",
+    path: `${projects}/:project`,
+    summary: "Show one project",
+    resource: "project",
+    action: "read",
+    kind: "json",
+    params: ProjectParams,
+    status: 200,
+    response: Project,
+  }),
+  deleteProject: route({
+    method: "DELETE",
+    path: `${projects}/:project`,
+    summary: "Delete a project that holds nothing",
+    description: "Its tokens go with it. The project `default` stays.",
+    resource: "project",
+    action: "delete",
+    kind: "json",
+    params: ProjectParams,
+    status: 200,
+    response: Project,
+  }),
+
+  listTokens: route({
+    method: "GET",
+    path: tokens,
+    summary: "List tokens, newest first",
+    description: "Those of one project; for who administers the whole system and names none, all there are.",
+    resource: "token",
+    action: "list",
+    kind: "json",
+    query: ListTokensQuery,
+    status: 200,
+    response: pageOf(Token),
+  }),
+  createToken: route({
+    method: "POST",
+    path: tokens,
+    summary: "Make a token",
+    description:
+      "Its secret is in this answer and nowhere else, so the request takes no Idempotency-Key: who missed the answer deletes the token and makes another.",
+    resource: "token",
+    action: "create",
+    kind: "json",
+    query: projectQuery,
+    body: CreateToken,
+    status: 201,
+    response: NewToken,
+  }),
+  getToken: route({
+    method: "GET",
+    path: `${tokens}/:token`,
+    summary: "Show one token, without its secret",
+    resource: "token",
+    action: "read",
+    kind: "json",
+    params: TokenParams,
+    query: projectQuery,
+    status: 200,
+    response: Token,
+  }),
+  deleteToken: route({
+    method: "DELETE",
+    path: `${tokens}/:token`,
+    summary: "Revoke a token",
+    description: "It is refused from now on, and what is open under it ends.",
+    resource: "token",
+    action: "delete",
+    kind: "json",
+    params: TokenParams,
+    query: projectQuery,
+    status: 200,
+    response: Token,
   }),
 
   listNodes: route({

@@ -16,6 +16,8 @@ export class Context implements CommandContext {
   readonly out: Output;
   /** Whether --json was given. */
   json = false;
+  /** What --project was given. */
+  project: string | undefined;
   /** What the command threw. */
   failure: { readonly error: unknown } | undefined;
   #client: Promise<Client> | undefined;
@@ -37,7 +39,7 @@ export class Context implements CommandContext {
         this.#settings ?? readSettings(this.outside),
         import("@berth/api"),
       ]);
-      return createClient(settings);
+      return createClient(this.project === undefined ? settings : { ...settings, project: this.project });
     })();
     return this.#client;
   }
@@ -56,7 +58,7 @@ export class Context implements CommandContext {
 type Flags = Readonly<Record<string, unknown>>;
 type Arguments = readonly unknown[];
 
-/** A command as a value: what it takes and what it does. Every command also takes --json. */
+/** A command as a value: what it takes and what it does. Every command also takes --json and --project. */
 interface Definition<F extends Flags, A extends Arguments> {
   readonly parameters: NoInfer<TypedCommandParameters<F, A, Context>>;
   /** More than the one line that the command tree has; shown by --help. */
@@ -69,22 +71,30 @@ interface Definition<F extends Flags, A extends Arguments> {
 export type CommandValue = (brief: string) => Command<Context>;
 
 const jsonFlag = { kind: "boolean", brief: "Print JSON", optional: true, withNegated: false } as const;
+const projectFlag = {
+  kind: "parsed",
+  parse: String,
+  brief: "The project; BERTH_PROJECT or the token's own when not given",
+  placeholder: "PROJECT",
+  optional: true,
+} as const;
 
 export function command<const F extends Flags = Record<never, never>, const A extends Arguments = []>(
   definition: Definition<F, A>,
 ): CommandValue {
   const parameters = definition.parameters as { readonly flags?: object };
   return (brief) =>
-    buildCommand<{ json?: boolean }, [], Context>({
+    buildCommand<{ json?: boolean; project?: string }, [], Context>({
       docs: {
         brief,
         ...(definition.description ? { fullDescription: `${brief}\n\n${definition.description}` } : {}),
         ...(definition.usage ? { customUsage: definition.usage } : {}),
       },
       // The types were held together where the definition was written.
-      parameters: { ...parameters, flags: { ...parameters.flags, json: jsonFlag } } as never,
+      parameters: { ...parameters, flags: { ...parameters.flags, project: projectFlag, json: jsonFlag } } as never,
       async func(this: Context, flags, ...args) {
         this.json = flags.json ?? false;
+        this.project = flags.project;
         try {
           await definition.run(this, flags as unknown as F, ...(args as unknown as A));
         } catch (error) {
@@ -167,6 +177,44 @@ async function proposePools(this: Context, partial: string): Promise<readonly st
     return [];
   }
 }
+
+/** The names of tokens, for completion. */
+async function proposeTokens(this: Context, partial: string): Promise<readonly string[]> {
+  try {
+    const client = await this.client();
+    const { items } = await client.listTokens({ query: { limit: 500 } }, { signal: AbortSignal.timeout(1000) });
+    return items.map(({ name }) => name).filter((name) => name.startsWith(partial));
+  } catch {
+    return [];
+  }
+}
+
+/** The name or id of a token. */
+export const tokenArgument = {
+  parse: String,
+  brief: "A token's name or id",
+  placeholder: "TOKEN",
+  proposeCompletions: proposeTokens,
+} as const;
+
+/** The names of projects, for completion. */
+async function proposeProjects(this: Context, partial: string): Promise<readonly string[]> {
+  try {
+    const client = await this.client();
+    const { items } = await client.listProjects({ query: { limit: 500 } }, { signal: AbortSignal.timeout(1000) });
+    return items.map(({ name }) => name).filter((name) => name.startsWith(partial));
+  } catch {
+    return [];
+  }
+}
+
+/** The name of a project. */
+export const projectArgument = {
+  parse: String,
+  brief: "A project's name",
+  placeholder: "PROJECT",
+  proposeCompletions: proposeProjects,
+} as const;
 
 /** The name or id of a pool. */
 export const poolArgument = {

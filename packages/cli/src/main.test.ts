@@ -749,6 +749,47 @@ describe("templates", () => {
   });
 });
 
+describe("projects and tokens", () => {
+  test("create prints the secret alone, and says what was asked", async () => {
+    const words = "token create --name ci --role operator --scope instance --scope image:read --project shop";
+    const before = Date.now();
+    const made = await berth(`${words} --expires 30d`);
+    expect(made.stdout).toBe("berth_secret\n");
+    expect(made.stderr).toContain("shown this once");
+    const [call] = berthd?.callsOf("createToken") ?? [];
+    expect(call?.query.get("project")).toBe("shop");
+    const { expiresAt, ...rest } = Object(call?.json);
+    expect(rest).toEqual({ name: "ci", role: "operator", scopes: ["instance", "image:read"] });
+    expect(Date.parse(expiresAt) - before).toBeGreaterThanOrEqual(30 * 86_400_000);
+    await berthd?.stop();
+    await berth("token create --name ops --system");
+    expect(berthd?.callsOf("createToken").at(-1)?.json).toEqual({ name: "ops", system: true });
+    await berthd?.stop();
+    expect(await berth("token create --role viewer")).toMatchObject({ code: 2 });
+  });
+
+  test("ls, show and rm of both", async () => {
+    expect((await berth("token ls")).stdout).toMatch(
+      /^NAME +PROJECT +ROLE +SCOPES +EXPIRES +USED +AGE\nci +shop +operator +instance,image:read +2100-01-01 +never +\d+d\n$/,
+    );
+    expect((await berth("token show ci")).stdout).toMatch(/Secret: +berth_Ab12…\n/);
+    expect((await berth("token rm ci")).stdout).toBe("ci\n");
+    expect((await berth("project create shop")).stdout).toBe("shop\n");
+    expect((await berth("project ls")).stdout).toMatch(/^NAME +AGE\nshop +\d+d\n$/);
+    expect((await berth("project show shop")).stdout).toMatch(/^Name: +shop\n/);
+    expect((await berth("project rm shop")).stdout).toBe("shop\n");
+  });
+
+  test("--project goes before BERTH_PROJECT, to every request that is for a project and no other", async () => {
+    await berth("pool ls --project shop");
+    expect(berthd?.callsOf("listPools").at(-1)?.query.get("project")).toBe("shop");
+    await berth("pool ls");
+    expect(berthd?.callsOf("listPools").at(-1)?.query.get("project")).toBe(null);
+    await berth("node ls --project shop");
+    expect(berthd?.callsOf("listNodes").at(-1)?.query.size).toBe(0);
+  });
+});
+
 describe("pools", () => {
   test("create, ls, show, set, rm", async () => {
     const listPools = () => ({ items: [pool], nextCursor: null });

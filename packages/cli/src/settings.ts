@@ -9,6 +9,8 @@ export interface Settings {
   readonly url: string;
   /** Empty when none is known. A function tells it for the next request, and throws when the one it is meant for is not there. */
   readonly token: string | (() => string);
+  /** The project of what is asked for; the token's own when undefined. */
+  readonly project?: string | undefined;
 }
 
 /** What the settings file may hold. */
@@ -37,6 +39,11 @@ function settingsFile({ env, home }: Pick<Outside, "env" | "home">): string {
  * address it belongs to: the file's to the file's, the local daemon's to the local daemon's.
  */
 export async function readSettings(outside: Outside): Promise<Settings> {
+  const found = await findBerthd(outside);
+  return outside.env.BERTH_PROJECT ? { ...found, project: outside.env.BERTH_PROJECT } : found;
+}
+
+async function findBerthd(outside: Outside): Promise<Settings> {
   const file = await readSettingsFile(settingsFile(outside));
   const local = findLocalBerthd(dataFolder(outside));
   const url = trim(outside.env.BERTH_URL || file.url || local?.url || defaultUrl);

@@ -21,6 +21,8 @@ export const aliases: Readonly<Record<string, string>> = {
   images: "image",
   templates: "template",
   pools: "pool",
+  projects: "project",
+  tokens: "token",
 };
 
 /** Every command there is, by the words that call it. */
@@ -113,6 +115,24 @@ export const tree: Readonly<Record<string, Leaf | Branch>> = {
       cancel: { brief: "Cancel operations", load: () => import("./commands/op/cancel.ts") },
       wait: { brief: "Wait for an operation to end", load: () => import("./commands/op/wait.ts") },
       log: { brief: "Show the log of a pull or build", load: () => import("./commands/op/log.ts") },
+    },
+  },
+  project: {
+    brief: "Projects: what belongs together, and who may do what to it",
+    routes: {
+      create: { brief: "Make a project", load: () => import("./commands/project/create.ts") },
+      ls: { brief: "List projects", load: () => import("./commands/project/ls.ts") },
+      show: { brief: "Show one project", load: () => import("./commands/project/show.ts") },
+      rm: { brief: "Delete projects that hold nothing", load: () => import("./commands/project/rm.ts") },
+    },
+  },
+  token: {
+    brief: "Tokens: credentials for programs",
+    routes: {
+      create: { brief: "Make a token and print its secret", load: () => import("./commands/token/create.ts") },
+      ls: { brief: "List tokens, newest first", load: () => import("./commands/token/ls.ts") },
+      show: { brief: "Show one token, without its secret", load: () => import("./commands/token/show.ts") },
+      rm: { brief: "Revoke tokens", load: () => import("./commands/token/rm.ts") },
     },
   },
   node: {

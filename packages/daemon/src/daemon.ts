@@ -41,7 +41,7 @@ export async function startDaemon(config: Config, log: Logger, version: string):
   const lock = await takeDataFolder(host, facts, dataDir);
   const store = await openStore(config.store, { onError: (error) => log.warn({ err: error }, "the store") });
   const identity = await readIdentity(store, host, dataDir);
-  await keepAdminToken(store, host, dataDir);
+  await keepAdminToken(store, host, dataDir, identity.nodeId);
 
   const stopping = new AbortController();
   const node = await wireNode({ config, log, host, facts, store, identity, signal: stopping.signal });

@@ -4,10 +4,10 @@ import { z } from "zod";
 import { newId } from "./core/ids.ts";
 import { keepNodeFile } from "./data-folder.ts";
 import type { Host } from "./host/host.ts";
-import { hashToken, looksLikeToken, makeToken } from "./identity/tokens.ts";
+import { hashToken, looksLikeToken, makeToken, shownPrefix } from "./identity/tokens.ts";
 import { readSetting, writeSetting } from "./store/settings.ts";
 import type { Store } from "./store/store.ts";
-import { findTokenByHash, insertToken } from "./store/tokens.ts";
+import { findSystemToken, findTokenByHash, insertToken, isRevoked, revokeToken } from "./store/tokens.ts";
 
 /** Who this daemon is: the installation shares a store, the node is this machine's data folder. */
 export interface Identity {
@@ -28,17 +28,23 @@ export async function readIdentity(store: Store, host: Host, dataDir: string): P
 }
 
 /**
- * Keeps an admin token in `admin-token` (0600), where the local CLI finds it. It is made on the first run; one whose store was replaced is
- * accepted again, since whoever can write the data folder could as well have written the store.
+ * Keeps an admin token in `admin-token` (0600), where the local CLI finds it. It is made on the first run, and anew when it was revoked or its file is gone, whose
+ * token is then revoked. One whose store was replaced is accepted again, since whoever can write the data folder could as well have written the store.
  */
-export async function keepAdminToken(store: Store, host: Host, dataDir: string): Promise<void> {
+export async function keepAdminToken(store: Store, host: Host, dataDir: string, nodeId: string): Promise<void> {
   const path = join(dataDir, "admin-token");
   const kept = (await host.files.readText(path))?.trim();
-  const token = kept && looksLikeToken(kept) ? kept : makeToken();
+  const usable = kept !== undefined && looksLikeToken(kept) && !(await isRevoked(store.queries, hashToken(kept)));
+  const token = usable ? kept : makeToken();
   const hash = hashToken(token);
-  if (!(await findTokenByHash(store.queries, hash))) {
-    const id = newId("token");
-    await insertToken(store.queries, { id, name: "admin", hash, role: "admin", project: null, expiresAt: null });
-  }
+  const name = `admin-of-${nodeId.replace(/^n-/, "")}`;
+  await store.transaction(async (tx) => {
+    if (await findTokenByHash(tx, hash)) return;
+    const before = await findSystemToken(tx, name);
+    if (before) await revokeToken(tx, before.id);
+    const prefix = shownPrefix(token);
+    const rights = { role: "admin", project: null, scopes: null, expiresAt: null } as const;
+    await insertToken(tx, { id: newId("token"), name, hash, prefix, ...rights });
+  });
   if (token !== kept) await host.files.writeAtomic(path, `${token}\n`, { mode: 0o600 });
 }

@@ -7,11 +7,13 @@ import {
   type Node,
   type Operation,
   type Pool,
+  type Project,
   type Route,
   type RouteName,
   routes,
   type Snapshot,
   type Template,
+  type Token,
 } from "@berth/api";
 import { type WebSocket, WebSocketServer } from "ws";
 
@@ -199,6 +201,20 @@ export const pool: Pool = {
   createdAt: at,
 };
 
+const project: Project = { id: "p-00000000000000001", name: "shop", createdAt: at };
+
+const token: Token = {
+  id: "t-00000000000000001",
+  name: "ci",
+  project: "shop",
+  role: "operator",
+  scopes: ["instance", "image:read"],
+  prefix: "berth_Ab12",
+  createdAt: at,
+  expiresAt: "2100-01-01T00:00:00.000Z",
+  lastUsedAt: null,
+};
+
 export const node: Node = {
   id: ids.node,
   name: "node1",
@@ -317,6 +333,14 @@ const defaults: Partial<Record<RouteName, Handler>> = {
   getPool: () => pool,
   changePool: () => pool,
   deletePool: () => ({ pool, operation }),
+  listProjects: () => page([project]),
+  createProject: () => project,
+  getProject: () => project,
+  deleteProject: () => project,
+  listTokens: () => page([token]),
+  createToken: () => ({ token, secret: "berth_secret" }),
+  getToken: () => token,
+  deleteToken: () => token,
   listOperations: () => page([operation]),
   getOperation: () => operation,
   watchOperation: () => new Events([operation]),

@@ -4,6 +4,7 @@ import { pruneIdempotencyKeys } from "../store/idempotency.ts";
 import { deleteFailedImages, deleteUnusedImports } from "../store/images.ts";
 import { pruneOperations } from "../store/operations.ts";
 import type { Store } from "../store/store.ts";
+import { pruneTokens } from "../store/tokens.ts";
 import type { ControllerLog } from "./controller.ts";
 
 const hourMs = 3_600_000;
@@ -14,6 +15,7 @@ const retention = {
   operationsMs: 30 * dayMs,
   events: { keep: 200_000, maxAgeMs: 30 * dayMs },
   failedImagesMs: hourMs,
+  expiredTokensMs: 30 * dayMs,
 } as const;
 
 /** Forgets, once an hour, what has been kept long enough. */
@@ -26,6 +28,7 @@ export async function prune(store: Store, log: ControllerLog, signal: AbortSigna
       await pruneIdempotencyKeys(store.queries);
       await deleteFailedImages(store.queries, now - retention.failedImagesMs);
       await deleteUnusedImports(store.queries);
+      await pruneTokens(store.queries, now - retention.expiredTokensMs);
     } catch (error) {
       log.error({ err: error }, "what is old could not be forgotten; it is tried again in an hour");
     }

@@ -1,45 +1,88 @@
-import { type Action, BerthError, type Resource } from "@berth/api";
+import { type Action, BerthError, type Resource, type Role } from "@berth/api";
 
-export const roles = ["admin"] as const;
-export type Role = (typeof roles)[number];
-
-/** Who sends a request, as its token tells. */
+/** Who sends a request, and what may be done by it. */
 export interface Caller {
   readonly tokenId: string;
   /** The token's name, for people. */
   readonly name: string;
-  readonly role: Role;
-  /** The only project the token is for; null for all. */
+  /** Whether it administers the whole system, every project included. */
+  readonly admin: boolean;
+  /** What it may do in projects, by their names. */
+  readonly roles: ReadonlyMap<string, Role>;
+  /** The project its requests are for when they name none; null for `default`. */
   readonly project: string | null;
+  /** What it is limited to beyond its roles: `instance`, `image:read`; null for nothing. */
+  readonly scopes: readonly string[] | null;
+  /** When it ends, in milliseconds since the epoch; null for never. */
+  readonly expiresAt: number | null;
 }
 
-const everything: readonly Action[] = ["list", "read", "create", "update", "delete", "use"];
+type Rights = Readonly<Record<Resource, readonly Action[]>>;
 
-/** What each role may do to each kind of resource. */
-const allowed: Readonly<Record<Role, Readonly<Record<Resource, readonly Action[]>>>> = {
-  admin: {
-    instance: everything,
-    image: everything,
-    template: everything,
-    archive: everything,
-    snapshot: everything,
-    pool: everything,
-    operation: everything,
-    event: everything,
-    node: everything,
-    system: everything,
-  },
+const nothing: readonly Action[] = [];
+const look: readonly Action[] = ["list", "read"];
+const work: readonly Action[] = ["list", "read", "create", "update", "delete", "use"];
+
+const viewer: Rights = {
+  instance: look,
+  image: look,
+  template: look,
+  pool: look,
+  archive: look,
+  snapshot: look,
+  operation: look,
+  event: look,
+  project: look,
+  token: nothing,
+  node: look,
+  system: nothing,
 };
+const operator: Rights = {
+  ...viewer,
+  instance: work,
+  image: work,
+  template: work,
+  pool: work,
+  archive: work,
+  snapshot: work,
+  operation: work,
+};
+const admin: Rights = { ...operator, token: work };
 
-/** Resources that belong to the installation, not to one project. */
-const withoutProject: ReadonlySet<Resource> = new Set(["node", "system"]);
+/** What each role may do to each kind of object of its project. Only who administers the whole system may do more. docs/access.md tells it by request. */
+const allowed: Readonly<Record<Role, Rights>> = { viewer, operator, admin };
 
-/** Throws `forbidden` unless the caller's role allows the action, in the project the token is for. */
+/** Throws `forbidden` unless the caller may do this to objects of this kind in the project. */
 export function authorize(caller: Caller, action: Action, resource: Resource, project: string): void {
-  if (!allowed[caller.role][resource].includes(action)) {
-    throw new BerthError("forbidden", `The role ${caller.role} may not ${action} this ${resource}.`);
+  if (caller.scopes !== null && !isInScopes(caller.scopes, action, resource)) {
+    throw new BerthError("forbidden", `The token's scopes do not include ${resource}:${verbOf(action)}.`);
   }
-  if (!withoutProject.has(resource) && caller.project !== null && caller.project !== project) {
-    throw new BerthError("forbidden", `The token is for the project ${caller.project}, not for ${project}.`);
+  if (caller.admin) return;
+  // The machines are everybody's.
+  const role = resource === "node" ? firstOf(caller.roles) : caller.roles.get(project);
+  if (role === undefined) throw new BerthError("forbidden", `You have no role in the project ${project}.`);
+  if (!allowed[role][resource].includes(action)) {
+    throw new BerthError("forbidden", `The role ${role} may not ${action} this ${resource}.`);
   }
+}
+
+function firstOf(roles: ReadonlyMap<string, Role>): Role | undefined {
+  for (const role of roles.values()) return role;
+  return undefined;
+}
+
+/** What a scope calls an action. */
+function verbOf(action: Action): string {
+  return action === "list" ? "read" : action;
+}
+
+function isInScopes(scopes: readonly string[], action: Action, resource: Resource): boolean {
+  return scopes.includes(resource) || scopes.includes(`${resource}:${verbOf(action)}`);
+}
+
+/** Whether everything within the scopes asked for is within those that somebody has himself; null is everything. */
+export function mayGrant(own: readonly string[] | null, asked: readonly string[] | null): boolean {
+  if (own === null) return true;
+  if (asked === null) return false;
+  return asked.every((scope) => own.includes(scope) || own.includes(scope.split(":")[0] ?? ""));
 }

@@ -23,6 +23,11 @@ export function looksLikeToken(text: string): boolean {
   return text.endsWith(checksum(secret));
 }
 
+/** So much of a token as may be shown, to know a found one by: four characters of its secret. */
+export function shownPrefix(token: string): string {
+  return token.slice(0, prefix.length + 4);
+}
+
 /** What is kept of a token: its SHA-256 in hex. */
 export function hashToken(token: string): string {
   return hash("sha256", token, "hex");

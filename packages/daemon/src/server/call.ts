@@ -1,7 +1,15 @@
 import { createHash } from "node:crypto";
 import type { IncomingHttpHeaders } from "node:http";
 import type { Readable } from "node:stream";
-import { BerthError, type Operation, type Route, type RouteName, type routes } from "@berth/api";
+import {
+  type Action,
+  BerthError,
+  type Operation,
+  type Resource,
+  type Route,
+  type RouteName,
+  type routes,
+} from "@berth/api";
 import type { WebSocket } from "ws";
 import type { z } from "zod";
 import type { Caller } from "../identity/authorize.ts";
@@ -23,8 +31,10 @@ export interface Call<N extends RouteName = RouteName> {
   readonly query: PartOf<N, "query">;
   readonly body: N extends "writeFiles" | "writeArchive" ? Readable : PartOf<N, "body">;
   readonly headers: IncomingHttpHeaders;
-  /** Aborted when the client leaves, and with `shutting_down` when the server closes. */
+  /** Aborted when the client leaves, with `shutting_down` when the server closes, and with the refusal once the caller may not have the answer any more. */
   readonly signal: AbortSignal;
+  /** Asks `authorize()` for what the route alone does not tell. */
+  authorize(action: Action, resource: Resource, project: string): void;
   /** Sets a header of the answer. */
   header(name: string, value: string): void;
 }
@@ -62,9 +72,14 @@ export type Handler<N extends RouteName> = (call: Call<N>) => Promise<ResultOf<R
 /** The handlers of some routes, by their names. */
 export type Handlers<N extends RouteName = RouteName> = { readonly [Name in N]: Handler<Name> };
 
-/** The project a request is for. */
-export function projectOf(caller: Caller, query: unknown): string {
-  return (query as { project?: string } | undefined)?.project ?? caller.project ?? "default";
+/** The project a request is for: the one in its path, else the one it names in the query, else its caller's. */
+export function projectOf(caller: Caller, params: unknown, query: unknown): string {
+  return projectIn(params) ?? projectIn(query) ?? caller.project ?? "default";
+}
+
+/** The project that params or a query name. */
+export function projectIn(part: unknown): string | undefined {
+  return (part as { project?: string } | undefined)?.project;
 }
 
 /** How the change is to be made, by the request's headers and query. */

@@ -2,7 +2,7 @@ import { randomBytes } from "node:crypto";
 import type { IncomingHttpHeaders } from "node:http";
 import type { Readable } from "node:stream";
 import { isDeepStrictEqual } from "node:util";
-import { BerthError, type Route, type RouteName, routes } from "@berth/api";
+import { type Action, BerthError, type Resource, type Route, type RouteName, routes } from "@berth/api";
 import Fastify, {
   type FastifyBaseLogger,
   type FastifyInstance,
@@ -13,13 +13,14 @@ import Fastify, {
 import type { z } from "zod";
 import { authorize, type Caller } from "../identity/authorize.ts";
 import { type Authenticate, authenticator } from "./authenticate.ts";
-import { type Attach, type Call, type MessageStream, projectOf } from "./call.ts";
+import { type Attach, type Call, type MessageStream, projectIn, projectOf } from "./call.ts";
 import { documentation } from "./documentation.ts";
 import { checkHost, checkOrigin } from "./host-header.ts";
 import { checkJsonDepth, maxJsonDepth } from "./json-body.ts";
+import { type LongAnswer, LongAnswers } from "./long-answers.ts";
 import { problemOf, toBerthError } from "./problems.ts";
 import { joinHandlers } from "./routes/index.ts";
-import type { FileAnswer, Services } from "./services.ts";
+import type { FileAnswer, Scope, Services } from "./services.ts";
 import { openFile, sendBytes, sendEvents } from "./streams.ts";
 import { acceptUpgrades, type Upgrades } from "./upgrade.ts";
 import { mergePatchType, streamTypeOf, takesMergePatch, validator } from "./validate.ts";
@@ -42,11 +43,12 @@ export interface Tuning {
   readonly heartbeatMs: number;
   readonly slowReaderMs: number;
   readonly pingMs: number;
+  /** How long a token is remembered, and how often long answers are asked about again. */
   readonly tokenCacheMs: number;
   /** How long closing waits for answers under way before it cuts them. */
   readonly closeMs: number;
   /** Protections that a test switches off to see it fail without them. */
-  readonly without: readonly ("host-check" | "origin-check" | "authentication" | "authorization")[];
+  readonly without: readonly ("host-check" | "origin-check" | "authentication" | "authorization" | "asking-again")[];
 }
 
 const defaults: Tuning = {
@@ -55,7 +57,7 @@ const defaults: Tuning = {
   heartbeatMs: 15_000,
   slowReaderMs: 10_000,
   pingMs: 30_000,
-  tokenCacheMs: 5_000,
+  tokenCacheMs: 500,
   closeMs: 5_000,
   without: [],
 };
@@ -109,9 +111,13 @@ export function createServer(options: ServerOptions): FastifyInstance {
   });
 
   const upgrades = acceptUpgrades(app, tuning.pingMs);
-  const authenticate: Authenticate = tuning.without.includes("authentication")
-    ? () => ({ tokenId: "t-0", name: "nobody", role: "admin", project: null })
-    : authenticator(options.services.tokens.find, tuning.tokenCacheMs);
+  const known = authenticator(options.services.tokens.find, tuning.tokenCacheMs);
+  const authenticate = tuning.without.includes("authentication") ? () => anybody : known.authenticate;
+  const longAnswers = new LongAnswers(tuning.tokenCacheMs);
+  const stopHearing = options.services.tokens.onLess(() => {
+    known.forget();
+    longAnswers.askAll();
+  });
   const handlers = joinHandlers();
   for (const [name, route] of Object.entries<Route>(routes)) {
     app.route({
@@ -130,6 +136,8 @@ export function createServer(options: ServerOptions): FastifyInstance {
         services: options.services,
         handler: handlers[name as RouteName] as (call: unknown) => Promise<unknown>,
         upgrades,
+        authenticate,
+        longAnswers,
         closing: closing.signal,
         tuning,
         checkResponses: options.checkResponses ?? false,
@@ -149,14 +157,30 @@ export function createServer(options: ServerOptions): FastifyInstance {
       upgrades.terminateAll();
     }, tuning.closeMs);
   });
-  app.addHook("onClose", async () => clearTimeout(cut));
+  app.addHook("onClose", async () => {
+    stopHearing();
+    clearTimeout(cut);
+  });
   return app;
 }
+
+/** Who comes where nobody is asked who he is. */
+const anybody: Caller = {
+  tokenId: "t-0",
+  name: "anybody",
+  admin: true,
+  roles: new Map(),
+  project: null,
+  scopes: null,
+  expiresAt: null,
+};
 
 interface Answering {
   readonly services: Services;
   readonly handler: (call: unknown) => Promise<unknown>;
   readonly upgrades: Upgrades;
+  readonly authenticate: Authenticate;
+  readonly longAnswers: LongAnswers;
   readonly closing: AbortSignal;
   readonly tuning: Tuning;
   readonly checkResponses: boolean;
@@ -165,16 +189,17 @@ interface Answering {
 /** What Fastify runs for one route: check, authorise, handle, answer. */
 function answerer(name: RouteName, route: Route, parts: Answering) {
   const validate = validator(route);
-  const { services, handler, upgrades, closing, tuning } = parts;
+  const { services, handler, upgrades, tuning } = parts;
 
   return async (request: FastifyRequest, reply: FastifyReply): Promise<unknown> => {
     const { caller } = request;
     if (!caller) throw new BerthError("unauthenticated", "The request was not authenticated.");
     const { params, query, body } = validate(request);
-    const project = projectOf(caller, query);
-    if (!tuning.without.includes("authorization")) authorize(caller, route.action, route.resource, project);
-
-    const call = new CallOf({ services, scope: { caller, project }, params, query, body }, request, reply, closing);
+    const project = projectOf(caller, params, query);
+    const call = new CallOf({ services, scope: { caller, project }, params, query, body }, request, reply, parts);
+    call.authorize(route.action, route.resource, project);
+    // All others have a role in it, so it is there.
+    if (caller.admin && projectIn(query) !== undefined) await services.projects.get(project);
 
     if (route.kind === "websocket") {
       if (!upgrades.has(request)) {
@@ -186,7 +211,8 @@ function answerer(name: RouteName, route: Route, parts: Answering) {
       const socket = await upgrades.accept(request, reply);
       const left = new AbortController();
       socket.on("close", () => left.abort(new BerthError("cancelled", "The client left.")));
-      await logged(request, attach(socket, AbortSignal.any([left.signal, closing])));
+      using allowed = call.askAgain();
+      await logged(request, attach(socket, AbortSignal.any([left.signal, allowed.signal, parts.closing])));
       return reply;
     }
 
@@ -212,21 +238,23 @@ function answerer(name: RouteName, route: Route, parts: Answering) {
   };
 }
 
-type Checked = Record<"services" | "scope" | "params" | "query" | "body", unknown>;
+type Checked = Record<"services" | "params" | "query" | "body", unknown> & { readonly scope: Scope };
 
 /** A class, since an object with an accessor of its own is costly to make, and one is made for each request. */
 class CallOf implements Record<keyof Call, unknown> {
   readonly services: unknown;
-  readonly scope: unknown;
+  readonly scope: Scope;
   readonly params: unknown;
   readonly query: unknown;
   readonly body: unknown;
   readonly headers: IncomingHttpHeaders;
   readonly #reply: FastifyReply;
-  readonly #closing: AbortSignal;
+  readonly #parts: Answering;
+  /** What was asked of `authorize()` so far. */
+  readonly #asked: [Action, Resource, string][] = [];
   #signal: AbortSignal | undefined;
 
-  constructor(checked: Checked, request: FastifyRequest, reply: FastifyReply, closing: AbortSignal) {
+  constructor(checked: Checked, request: FastifyRequest, reply: FastifyReply, parts: Answering) {
     this.services = checked.services;
     this.scope = checked.scope;
     this.params = checked.params;
@@ -234,13 +262,29 @@ class CallOf implements Record<keyof Call, unknown> {
     this.body = checked.body;
     this.headers = request.headers;
     this.#reply = reply;
-    this.#closing = closing;
+    this.#parts = parts;
+  }
+
+  authorize(action: Action, resource: Resource, project: string): void {
+    this.#asked.push([action, resource, project]);
+    if (!this.#parts.tuning.without.includes("authorization")) authorize(this.scope.caller, action, resource, project);
   }
 
   /** Made when it is asked for: most requests are answered without. */
   get signal(): AbortSignal {
-    this.#signal ??= signalOf(this.#reply, this.#closing);
+    this.#signal ??= signalOf(this.#reply, this.#parts.closing, this.askAgain());
     return this.#signal;
+  }
+
+  /** Has everything that was asked of `authorize()` asked again while this is answered, of who the caller is by then. */
+  askAgain(): LongAnswer {
+    const { longAnswers, authenticate, tuning } = this.#parts;
+    return longAnswers.begin(async () => {
+      if (tuning.without.includes("asking-again")) return;
+      const caller = await authenticate(this.headers.authorization);
+      if (tuning.without.includes("authorization")) return;
+      for (const [action, resource, project] of this.#asked) authorize(caller, action, resource, project);
+    });
   }
 
   header(name: string, value: string): void {
@@ -279,17 +323,22 @@ async function logged(request: FastifyRequest, work: Promise<void>): Promise<voi
   }
 }
 
-/** Aborted when the answer is over or its client gone, and with the server's own reason when it closes. */
-function signalOf(reply: FastifyReply, closing: AbortSignal): AbortSignal {
+/** Aborted when the answer is over or its client gone, with the server's own reason when it closes, and with the refusal when it is not allowed any more. */
+function signalOf(reply: FastifyReply, closing: AbortSignal, allowed: LongAnswer): AbortSignal {
   const controller = new AbortController();
   const onClosing = () => controller.abort(closing.reason);
   closing.addEventListener("abort", onClosing, { once: true });
   if (closing.aborted) onClosing();
+  allowed.signal.addEventListener("abort", () => controller.abort(allowed.signal.reason), { once: true });
   reply.raw.once("close", () => {
     closing.removeEventListener("abort", onClosing);
+    allowed[Symbol.dispose]();
     controller.abort(new BerthError("cancelled", "The client left."));
   });
-  if (reply.raw.destroyed) controller.abort(new BerthError("cancelled", "The client left."));
+  if (reply.raw.destroyed) {
+    allowed[Symbol.dispose]();
+    controller.abort(new BerthError("cancelled", "The client left."));
+  }
   return controller.signal;
 }
 

@@ -4,6 +4,7 @@ import {
   BerthError,
   type CreateInstance,
   type CreatePool,
+  type CreateToken,
   type Event,
   type EventGap,
   type Image,
@@ -12,7 +13,10 @@ import {
   type Node,
   type Operation,
   type Pool,
+  type Project,
+  type Role,
   type Template,
+  type Token,
 } from "@berth/api";
 import { beginChange, effectsOf, wishesOf, withWishes } from "../core/change-instance.ts";
 import { specOf } from "../core/new-instance.ts";
@@ -41,6 +45,8 @@ export class FakeServices implements Services {
     templates: new Map<string, Template>(),
     archives: new Map<string, Archive>(),
     pools: new Map<string, Pool>(),
+    tokens: new Map<string, Token>(),
+    projects: new Map<string, Project>(),
     operations: new Map<string, Operation>(),
     events: [] as Event[],
     /** The number of the newest event that is not kept any more. */
@@ -63,14 +69,67 @@ export class FakeServices implements Services {
   readonly #nextTemplate = idMaker("tpl");
   readonly #nextArchive = idMaker("arc");
   readonly #nextPool = idMaker("pool");
+  readonly #nextToken = idMaker("t");
+  readonly #nextProject = idMaker("p");
   readonly #nextOperation = idMaker("op");
   #changed = Promise.withResolvers<void>();
 
-  addToken(token: string, caller: Partial<Caller> = {}): void {
-    this.callers.set(hashToken(token), { tokenId: "t-1", name: "test", role: "admin", project: null, ...caller });
+  /** Lets a token in: with a role in one project, else as who administers the whole system. */
+  addToken(token: string, { project, role = "admin" }: { project?: string; role?: Role } = {}): void {
+    const caller: Caller = {
+      tokenId: "t-1",
+      name: "test",
+      admin: project === undefined,
+      roles: new Map(project === undefined ? [] : [[project, role]]),
+      project: project ?? null,
+      scopes: null,
+      expiresAt: null,
+    };
+    this.callers.set(hashToken(token), caller);
   }
 
-  readonly tokens = { find: async (hash: string) => this.callers.get(hash) };
+  readonly #listeners = new Set<() => void>();
+
+  /** Refuses a token from now on. */
+  dropToken(token: string): void {
+    this.callers.delete(hashToken(token));
+    for (const listener of this.#listeners) listener();
+  }
+
+  readonly tokens: Services["tokens"] = {
+    find: async (hash: string) => this.callers.get(hash),
+    onLess: (listener) => {
+      this.#listeners.add(listener);
+      return () => this.#listeners.delete(listener);
+    },
+    list: async (project, query) =>
+      pageOf(
+        [...this.all.tokens.values()].filter((token) => project === undefined || token.project === project),
+        query,
+      ),
+    get: async (project, ref) => this.#token(project, ref),
+    create: async (scope, input) => ({ token: this.addNamedToken(input, scope.project), secret: "berth_secret" }),
+    revoke: async (project, ref) => {
+      const token = this.#token(project, ref);
+      this.all.tokens.delete(token.id);
+      return token;
+    },
+  };
+
+  readonly projects: Services["projects"] = {
+    list: async (names, query) =>
+      pageOf(
+        [...this.all.projects.values()].filter(({ name }) => names === undefined || names.includes(name)),
+        query,
+      ),
+    get: async (name) => this.#project(name),
+    create: async (scope, { name }, options) => this.#once(scope, options, () => this.addProject(name)),
+    remove: async (name) => {
+      const project = this.#project(name);
+      this.all.projects.delete(name);
+      return project;
+    },
+  };
 
   readonly instances: Services["instances"] = {
     list: async (scope, query) => {
@@ -489,6 +548,20 @@ export class FakeServices implements Services {
     return pool;
   }
 
+  addProject(name: string): Project {
+    const project: Project = { id: this.#nextProject(), name, createdAt: at };
+    this.all.projects.set(name, project);
+    return project;
+  }
+
+  addNamedToken({ name, role, scopes }: CreateToken, project: string): Token {
+    const id = this.#nextToken();
+    const times = { createdAt: at, expiresAt: null, lastUsedAt: at };
+    const token: Token = { id, name, project, role, scopes: scopes ?? null, prefix: "berth_Ab12", ...times };
+    this.all.tokens.set(id, token);
+    return token;
+  }
+
   begin(type: string, target: Operation["target"], project = "default"): Operation {
     const operation: Operation = {
       id: this.#nextOperation(),
@@ -607,6 +680,19 @@ export class FakeServices implements Services {
       ({ project, id, name }) => project === scope.project && (id === ref || name === ref),
     );
     if (!found) throw new BerthError("not_found", `There is no pool ${ref}.`);
+    return found;
+  }
+
+  #token(project: string | undefined, ref: string): Token {
+    const found = [...this.all.tokens.values()].find(({ id, name }) => id === ref || name === ref);
+    if (!found || (project !== undefined && found.project !== project))
+      throw new BerthError("not_found", `There is no token ${ref}.`);
+    return found;
+  }
+
+  #project(name: string): Project {
+    const found = this.all.projects.get(name);
+    if (!found) throw new BerthError("not_found", `There is no project ${name}.`);
     return found;
   }
 

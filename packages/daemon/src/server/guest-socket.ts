@@ -36,6 +36,8 @@ export function execSession(start: (request: ExecRequest, signal: AbortSignal) =
         stderr ? wire.pump(stderr, execFrames.stderr) : undefined,
         session.exit,
       ]);
+      // One that was ended here did not end by itself.
+      signal.throwIfAborted();
       await wire.say({ exit: { code } });
     } catch (error) {
       await wire.say({ error: toProblem(signal.aborted ? signal.reason : error) });

@@ -25,7 +25,7 @@ const escapePointer = (text: string) => encodeURIComponent(text.replaceAll("~", 
 
 const server = testServer();
 afterAll(() => server.app.close());
-const { instance, image, archive, operation, template, pool } = server;
+const { instance, image, archive, operation, template, pool, namedToken } = server;
 
 /** One request of each route that succeeds. */
 const requests: Record<RouteName, InjectOptions> = {
@@ -99,6 +99,14 @@ const requests: Record<RouteName, InjectOptions> = {
   operationLog: { url: `/api/v1/operations/${operation.id}/log` },
   listEvents: { url: "/api/v1/events?after=0" },
   streamEvents: { url: "/api/v1/events/stream?after=0" },
+  listProjects: { url: "/api/v1/projects" },
+  createProject: { url: "/api/v1/projects", payload: { name: "lab" } },
+  getProject: { url: "/api/v1/projects/shop" },
+  deleteProject: { url: "/api/v1/projects/shop" },
+  listTokens: { url: "/api/v1/tokens?limit=1" },
+  createToken: { url: "/api/v1/tokens", payload: { name: "deploy", role: "operator", scopes: ["instance"] } },
+  getToken: { url: "/api/v1/tokens/ci" },
+  deleteToken: { url: `/api/v1/tokens/${namedToken.id}` },
   listNodes: { url: "/api/v1/nodes" },
   getNode: { url: "/api/v1/nodes/node1" },
 };

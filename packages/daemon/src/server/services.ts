@@ -8,7 +8,9 @@ import type {
   CreateArchive,
   CreateInstance,
   CreatePool,
+  CreateProject,
   CreateSnapshot,
+  CreateToken,
   Event,
   EventGap,
   ExecRequest,
@@ -23,11 +25,13 @@ import type {
   InstancePhase,
   InstanceUpdate,
   LaunchSnapshot,
+  NewToken,
   Node,
   Operation,
   OperationStatus,
   Pool,
   PoolChange,
+  Project,
   PromoteSnapshot,
   PrunedTemplates,
   PruneTemplates,
@@ -40,6 +44,7 @@ import type {
   SnapshotChange,
   Template,
   TemplateChange,
+  Token,
 } from "@berth/api";
 import type { Caller } from "../identity/authorize.ts";
 
@@ -124,8 +129,24 @@ export interface ExecSession {
  */
 export interface Services {
   readonly tokens: {
-    /** Whose token has this SHA-256 (hex); undefined for an unknown, expired or revoked one. Asked at most every few seconds for one token. */
+    /** Whose token has this SHA-256 (hex); undefined for an unknown, expired or revoked one. Asked a few times a second at most for one token. */
     find(hash: string): Promise<Caller | undefined>;
+    /** Calls back, before the change is answered, whenever a token may do less than before; returns how to stop that. */
+    onLess(listener: () => void): () => void;
+    /** Of one project; of all and of the whole system when it is undefined, as in the next. */
+    list(project: string | undefined, query: PageRequest): Promise<Page<Token>>;
+    /** By id or name. */
+    get(project: string | undefined, ref: string): Promise<Token>;
+    create(scope: Scope, input: CreateToken): Promise<NewToken>;
+    revoke(project: string | undefined, ref: string): Promise<Token>;
+  };
+  readonly projects: {
+    /** Of these names; all when undefined. */
+    list(names: readonly string[] | undefined, query: PageRequest): Promise<Page<Project>>;
+    get(name: string): Promise<Project>;
+    create(scope: Scope, input: CreateProject, options: ChangeOptions): Promise<Project>;
+    /** Throws `project_in_use` for one that holds something. */
+    remove(name: string): Promise<Project>;
   };
   readonly instances: {
     list(

@@ -8,6 +8,8 @@ export function testServer(tuning: Partial<Tuning> = {}) {
   const services = new FakeServices();
   const token = makeToken();
   services.addToken(token);
+  services.addProject("default");
+  services.addProject("shop");
   const image = services.addImage("nginx");
   const instance = services.addInstance(
     {
@@ -30,6 +32,7 @@ export function testServer(tuning: Partial<Tuning> = {}) {
   );
   const template = services.addTemplate();
   const archive = services.addArchive(instance);
+  const namedToken = services.addNamedToken({ name: "ci", role: "viewer", system: false }, "default");
   const pool = services.addPool({ name: "spare", image: "nginx", size: 2, cpus: 1, memoryMib: 512 });
   const operation = services.begin("instance.create", { kind: "instance", id: instance.id, name: instance.name });
   services.emit("instance.created", { phase: "pending", nested: { list: [1, "two", null] } });
@@ -44,6 +47,7 @@ export function testServer(tuning: Partial<Tuning> = {}) {
     template,
     archive,
     pool,
+    namedToken,
     operation,
     /** Sends a request with the token. */
     send: (options: InjectOptions): Promise<LightMyRequestResponse> =>

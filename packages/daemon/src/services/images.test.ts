@@ -4,6 +4,7 @@ import { afterAll, describe, expect, test } from "vitest";
 import { scratchDirectory } from "../../../../test/support/scratch.ts";
 import { newId } from "../core/ids.ts";
 import type { Driver } from "../drivers/driver.ts";
+import type { Caller } from "../identity/authorize.ts";
 import type { ChangeOptions, Scope } from "../server/services.ts";
 import { deleteImage, insertImage, setImageReference } from "../store/images.ts";
 import { openStore } from "../store/store.ts";
@@ -27,7 +28,15 @@ const context = {
 };
 const images = imageServices(context);
 const instances = instanceServices(context);
-const caller = { tokenId: newId("token"), name: "admin", role: "admin", project: null } as const;
+const caller: Caller = {
+  tokenId: newId("token"),
+  name: "admin",
+  admin: true,
+  roles: new Map(),
+  project: null,
+  scopes: null,
+  expiresAt: null,
+};
 const scope: Scope = { caller, project: "default" };
 const plainly: ChangeOptions = { idempotency: null, ifMatch: null, queue: false };
 

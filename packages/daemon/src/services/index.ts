@@ -8,6 +8,7 @@ import { type InstanceRequestContext, instanceServices } from "./instances.ts";
 import { nodeServices } from "./nodes.ts";
 import { operationServices } from "./operations.ts";
 import { poolServices } from "./pools.ts";
+import { projectServices } from "./projects.ts";
 import { snapshotServices } from "./snapshots.ts";
 import { templateServices } from "./templates.ts";
 import { tokenServices } from "./tokens.ts";
@@ -20,6 +21,7 @@ export function serverServices(
   const { store } = services;
   return {
     tokens: tokenServices(store),
+    projects: projectServices(store),
     instances: { ...instanceServices(context), ...guestServices(services) },
     images: imageServices(context),
     templates: templateServices(services, context.nodeId),

@@ -1,21 +1,84 @@
-import { roles } from "../identity/authorize.ts";
+import { BerthError, type Token } from "@berth/api";
+import { newId } from "../core/ids.ts";
+import { type Caller, mayGrant } from "../identity/authorize.ts";
+import { hashToken, makeToken, shownPrefix } from "../identity/tokens.ts";
 import type { Services } from "../server/services.ts";
 import { isDiskFull } from "../store/errors.ts";
-import type { Store } from "../store/store.ts";
-import { findTokenByHash, touchToken } from "../store/tokens.ts";
+import type { Queries, Store } from "../store/store.ts";
+import {
+  findToken,
+  findTokenByHash,
+  insertToken,
+  listTokens,
+  revokeToken,
+  tokenTopic,
+  touchToken,
+} from "../store/tokens.ts";
 
 /** Tokens, as the server asks for them. */
 export function tokenServices(store: Store): Services["tokens"] {
   return {
     async find(hash) {
       const token = await findTokenByHash(store.queries, hash);
-      const role = roles.find((name) => name === token?.role);
-      if (!token || !role) return undefined;
+      if (!token) return undefined;
       await touchToken(store.queries, token).catch((error: unknown) => {
         // Whoever comes to make room must be let in.
         if (!isDiskFull(error)) throw error;
       });
-      return { tokenId: token.id, name: token.name, role, project: token.project };
+      return callerOf(token);
     },
+    onLess: (listener) => store.wake.onWake(tokenTopic, listener),
+    async list(project, query) {
+      const { rows, nextCursor } = await listTokens(store.queries, { ...query, project });
+      return { items: rows, nextCursor };
+    },
+    get: (project, ref) => requireToken(store.queries, project, ref),
+    async create({ caller, project }, { name, role, scopes = null, system, expiresAt = null }) {
+      if (system && !caller.admin)
+        throw new BerthError("forbidden", "Only who administers the whole system may let others.");
+      if (!mayGrant(caller.scopes, scopes))
+        throw new BerthError("forbidden", "The new token's scopes go beyond those of yours.");
+      const ends = expiresAt === null ? null : Date.parse(expiresAt);
+      if (ends !== null && ends <= (await store.now()))
+        throw new BerthError("invalid_request", "body.expiresAt: must be in the future");
+      const secret = makeToken();
+      const token = await store.transaction((tx) =>
+        insertToken(tx, {
+          id: newId("token"),
+          name,
+          hash: hashToken(secret),
+          prefix: shownPrefix(secret),
+          role: system ? "admin" : role,
+          project: system ? null : project,
+          scopes,
+          expiresAt: ends,
+        }),
+      );
+      return { token, secret };
+    },
+    revoke: (project, ref) =>
+      store.transaction(async (tx) => {
+        const token = await requireToken(tx, project, ref);
+        await revokeToken(tx, token.id);
+        return token;
+      }),
+  };
+}
+
+async function requireToken(queries: Queries, project: string | undefined, ref: string): Promise<Token> {
+  const token = await findToken(queries, project, ref);
+  if (!token) throw new BerthError("not_found", `There is no token ${ref}.`);
+  return token;
+}
+
+function callerOf({ id, name, project, role, scopes, expiresAt }: Token): Caller {
+  return {
+    tokenId: id,
+    name,
+    admin: project === null,
+    roles: new Map(project === null ? [] : [[project, role]]),
+    project,
+    scopes,
+    expiresAt: expiresAt === null ? null : Date.parse(expiresAt),
   };
 }

@@ -14,6 +14,7 @@ import {
   readArchive,
   touchArchive,
 } from "./archives.ts";
+import { isForeignKeyViolation } from "./errors.ts";
 import {
   appendEvent,
   findEventGap,
@@ -67,6 +68,7 @@ import {
   readPool,
   updatePool,
 } from "./pools.ts";
+import { countHeld, deleteProject, findProject, insertProject, listProjects, lockProject } from "./projects.ts";
 import { readSetting, writeSetting } from "./settings.ts";
 import type { Store, Transaction } from "./store.ts";
 import {
@@ -79,7 +81,19 @@ import {
   readTemplate,
   updateTemplate,
 } from "./templates.ts";
-import { deleteToken, findTokenByHash, insertToken, listTokens, touchToken } from "./tokens.ts";
+import {
+  deleteProjectTokens,
+  findSystemToken,
+  findToken,
+  findTokenByHash,
+  insertToken,
+  isRevoked,
+  listTokens,
+  pruneTokens,
+  revokeToken,
+  tokenTopic,
+  touchToken,
+} from "./tokens.ts";
 
 /** What every store must do; `open` opens the same store each time, as another daemon would. */
 export function describeStore(name: string, open: () => Promise<Store>): void {
@@ -378,32 +392,90 @@ export function describeStore(name: string, open: () => Promise<Store>): void {
       expect(await readArchive(store.queries, one.id)).toBeUndefined();
     });
 
-    test("keeps nodes, tokens and settings", async () => {
+    test("keeps nodes and settings", async () => {
       const node = newNode();
       await saveNode(store.queries, node);
       await saveNode(store.queries, { ...node, cpus: 4 });
       expect(await findNode(store.queries, node.name)).toEqual({ ...node, cpus: 4 });
       expect(await listNodes(store.queries)).toHaveLength(1);
 
-      const token = { id: newId("token"), name: "admin", role: "admin", project: null, expiresAt: null };
-      await insertToken(store.queries, { ...token, hash: token.id });
-      await touchToken(store.queries, { ...token, usedAt: null });
-      const found = await findTokenByHash(store.queries, token.id);
-      expect(found).toMatchObject({ ...token, usedAt: expect.any(Number) });
-      await touchToken(store.queries, { ...token, usedAt: Date.now() });
-      expect(await findTokenByHash(store.queries, token.id)).toEqual(found);
-      const expired = { ...token, id: newId("token"), expiresAt: 1 };
-      await insertToken(store.queries, { ...expired, hash: expired.id });
-      expect(await findTokenByHash(store.queries, expired.id)).toBeUndefined();
-      expect(await listTokens(store.queries)).toHaveLength(2);
-      await deleteToken(store.queries, token.id);
-      expect(await findTokenByHash(store.queries, token.id)).toBeUndefined();
-
       await writeSetting(store.queries, "colour", { a: 1 });
       await writeSetting(store.queries, "colour", { a: 2 });
       expect(await readSetting(store.queries, "colour", z.object({ a: z.number() }))).toEqual({ a: 2 });
       await expect(readSetting(store.queries, "colour", z.string())).rejects.toThrow("setting colour");
       expect(await readSetting(store.queries, "none", z.string())).toBeUndefined();
+    });
+
+    test("a token is found by its hash until it expires or is revoked, and by its name in its project", async () => {
+      const rights = { role: "admin", scopes: null, prefix: "berth_Ab12" } as const;
+      const add = (name: string, project: string | null, expiresAt: number | null = null) =>
+        store.transaction((tx) => {
+          const id = newId("token");
+          return insertToken(tx, { id, name, hash: id, project, expiresAt, ...rights });
+        });
+      const token = await add("ops", null);
+      await touchToken(store.queries, token);
+      const found = await findTokenByHash(store.queries, token.id);
+      expect(found).toEqual({ ...token, lastUsedAt: expect.any(String) });
+      // Noted once a minute.
+      if (found) await touchToken(store.queries, found);
+      expect(await findTokenByHash(store.queries, token.id)).toEqual(found);
+      expect(await findTokenByHash(store.queries, (await add("old", null, 1)).id)).toBeUndefined();
+
+      const mine = await add("ops", "default");
+      await expect(add("ops", "default")).rejects.toMatchObject({ code: "name_taken" });
+      expect(await findToken(store.queries, "default", "ops")).toEqual(mine);
+      expect(await findToken(store.queries, "default", token.id)).toBeUndefined();
+      expect(await findSystemToken(store.queries, "ops")).toEqual(found);
+      await expect(findToken(store.queries, undefined, "ops")).rejects.toMatchObject({ code: "invalid_request" });
+      const list = async (project?: string) =>
+        (await listTokens(store.queries, { project, limit: 10 })).rows.map(({ id }) => id);
+      expect(await list("default")).toEqual([mine.id]);
+      expect(await list()).toEqual(expect.arrayContaining([mine.id, token.id]));
+
+      const woken = Promise.withResolvers<void>();
+      const stop = store.wake.onWake(tokenTopic, woken.resolve);
+      await store.transaction((tx) => revokeToken(tx, mine.id));
+      await woken.promise;
+      stop();
+      expect(await findTokenByHash(store.queries, mine.id)).toBeUndefined();
+      expect(await isRevoked(store.queries, mine.id)).toBe(true);
+      expect(await isRevoked(store.queries, token.id)).toBe(false);
+      expect(await list("default")).toEqual([]);
+      expect((await add("ops", "default")).name).toBe("ops");
+      await pruneTokens(store.queries, Date.now());
+      expect(await findSystemToken(store.queries, "old")).toBeUndefined();
+    });
+
+    test("a project is removed with the records of it once it holds nothing", async () => {
+      const name = `p${newId("project").slice(-8)}`;
+      const add = () => store.transaction((tx) => insertProject(tx, { id: newId("project"), name }));
+      const project = await add();
+      await expect(add()).rejects.toMatchObject({ code: "name_taken" });
+      expect(await findProject(store.queries, name)).toEqual(project);
+      const names = [name, "default"];
+      expect((await listProjects(store.queries, { names, limit: 1 })).rows).toEqual([project]);
+      expect((await listProjects(store.queries, { names: [], limit: 1 })).rows).toEqual([]);
+      const image = await insertImage(store.queries, { ...newImage(), project: name });
+      const made = await addInstance({ project: name, imageId: image.id });
+      expect(await countHeld(store.queries, name)).toEqual(
+        new Map([
+          ["instance", 1],
+          ["image", 1],
+        ]),
+      );
+      await expect(store.transaction((tx) => deleteProject(tx, name))).rejects.toThrow();
+      await store.transaction((tx) => deleteInstance(tx, made.id));
+      await store.transaction((tx) => deleteImage(tx, image.id));
+      expect((await countHeld(store.queries, name)).size).toBe(0);
+      await store.transaction(async (tx) => {
+        await lockProject(tx, name);
+        await deleteProjectTokens(tx, name);
+        await deleteProject(tx, name);
+      });
+      expect(await findProject(store.queries, name)).toBeUndefined();
+      const orphan = addInstance({ project: name });
+      expect(isForeignKeyViolation(await orphan.catch((error: unknown) => error))).toBe(true);
     });
 
     test("a transaction is all or nothing, and says so when it is gone around", async () => {

@@ -337,11 +337,16 @@ export interface TokenTable {
   /** SHA-256 of the secret, in hex; the secret itself is nowhere. */
   hash: string;
   role: string;
-  /** The project it is confined to; null for all. */
+  /** The project it is confined to; null for the whole system. */
   project: string | null;
+  /** JSON of the scopes it is limited to; null for all that its role may. */
+  scopes: string | null;
+  /** What the secret begins with. */
+  prefix: string;
   created_at: number;
   used_at: number | null;
   expires_at: number | null;
+  revoked_at: number | null;
 }
 
 export interface SettingTable {

@@ -1,41 +1,55 @@
+import { BerthError, isId, Role, type Token, TokenScope } from "@berth/api";
 import { type Selectable, sql } from "kysely";
+import { z } from "zod";
+import { readJson, toTimestamp } from "./json.ts";
+import { type Page, readAgeCursor, toPage } from "./page.ts";
+import { wakeAfter } from "./pending.ts";
 import { prepare } from "./prepared.ts";
 import type { TokenTable } from "./schema.ts";
-import type { Queries } from "./store.ts";
+import type { Queries, Transaction } from "./store.ts";
 
-/** A credential, without its secret. Times are milliseconds since the epoch. */
-export interface Token {
-  readonly id: string;
-  readonly name: string;
-  readonly role: string;
-  /** The project it is confined to; null for all. */
-  readonly project: string | null;
-  readonly createdAt: number;
-  readonly usedAt: number | null;
+/** Wakes who remembers what a token may do, or serves somebody by one: some may do less from now on. */
+export const tokenTopic = "tokens";
+
+export type NewTokenRow = Pick<Token, "id" | "name" | "role" | "project" | "scopes" | "prefix"> & {
+  /** SHA-256 of its secret, in hex. */
+  readonly hash: string;
+  /** Milliseconds since the epoch. */
   readonly expiresAt: number | null;
-}
+};
 
-function toToken(row: Omit<Selectable<TokenTable>, "hash">): Token {
+const Scopes = z.array(TokenScope);
+
+function toToken(row: Omit<Selectable<TokenTable>, "hash" | "revoked_at">): Token {
   return {
     id: row.id,
     name: row.name,
-    role: row.role,
     project: row.project,
-    createdAt: row.created_at,
-    usedAt: row.used_at,
-    expiresAt: row.expires_at,
+    role: Role.parse(row.role),
+    scopes: row.scopes === null ? null : readJson(Scopes, row.scopes, "token.scopes"),
+    prefix: row.prefix,
+    createdAt: toTimestamp(row.created_at),
+    expiresAt: row.expires_at === null ? null : toTimestamp(row.expires_at),
+    lastUsedAt: row.used_at === null ? null : toTimestamp(row.used_at),
   };
 }
 
-const columns = ["id", "name", "role", "project", "created_at", "used_at", "expires_at"] as const;
+const columns = [
+  "id",
+  "name",
+  "project",
+  "role",
+  "scopes",
+  "prefix",
+  "created_at",
+  "expires_at",
+  "used_at",
+] as const satisfies (keyof TokenTable)[];
 
-/** Adds a token. `hash` is the SHA-256 of its secret in hex. */
-export async function insertToken(
-  queries: Queries,
-  token: Pick<Token, "id" | "name" | "role" | "project" | "expiresAt"> & { readonly hash: string },
-): Promise<void> {
-  const { id, name, hash, role, project, expiresAt } = token;
-  await queries
+/** Adds a token. Rejects with BerthError `name_taken`. */
+export async function insertToken(tx: Transaction, token: NewTokenRow): Promise<Token> {
+  const { id, name, hash, role, project, scopes, prefix, expiresAt } = token;
+  const row = await tx
     .insertInto("token")
     .values({
       id,
@@ -43,11 +57,18 @@ export async function insertToken(
       hash,
       role,
       project,
+      scopes: scopes && JSON.stringify(scopes),
+      prefix,
       created_at: sql<number>`berth_now()`,
       used_at: null,
       expires_at: expiresAt,
+      revoked_at: null,
     })
-    .execute();
+    .onConflict((conflict) => conflict.doNothing())
+    .returning(columns)
+    .executeTakeFirst();
+  if (!row) throw new BerthError("name_taken", `There is already a token named ${name}.`);
+  return toToken(row);
 }
 
 const selectByHash = prepare((queries, hash: string) =>
@@ -55,30 +76,105 @@ const selectByHash = prepare((queries, hash: string) =>
     .selectFrom("token")
     .select(columns)
     .where("hash", "=", hash)
+    .where("revoked_at", "is", null)
     .where((eb) => eb.or([eb("expires_at", "is", null), eb("expires_at", ">", sql<number>`berth_now()`)])),
 );
 
-/** The token whose secret has this SHA-256, unless it has expired. */
+/** The token whose secret has this SHA-256, unless it has expired or was revoked. */
 export async function findTokenByHash(queries: Queries, hash: string): Promise<Token | undefined> {
   const [row] = await selectByHash(queries, hash);
   return row && toToken(row);
+}
+
+/** Whether the token whose secret has this SHA-256 was revoked. */
+export async function isRevoked(queries: Queries, hash: string): Promise<boolean> {
+  const row = await queries.selectFrom("token").select("revoked_at").where("hash", "=", hash).executeTakeFirst();
+  return row !== undefined && row.revoked_at !== null;
 }
 
 /** How exactly the last use of a token is known, in milliseconds: a minute. Writing it at each request would cost more than most requests. */
 const usedAtMs = 60_000;
 
 /** Notes that a token was used just now, unless that was noted a moment ago. */
-export async function touchToken(queries: Queries, token: Pick<Token, "id" | "usedAt">): Promise<void> {
-  if (token.usedAt !== null && Math.abs(Date.now() - token.usedAt) < usedAtMs) return;
-  await queries.updateTable("token").set({ used_at: sql<number>`berth_now()` }).where("id", "=", token.id).execute();
+export async function touchToken(
+  queries: Queries,
+  { id, lastUsedAt }: Pick<Token, "id" | "lastUsedAt">,
+): Promise<void> {
+  if (lastUsedAt !== null && Math.abs(Date.now() - Date.parse(lastUsedAt)) < usedAtMs) return;
+  await queries.updateTable("token").set({ used_at: sql<number>`berth_now()` }).where("id", "=", id).execute();
 }
 
-/** All tokens, oldest first. */
-export async function listTokens(queries: Queries): Promise<Token[]> {
-  return (await queries.selectFrom("token").select(columns).orderBy("created_at").execute()).map(toToken);
+/**
+ * The token with this id or name; undefined when there is none. Without a project it may be of any, and a name that several projects have rejects with BerthError
+ * `invalid_request`.
+ */
+export async function findToken(
+  queries: Queries,
+  project: string | undefined,
+  idOrName: string,
+): Promise<Token | undefined> {
+  let query = queries
+    .selectFrom("token")
+    .select(columns)
+    .where("revoked_at", "is", null)
+    .where(isId(idOrName) ? "id" : "name", "=", idOrName)
+    .limit(2);
+  if (project !== undefined) query = query.where("project", "=", project);
+  const [row, other] = await query.execute();
+  if (other) throw new BerthError("invalid_request", `Several tokens are named ${idOrName}: say which by its id.`);
+  return row && toToken(row);
 }
 
-/** Takes a token away; nothing happens when it is already gone. */
-export async function deleteToken(queries: Queries, id: string): Promise<void> {
-  await queries.deleteFrom("token").where("id", "=", id).execute();
+/** The token for the whole system of this name; undefined when there is none. */
+export async function findSystemToken(queries: Queries, name: string): Promise<Token | undefined> {
+  const row = await queries
+    .selectFrom("token")
+    .select(columns)
+    .where("project", "is", null)
+    .where("name", "=", name)
+    .where("revoked_at", "is", null)
+    .executeTakeFirst();
+  return row && toToken(row);
+}
+
+/** A page of tokens that were not revoked, newest first; of all projects, and those for the whole system, when none is named. */
+export async function listTokens(
+  queries: Queries,
+  options: { readonly project: string | undefined; readonly cursor?: string | undefined; readonly limit: number },
+): Promise<Page<Token>> {
+  let query = queries
+    .selectFrom("token")
+    .select(columns)
+    .where("revoked_at", "is", null)
+    .orderBy("created_at", "desc")
+    .orderBy("id", "desc")
+    .limit(options.limit + 1);
+  if (options.project !== undefined) query = query.where("project", "=", options.project);
+  if (options.cursor !== undefined) {
+    const last = readAgeCursor(options.cursor);
+    query = query.where(sql<boolean>`(created_at, id) < (${last.createdAt}, ${last.id})`);
+  }
+  return toPage(await query.execute(), options.limit, (row) => [row.created_at, row.id], toToken);
+}
+
+/** Revokes a token; nothing happens when it was before. Its name is free again. */
+export async function revokeToken(tx: Transaction, id: string): Promise<void> {
+  await tx
+    .updateTable("token")
+    .set({ revoked_at: sql<number>`berth_now()` })
+    .where("id", "=", id)
+    .where("revoked_at", "is", null)
+    .execute();
+  wakeAfter(tx, tokenTopic);
+}
+
+/** Removes all tokens of a project. */
+export async function deleteProjectTokens(tx: Transaction, project: string): Promise<void> {
+  await tx.deleteFrom("token").where("project", "=", project).execute();
+  wakeAfter(tx, tokenTopic);
+}
+
+/** Forgets tokens that expired before `endedBefore` (milliseconds since the epoch); revoked ones stay, so that nothing brings them back. */
+export async function pruneTokens(queries: Queries, endedBefore: number): Promise<void> {
+  await queries.deleteFrom("token").where("expires_at", "<", endedBefore).where("revoked_at", "is", null).execute();
 }

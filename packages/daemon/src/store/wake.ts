@@ -12,6 +12,12 @@ export class WakeChannel {
     this.#emitter.emit(topic);
   }
 
+  /** Calls back at once whenever `topic` is woken; returns how to stop that. A lost wake-up is not made up for. */
+  onWake(topic: string, listener: () => void): () => void {
+    this.#emitter.on(topic, listener);
+    return () => this.#emitter.off(topic, listener);
+  }
+
   /** Begins to listen. Subscribe before looking, then wait: a wake-up in between is not lost. Dispose of it afterwards. */
   subscribe(topic: string): Subscription {
     let woken = false;

@@ -13,8 +13,11 @@ export const imageHandlers: Handlers<ImageRoutes> = {
   },
   pullImage: async (call) =>
     answer(call, await call.services.images.pull(call.scope, call.body, changeOptions("pullImage", call))),
-  buildImage: async (call) =>
-    answer(call, await call.services.images.build(call.scope, call.body, changeOptions("buildImage", call))),
+  buildImage: async (call) => {
+    // It reads folders of the node and runs what a Dockerfile says beside berthd.
+    call.authorize("use", "system", call.scope.project);
+    return answer(call, await call.services.images.build(call.scope, call.body, changeOptions("buildImage", call)));
+  },
   getImage: ({ services, scope, params }) => services.images.get(scope, params.image),
   deleteImage: async (call) =>
     answer(call, await call.services.images.remove(call.scope, call.params.image, changeOptions("deleteImage", call))),

@@ -7,8 +7,10 @@ import { instanceHandlers } from "./instances.ts";
 import { nodeHandlers } from "./nodes.ts";
 import { operationHandlers } from "./operations.ts";
 import { poolHandlers } from "./pools.ts";
+import { projectHandlers } from "./projects.ts";
 import { snapshotHandlers } from "./snapshots.ts";
 import { templateHandlers } from "./templates.ts";
+import { tokenHandlers } from "./tokens.ts";
 
 const rooms = [
   instanceHandlers,
@@ -19,6 +21,8 @@ const rooms = [
   poolHandlers,
   operationHandlers,
   eventHandlers,
+  projectHandlers,
+  tokenHandlers,
   nodeHandlers,
 ];
 

@@ -1,5 +1,4 @@
 import type { Action, Operation } from "@berth/api";
-import { authorize } from "../../identity/authorize.ts";
 import { type Call, type Handlers, waitFor } from "../call.ts";
 
 type OperationRoutes =
@@ -12,11 +11,11 @@ type OperationRoutes =
 
 /** An operation is named by its id alone, so it is loaded first and then its own project decides who may see it. */
 async function find(
-  { services, scope, params }: Pick<Call<"getOperation">, "services" | "scope" | "params">,
+  call: Pick<Call<"getOperation">, "services" | "params" | "authorize">,
   action: Action = "read",
 ): Promise<Operation> {
-  const operation = await services.operations.get(params.operation);
-  authorize(scope.caller, action, "operation", operation.project);
+  const operation = await call.services.operations.get(call.params.operation);
+  call.authorize(action, "operation", operation.project);
   return operation;
 }
 

@@ -7,6 +7,7 @@ import { snapshots } from "./0006-snapshots.ts";
 import { pools } from "./0007-pools.ts";
 import { savedMemory } from "./0008-saved-memory.ts";
 import { automaticSnapshots } from "./0009-automatic-snapshots.ts";
+import { projectTokens } from "./0010-project-tokens.ts";
 
 /** What differs in the SQL of the two stores. */
 export interface SqlWords {
@@ -36,4 +37,5 @@ export const migrations: readonly MigrationFile[] = [
   pools,
   savedMemory,
   automaticSnapshots,
+  projectTokens,
 ];

@@ -1,0 +1,18 @@
+import { command, projectArgument } from "../../command.ts";
+import { age, facts } from "../../text.ts";
+
+export default command<Record<never, never>, [string]>({
+  parameters: { positional: { kind: "tuple", parameters: [projectArgument] } },
+  async run(context, _flags, name) {
+    const client = await context.client();
+    const project = await client.getProject({ params: { project: name } });
+    const created = `${project.createdAt} (${age(project.createdAt, Date.now())} ago)`;
+    context.print(project, () =>
+      facts([
+        ["Name", project.name],
+        ["Id", project.id],
+        ["Created", created],
+      ]),
+    );
+  },
+});
