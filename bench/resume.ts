@@ -2,7 +2,7 @@ import type { Benchmark } from "./support/benchmark.ts";
 import { compare } from "./support/compare.ts";
 import { defineDomain } from "./support/domain.ts";
 import { finish } from "./support/fake-instances.ts";
-import { type HelloNode, launch, remove, startHelloNode, webPort } from "./support/hello-node.ts";
+import { type HelloNode, launch, remove, startHelloNode, untilRunning, webPort } from "./support/hello-node.ts";
 import { machineOf } from "./support/running-machine.ts";
 import { interleave } from "./support/statistics.ts";
 
@@ -48,9 +48,10 @@ async function resumeTime({ client }: HelloNode, instance: string): Promise<numb
   const params = { instance };
   await finish(client, (await client.suspendInstance({ params })).operation);
   const before = performance.now();
-  await finish(client, (await client.startInstance({ params })).operation);
-  const ms = performance.now() - before;
+  const { operation } = await client.startInstance({ params });
+  const { ended, running } = await untilRunning(client, operation.id, before);
   const { status } = await client.getInstance({ params });
-  if (status.start?.mode !== "resumed") throw new Error(`it was not resumed: ${status.start?.reason}`);
-  return ms;
+  if (ended.status !== "succeeded" || status.start?.mode !== "resumed")
+    throw new Error(`it was not resumed: ${ended.error?.detail ?? status.start?.reason}`);
+  return running;
 }

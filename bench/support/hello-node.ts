@@ -69,16 +69,22 @@ export async function launch(node: HelloNode, wishes: Partial<CreateInstanceInpu
 async function request({ client, image }: HelloNode, wishes: Partial<CreateInstanceInput>) {
   const at = Date.now();
   const before = performance.now();
-  let running = Number.NaN;
   const { instance, operation } = await client.createInstance({ body: { image, ...wishes } });
-  const ended = await client.waitForOperation(operation.id, {
+  const { ended, running } = await untilRunning(client, operation.id, before);
+  if (ended.status !== "succeeded") throw new Error(`a launch ${ended.status}: ${ended.error?.detail}`);
+  return { before, launched: { id: instance.id, at, running } };
+}
+
+/** Waits for an operation that starts a machine; `running` is how many milliseconds after `before` the API said that it runs. */
+export async function untilRunning(client: Client, operation: string, before: number) {
+  let running = Number.NaN;
+  const ended = await client.waitForOperation(operation, {
     onProgress: ({ steps }) => {
       const isOn = steps.some(({ name, status }) => name === "start-machine" && status === "succeeded");
       if (isOn && Number.isNaN(running)) running = performance.now() - before;
     },
   });
-  if (ended.status !== "succeeded") throw new Error(`a launch ${ended.status}: ${ended.error?.detail}`);
-  return { before, launched: { id: instance.id, at, running } };
+  return { ended, running };
 }
 
 async function describe({ client }: HelloNode, launched: Omit<Launch, "mode">): Promise<Launch> {

@@ -7,8 +7,8 @@ import { readLog } from "../store/operation-log.ts";
 import { listOperations, operationTopic, readOperation } from "../store/operations.ts";
 import type { Store } from "../store/store.ts";
 
-/** The least time between two answers of `watch`, in milliseconds. */
-const watchIntervalMs = 150;
+/** The least time between two answers of `watch`, in milliseconds: what happens in one go is told once. Somebody waits for the last of them, so it is short. */
+const watchIntervalMs = 20;
 const logBatch = 1000;
 
 /** Operations, as the server asks for them. */
@@ -25,11 +25,13 @@ export function operationServices(store: Store): Services["operations"] {
     while (!signal.aborted) {
       const operation = await get(id);
       const text = JSON.stringify(operation);
+      const since = performance.now();
       if (text !== shown) yield operation;
       shown = text;
       if (isFinal(operation.status)) return;
-      await delay(watchIntervalMs, undefined, { signal }).catch(() => undefined);
       await subscription.wait(signal);
+      const early = watchIntervalMs - (performance.now() - since);
+      if (early > 0) await delay(early, undefined, { signal }).catch(() => undefined);
     }
   }
 
