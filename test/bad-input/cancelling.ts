@@ -9,7 +9,7 @@ import { allWorkflows } from "../../packages/daemon/src/workflows/index.ts";
 import type { Services } from "../../packages/daemon/src/workflows/services.ts";
 import { audit } from "../faults/audit.ts";
 import { type Scenario, scenarioOf } from "../faults/scenarios.ts";
-import { startBerthd } from "../support/berthd.ts";
+import { startDaemonHere } from "../support/daemon-here.ts";
 import { eventually } from "../support/eventually.ts";
 import { expectProblem } from "../support/refusals.ts";
 import { scratchDirectory } from "../support/scratch.ts";
@@ -44,7 +44,7 @@ async function prepare(): Promise<void> {
   writeFileSync(join(context, "file"), "file");
   writeFileSync(join(context, "Dockerfile"), "FROM scratch\nCOPY file /\n");
   env = { BERTH_DRIVER: "fake", BERTH_LOG_LEVEL: "warn", BERTH_ALLOW_HOSTS: registry.host };
-  await using berthd = await startBerthd({ dataDir: join(scratch, "pulled"), env });
+  await using berthd = await startDaemonHere({ dataDir: join(scratch, "pulled"), env });
   const { operation } = await berthd.client.pullImage({ query: { wait: 60 }, body: { reference: image } });
   expect(operation.error).toBeNull();
 }
@@ -59,7 +59,7 @@ function freshFolder(point: string): string {
 /** The operation that stands at the point, once it does. */
 async function pausedAt(client: Client, point: string, said: () => string): Promise<Operation> {
   const [type, step] = point.split("/");
-  await eventually(() => expect(said()).toContain(`paused at ${point}\n`));
+  await eventually(() => expect(said()).toMatch(new RegExp(`"point":"${point}".*"paused"`)));
   const { items } = await client.listOperations({ query: { unfinished: true } });
   const stands = items.filter(
     (one) => one.type === type && one.steps.some(({ name, status }) => name === step && status === "running"),
@@ -101,7 +101,7 @@ export function cancelAt(isChosen: (point: string) => boolean): void {
       const scenario = scenarioOf(point, { image, context, dataDir });
       let asked: Promise<unknown> = Promise.resolve();
       {
-        await using berthd = await startBerthd({ dataDir, env: { ...env, BERTH_FAULT: `pause:${point}` } });
+        await using berthd = await startDaemonHere({ dataDir, env: { ...env, BERTH_FAULT: `pause:${point}` } });
         const { client } = berthd;
         await scenario.arrange(client);
         // Who asked hears of the end in its own way.

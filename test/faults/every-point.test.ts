@@ -12,6 +12,7 @@ import { allWorkflows } from "../../packages/daemon/src/workflows/index.ts";
 import { mergePoints } from "../../packages/daemon/src/workflows/merge-layers.ts";
 import type { Services } from "../../packages/daemon/src/workflows/services.ts";
 import { startBerthd } from "../support/berthd.ts";
+import { startDaemonHere } from "../support/daemon-here.ts";
 import { freePort } from "../support/ports.ts";
 import { createDatabase } from "../support/postgres.ts";
 import { scratchDirectory } from "../support/scratch.ts";
@@ -69,7 +70,7 @@ async function makeWorld(kind: StoreKind) {
   const dataDir = join(await scratchDirectory("world"), kind);
   const store = kind === "postgres" ? { BERTH_STORE: await createDatabase() } : {};
   const env = { BERTH_DRIVER: "fake", BERTH_ALLOW_HOSTS: registry.host, BERTH_LOG_LEVEL: "warn", ...store };
-  await using berthd = await startBerthd({ dataDir, env });
+  await using berthd = await startDaemonHere({ dataDir, env });
   await pull(berthd.client, `${registry.host}/pulled`);
   return { dataDir, env };
 }
@@ -111,7 +112,7 @@ describe.each(cases)("killed at %s", (_, point, arrange) => {
           await scenario.act(berthd.client).catch(() => undefined);
           expect(await berthd.ended).toBe("SIGKILL");
         }
-        await using berthd = await startBerthd({ dataDir, env });
+        await using berthd = await startDaemonHere({ dataDir, env });
         const operations = await settled(berthd.client);
         for (const operation of operations) expect(isFinal(operation.status)).toBe(true);
         await scenario.check(berthd.client);
@@ -127,7 +128,7 @@ describe.each(cases)("killed at %s", (_, point, arrange) => {
 describe("the audit itself", () => {
   it("fails when something is left behind", async () => {
     const { dataDir, env } = worlds.get("sqlite") ?? (await makeWorld("sqlite"));
-    await using berthd = await startBerthd({ dataDir, env });
+    await using berthd = await startDaemonHere({ dataDir, env });
     const left = join(dataDir, "instances", "i-0123456789abcdef0");
     await mkdir(left, { recursive: true });
     await expect(audit(berthd.client, dataDir)).rejects.toThrow("i-0123456789abcdef0");

@@ -1,9 +1,9 @@
 import { readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import pino from "pino";
 import { type Config, ConfigError, readConfig, readDataDir } from "./config.ts";
 import { startDaemon } from "./daemon.ts";
+import { openLog } from "./log.ts";
 import { purge } from "./purge.ts";
 import { readSettingsFile } from "./settings-file.ts";
 import { StoreError } from "./store/errors.ts";
@@ -32,10 +32,7 @@ async function main([command, ...more]: readonly string[]): Promise<void> {
 async function serve(config: Config): Promise<void> {
   // What others may read is decided file by file; the users of builds and guests must reach what is made for them, whatever umask berthd was started with.
   process.umask(0o022);
-  const output = pino.destination(1);
-  // A log that cannot be written, for want of space, is no reason to end.
-  output.on("error", () => undefined);
-  const log = pino({ level: config.logLevel }, output);
+  const log = openLog(config.logLevel, 1);
   const daemon = await startDaemon(config, log, version);
   const stop = (signal: NodeJS.Signals) => {
     log.info({ signal }, "berthd is stopping; its instances go on");

@@ -115,7 +115,7 @@ export async function wireNode(wiring: NodeWiring): Promise<WiredNode> {
       throw new BerthError("unsupported_by_driver", `The location ${name} is not configured on this node.`);
     },
     ownerOf: (instanceId) => ({ installationId, instanceId }),
-    faults: createFaultPoints(config.fault),
+    faults: createFaultPoints(config.fault, (point) => wiring.log.warn({ point }, "paused")),
     readyTimeoutMs: config.readyTimeoutMs,
   };
   return {

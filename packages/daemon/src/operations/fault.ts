@@ -16,15 +16,19 @@ export const noFaults: FaultPoints = { pass: async () => undefined };
 
 /**
  * Chooses points, with commas between them: a name kills the process there with SIGKILL; `fail:NAME` throws an error, `flake:NAME` one that is tried again, `pause:NAME`
- * waits until the operation is cancelled or the daemon shuts down, and says on standard error that it does. Each happens once. Without a setting every point is passed by.
+ * waits until the operation is cancelled or the daemon shuts down, and `onPause` hears that it does. Each happens once. Without a setting every point is passed by.
  */
-export function createFaultPoints(setting: string | undefined): FaultPoints {
+export function createFaultPoints(
+  setting: string | undefined,
+  onPause: (name: string) => void = () => undefined,
+): FaultPoints {
   if (!setting) return noFaults;
   const armed = new Map(setting.split(",").map(parseSetting));
   return {
     pass: async (name, signal) => {
       const mode = armed.get(name);
       armed.delete(name);
+      if (mode === "pause") onPause(name);
       if (mode) await act[mode](name, signal);
     },
   };
@@ -47,9 +51,8 @@ const act: Record<FaultMode, (name: string, signal: AbortSignal) => Promise<void
   flake: async (name) => {
     throw new TransientError(`the fault point ${name} was set to fail once`);
   },
-  pause: (name, signal) =>
+  pause: (_name, signal) =>
     new Promise((_resolve, reject) => {
-      process.stderr.write(`paused at ${name}\n`);
       const onAbort = () => reject(signal.reason);
       if (signal.aborted) onAbort();
       else signal.addEventListener("abort", onAbort, { once: true });
