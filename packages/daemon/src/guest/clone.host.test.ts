@@ -2,8 +2,28 @@ import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { scratchDirectory } from "../../../../test/support/scratch.ts";
+import { localHost } from "../host/local.ts";
 import { machineIdOf } from "./config.ts";
-import { GuestMachine, type Memory, makeGuestDisk } from "./testing/guest-machine.ts";
+import { GuestMachine, type Memory, makeGuestDisk, realKit } from "./testing/guest-machine.ts";
+import { unprotectedKit } from "./testing/unprotected-kit.ts";
+import { worldOf, worldTeller } from "./testing/world.ts";
+
+/** What docker mounts in a container, and a machine's own devices besides. */
+const mounts = [
+  / \/ \/ rw,relatime - ext4 /,
+  / \/ \/proc rw,nosuid,nodev,noexec,relatime - proc /,
+  / \/ \/sys rw,nosuid,nodev,noexec,relatime - sysfs /,
+  / \/ \/sys\/fs\/cgroup rw,nosuid,nodev,noexec,relatime - cgroup2 /,
+  / \/ \/dev rw,nosuid,relatime - devtmpfs /,
+  / \/ \/dev\/pts rw,nosuid,noexec,relatime - devpts /,
+  / \/ \/dev\/shm rw,nosuid,nodev,noexec,relatime - tmpfs /,
+  / \/ \/dev\/mqueue rw,nosuid,nodev,noexec,relatime - mqueue /,
+  / \/etc\/hosts rw - /,
+  / \/etc\/hostname rw - /,
+  / \/etc\/machine-id rw - /,
+  / \/run\/resolver\/resolv.conf rw - /,
+  / \/run\/berth ro,nosuid,nodev,noexec - /,
+];
 
 const hashOf = async (path: string) =>
   createHash("sha256")
@@ -50,6 +70,35 @@ describe("machines that go on from the memory of a guest that waits", () => {
     expect(Number(/ (\d+) +\d+ +\d+ +\d+% \/$/m.exec(words)?.[1])).toBeGreaterThan(1800);
     expect(Math.abs(Number(words.trim().split("\n").pop()) - Date.now() / 1000)).toBeLessThan(10);
     expect(await hashOf(memory.disk)).toBe(untouched);
+  });
+
+  it.each([false, true])(
+    "give the image's process the world that it finds after a boot (with a terminal: %s)",
+    async (tty) => {
+      const [booted, cloned] = [await makeMachine(tty ? 4 : 6), await makeMachine(tty ? 5 : 7)];
+      const disk = await makeGuestDisk(await scratchDirectory(`booted-${tty}`));
+      await Promise.all([
+        booted.boot(disk, { process: { ...worldTeller, tty } }),
+        cloned.goOn(memory, 1024, { process: { ...worldTeller, tty } }),
+      ]);
+      const world = await worldOf(cloned);
+      expect(world).toEqual(await worldOf(booted));
+      expect(world).toEqual(expect.arrayContaining(mounts.map((line) => expect.stringMatching(line))));
+      const descriptors = world.filter((line) => line.includes(" -> "));
+      expect(descriptors.map((line) => line.replace(/.* (\d -> )/, "$1"))).toEqual(
+        tty ? ["0 -> /dev/hvc0", "1 -> /dev/hvc0", "2 -> /dev/hvc0"] : ["1 -> pipe", "2 -> pipe", "0 -> /dev/null"],
+      );
+      expect(world).toContain(tty ? "/dev/hvc0" : "not a tty");
+      expect(world).toContain("0::/");
+    },
+  );
+
+  it("start the process anew when the one that was prepared has ended", async () => {
+    const folder = await scratchDirectory("ended");
+    const kit = await unprotectedKit(localHost(), await realKit(), folder, "waiting");
+    const machine = await makeMachine(8);
+    await machine.boot(await makeGuestDisk(folder), { process: worldTeller, kit });
+    expect(await worldOf(machine)).toEqual(expect.arrayContaining(mounts.map((line) => expect.stringMatching(line))));
   });
 
   it("have nothing to hold, and power off without having been told who they are, their disk as it was", async () => {

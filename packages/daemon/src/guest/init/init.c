@@ -79,9 +79,9 @@ static void fail(int code, const char *reason) {
   finish();
 }
 
-static void start_process(void) {
+static void start_process(json_t *program) {
   struct launch_failure failure;
-  struct process process = process_start(&config.process, &failure);
+  struct process process = process_start(program, &failure);
   if (!process.pid) fail(failure.code, failure.reason);
   process_pid = process.pid;
   char *pid = text_format("%d", process.pid);
@@ -120,7 +120,8 @@ static void configure(json_t *command) {
   if (!trouble) trouble = root_grow();
   if (!trouble) trouble = volumes_open(&config);
   if (trouble) fail(126, trouble);
-  start_process();
+  if (config.volume_count > 0) process_drop();
+  start_process(json_object_get(command, "process"));
   relay_start();
 }
 
@@ -338,6 +339,7 @@ void init_main(void) {
   modules_load(NULL);
   char *problem = root_mount();
   if (problem) fail(126, problem);
+  process_prepare();
   state.phase = "prepared";
   control_send(fact("prepared"));
   loop_run();

@@ -2,141 +2,32 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
-#include <linux/mount.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/mount.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "cgroups.h"
-#include "instance.h"
+#include "mounts.h"
 #include "ports.h"
-#include "system.h"
 #include "text.h"
 
-static const char *const overlays[] = {"hosts", "hostname", "machine-id", "resolv.conf"};
-enum { OVERLAYS = sizeof overlays / sizeof *overlays };
-
-// Mounts of init that are carried into the process's root.
-struct carried {
-  int terminals;
-  int shown;
-  int files[OVERLAYS];
-};
-
-static void mount_at(const char *type, const char *path, unsigned long flags, const char *options) {
-  make_folders(path);
-  mount(type, path, type, flags, options);
-}
-
-// What docker gives a container, and a machine's own devices besides.
-static void mount_kernel_folders(int terminals) {
-  const unsigned long quiet = MS_NOSUID | MS_NOEXEC | MS_NODEV;
-  mount_at("proc", "/proc", quiet, NULL);
-  mount_at("sysfs", "/sys", quiet, NULL);
-  mount("cgroup2", "/sys/fs/cgroup", "cgroup2", quiet, NULL);
-  mount_at("devtmpfs", "/dev", MS_NOSUID, NULL);
-  // The terminals that exec uses are init's, so that ttyname() finds them here.
-  move_mount(terminals, "", AT_FDCWD, "/dev/pts", MOVE_MOUNT_F_EMPTY_PATH);
-  close(terminals);
-  mount_at("tmpfs", "/dev/shm", quiet, "mode=1777");
-  mount_at("mqueue", "/dev/mqueue", quiet, NULL);
-  static const char *const links[][2] = {{"/proc/self/fd", "/dev/fd"},
-                                         {"/proc/self/fd/0", "/dev/stdin"},
-                                         {"/proc/self/fd/1", "/dev/stdout"},
-                                         {"/proc/self/fd/2", "/dev/stderr"},
-                                         {"/proc/kcore", "/dev/core"}};
-  for (size_t at = 0; at < sizeof links / sizeof *links; at++) (void)!symlink(links[at][0], links[at][1]);
-}
-
-// Where a path leads once its last links are followed, existing or not; all within the present root.
-static void follow_links(const char *path, char *end) {
-  snprintf(end, PATH_MAX, "%s", path);
-  for (int hops = 0; hops < 16; hops++) {
-    char link[PATH_MAX], joined[2 * PATH_MAX];
-    ssize_t length = readlink(end, link, sizeof link - 1);
-    if (length < 0) return;
-    link[length] = '\0';
-    char *slash = strrchr(end, '/');
-    snprintf(joined, sizeof joined, "%.*s/%s", link[0] == '/' ? 0 : (int)(slash - end), end, link);
-    snprintf(end, PATH_MAX, "%.*s", PATH_MAX - 1, joined);
-  }
-}
-
-// Lays a file of ours over the image's, which stays as it is on the disk; a missing one is made empty as docker does.
-static void lay_over(int mount_fd, const char *name) {
-  char *path = text_format("/etc/%s", name), end[PATH_MAX];
-  follow_links(path, end);
-  free(path);
-  char *slash = strrchr(end, '/');
-  *slash = '\0';
-  if (*end) make_folders(end);
-  *slash = '/';
-  int made = open(end, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
-  if (made >= 0) close(made);
-  if (move_mount(mount_fd, "", AT_FDCWD, end, MOVE_MOUNT_F_EMPTY_PATH) < 0)
-    fprintf(stderr, "berth: cannot lay over %s: %s\n", end, strerror(errno));
-  close(mount_fd);
-}
-
-// What init shows to the image's programs stands in a folder of its own, so that a file in it is replaced as a whole.
-static void show(int folder) {
-  static const char path[] = "/run/berth";
-  make_folders(path);
-  if (move_mount(folder, "", AT_FDCWD, path, MOVE_MOUNT_F_EMPTY_PATH) < 0 ||
-      mount(NULL, path, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0)
-    fprintf(stderr, "berth: cannot show %s: %s\n", path, strerror(errno));
-  close(folder);
-}
-
-static struct carried take_along(void) {
-  const unsigned flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC;
-  struct carried carried = {
-      .terminals = open_tree(AT_FDCWD, "/dev/pts", flags),
-      .shown = open_tree(AT_FDCWD, SHOWN_FOLDER, flags),
-  };
-  for (int at = 0; at < OVERLAYS; at++) {
-    char *path = text_format(OVERLAY_FOLDER "/%s", overlays[at]);
-    carried.files[at] = open_tree(AT_FDCWD, path, flags);
-    free(path);
-  }
-  return carried;
-}
-
-// Makes the image's disk the root of this mount namespace, as switch_root does, so that pivot_root works in the guest.
-static char *enter_root(void) {
-  if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0) return text_format("cannot part the mounts");
-  struct carried carried = take_along();
-  if (chdir("/newroot") < 0 || mount(".", "/", NULL, MS_MOVE, NULL) < 0 || chroot(".") < 0 || chdir("/") < 0)
-    return text_format("cannot enter the root disk: %s", strerror(errno));
-  mount_kernel_folders(carried.terminals);
-  for (int at = 0; at < OVERLAYS; at++)
-    if (carried.files[at] >= 0) lay_over(carried.files[at], overlays[at]);
-  if (carried.shown >= 0) show(carried.shown);
-  return NULL;
-}
-
-static void take_streams(bool tty, int output) {
-  int input;
+static char *take_streams(bool tty, int output) {
+  int input = tty ? console_open(0) : open("/dev/null", O_RDONLY | O_CLOEXEC);
+  if (input < 0) return text_format("cannot open %s: %s", tty ? "the console" : "/dev/null", strerror(errno));
   if (tty) {
-    input = console_open(0);
     fcntl(input, F_SETFL, fcntl(input, F_GETFL) & ~O_NONBLOCK);
     ioctl(input, TIOCSCTTY, 1);
     output = input;
-  } else {
-    input = open("/dev/null", O_RDONLY);
   }
   dup2(input, 0);
   dup2(output, 1);
   dup2(output, 2);
+  return NULL;
 }
 
 // What the child says when it cannot become the program: the code, then the reason.
@@ -152,12 +43,24 @@ static char *enter_group(void) {
   return text_format("cannot enter the control group: %s", strerror(errno));
 }
 
-static void child(const struct program *program, int output, int report) {
+// Becomes the program that init's word names: JSON, up to the end of the pipe. Without a word it is not needed.
+static void await_word(int from, int output, int report) {
+  struct program program;
+  json_error_t error;
+  json_t *word = json_loadfd(from, 0, &error);
+  if (!word || program_parse(word, &program)) _exit(126);
+  char *problem = mounts_complete();
+  if (!problem) problem = take_streams(program.tty, output);
+  confess(report, problem ? (struct launch_failure){126, problem} : launch(&program));
+}
+
+static void child(int word, int steady, int output, int report) {
   setsid();
-  take_streams(program->tty, output);
   char *problem = enter_group();
-  if (!problem) problem = enter_root();
-  confess(report, problem ? (struct launch_failure){126, problem} : launch(program));
+  if (!problem) problem = mounts_enter();
+  if (problem) confess(report, (struct launch_failure){126, problem});
+  close(steady);
+  await_word(word, output, report);
 }
 
 // fork() into new PID and mount namespaces.
@@ -165,33 +68,108 @@ static pid_t fork_apart(void) {
   return (pid_t)syscall(SYS_clone, (unsigned long)(SIGCHLD | CLONE_NEWPID | CLONE_NEWNS), 0UL, 0UL, 0UL, 0UL);
 }
 
-struct process process_start(const struct program *program, struct launch_failure *failure) {
-  int report[2], output[2] = {-1, -1};
-  char words[4096];
-  *failure = (struct launch_failure){126, "the guest is out of descriptors"};
-  if (pipe2(report, O_CLOEXEC) < 0) return (struct process){0, -1};
-  if (!program->tty && pipe2(output, O_CLOEXEC) < 0) return (struct process){0, -1};
-  pid_t pid = fork_apart();
-  if (pid == 0) child(program, output[1], report[1]);
-  close(report[1]);
-  if (output[1] >= 0) close(output[1]);
-  if (output[0] >= 0) fcntl(output[0], F_SETFL, O_NONBLOCK);
+// One that waits for its word: init's ends of its pipes. No pid, no process.
+static struct waiting {
+  pid_t pid;
+  int word, output, report;
+} waiting;
 
-  // End of file means that the program runs: exec closed the child's end.
+// Each is made or none.
+static bool make_pipes(int pipes[][2], int count) {
+  for (int made = 0; made < count; made++) {
+    if (pipe2(pipes[made], O_CLOEXEC) == 0) continue;
+    while (made-- > 0) close(pipes[made][0]), close(pipes[made][1]);
+    return false;
+  }
+  return true;
+}
+
+// Returns when it waits for its word, or has ended.
+void process_prepare(void) {
+  enum { WORD, STEADY, OUTPUT, REPORT, PIPES };
+  int pipes[PIPES][2];
+  char nothing;
+  if (!make_pipes(pipes, PIPES)) return;
+  pid_t pid = fork_apart();
+  if (pid == 0) {
+    // Its own copy would keep the word from ending.
+    close(pipes[WORD][1]);
+    child(pipes[WORD][0], pipes[STEADY][1], pipes[OUTPUT][1], pipes[REPORT][1]);
+  }
+  close(pipes[WORD][0]);
+  close(pipes[STEADY][1]);
+  close(pipes[OUTPUT][1]);
+  close(pipes[REPORT][1]);
+  while (read(pipes[STEADY][0], &nothing, 1) < 0 && errno == EINTR) {
+  }
+  close(pipes[STEADY][0]);
+  fcntl(pipes[OUTPUT][0], F_SETFL, O_NONBLOCK);
+  waiting = (struct waiting){pid, pipes[WORD][1], pipes[OUTPUT][0], pipes[REPORT][0]};
+  if (pid < 0) process_drop();
+}
+
+void process_drop(void) {
+  if (!waiting.pid) return;
+  close(waiting.word);
+  close(waiting.output);
+  close(waiting.report);
+  waiting.pid = 0;
+}
+
+static bool say(int to, const char *text) {
+  for (size_t left = strlen(text); left > 0;) {
+    ssize_t written = write(to, text, left);
+    if (written < 0 && errno != EINTR) return false;
+    if (written > 0) text += written, left -= (size_t)written;
+  }
+  return true;
+}
+
+// Gives its word to the process that waits; to a new one where there is none any more. False when there can be none.
+static bool give_word(const char *text) {
+  if (waiting.pid && say(waiting.word, text)) return true;
+  process_drop();
+  process_prepare();
+  // Should this one have ended already, it has said why.
+  if (waiting.pid) say(waiting.word, text);
+  return waiting.pid;
+}
+
+// What the child confesses, in words; empty once the program runs: exec closed the child's end.
+static size_t read_report(int from, char *words, size_t room) {
   size_t length = 0;
-  for (ssize_t got; length < sizeof words - 1; length += (size_t)got) {
-    got = read(report[0], words + length, sizeof words - 1 - length);
+  for (ssize_t got; length < room - 1; length += (size_t)got) {
+    got = read(from, words + length, room - 1 - length);
     if (got < 0 && errno == EINTR)
       got = 0;
     else if (got <= 0)
       break;
   }
-  close(report[0]);
-  if (pid > 0 && length == 0) return (struct process){pid, output[0]};
   words[length] = '\0';
-  if (length > 0) *failure = (struct launch_failure){words[0], text_format("%s", words + 1)};
-  if (output[0] >= 0) close(output[0]);
-  return (struct process){0, -1};
+  return length;
+}
+
+struct process process_start(json_t *program, struct launch_failure *failure) {
+  char *text = json_dumps(program, JSON_COMPACT), words[4096];
+  *failure = (struct launch_failure){126, "the guest is out of memory, processes or descriptors"};
+  bool given = text && give_word(text);
+  free(text);
+  if (!given) return (struct process){0, -1};
+  struct process started = {waiting.pid, waiting.output};
+  close(waiting.word);
+  size_t length = read_report(waiting.report, words, sizeof words);
+  close(waiting.report);
+  waiting.pid = 0;
+  if (length > 0) {
+    *failure = (struct launch_failure){words[0], text_format("%s", words + 1)};
+    close(started.output);
+    return (struct process){0, -1};
+  }
+  if (json_is_true(json_object_get(program, "tty"))) {
+    close(started.output);
+    started.output = -1;
+  }
+  return started;
 }
 
 // The signal sets of /proc/PID/status: caught or blocked ones reach the process, anything else is dropped for number 1.

@@ -31,6 +31,19 @@ int __wrap_ioctl(int fd, unsigned long request, ...) {
 int __wrap_cgroups_freeze(bool frozen) { (void)frozen; return 0; }
 bool __wrap_cgroups_frozen(void) { return true; }`,
   },
+  /** The process that was forked in advance ends before it is told what to become: one that stands on a disk that is still read-only. */
+  waiting: {
+    wraps: ["mounts_enter"],
+    code: `
+#include <sys/statvfs.h>
+#include <unistd.h>
+char *__real_mounts_enter(void);
+char *__wrap_mounts_enter(void) {
+  struct statvfs disk;
+  if (statvfs("/newroot", &disk) < 0 || disk.f_flag & ST_RDONLY) _exit(1);
+  return __real_mounts_enter();
+}`,
+  },
 };
 
 /**
