@@ -63,8 +63,15 @@ describe("machines that go on from the memory of a guest that waits", () => {
     await machine.goOn(memory, 2048, { process, watchPorts: [8080] });
     await machine.waitFor(({ ready }) => ready);
     expect(await machine.log("console")).toContain("began");
-    const words = await machine.sh("ifconfig eth0; cat /etc/machine-id; df -m /; touch /written; date +%s");
+    const words = await machine.sh(
+      "ifconfig; busybox route -n; cat /etc/machine-id; df -m /; touch /written; date +%s",
+    );
     expect(words).toContain("52:54:00:00:00:02");
+    // Nothing of the template's card is left, nor of an address made of it.
+    expect(words).toContain("fe80::5054:ff:fe00:2/64");
+    expect(words).not.toMatch(/52:54:00:00:00:01|fe80::5054:ff:fe00:1\b/);
+    expect(words).toMatch(/^(0\.0\.0\.0|default) +10\.0\.2\.2 .*eth0$/m);
+    expect(words).toMatch(/inet addr:127\.0\.0\.1|127\.0\.0\.1 +Mask/);
     expect(words).toContain("addr:10.0.2.15");
     expect(words).toContain(machineIdOf(machine.id));
     expect(Number(/ (\d+) +\d+ +\d+ +\d+% \/$/m.exec(words)?.[1])).toBeGreaterThan(1800);

@@ -338,6 +338,7 @@ void init_main(void) {
   say_hello();
   modules_load(NULL);
   char *problem = root_mount();
+  if (!problem) problem = system_prepare();
   if (problem) fail(126, problem);
   process_prepare();
   state.phase = "prepared";

@@ -34,37 +34,46 @@ static int by_index(const void *a, const void *b) {
   return ((const struct card *)a)->index - ((const struct card *)b)->index;
 }
 
-// The cards of the machine in their order; what is no device (loopback, what programs made) is left out. Returns how many there are.
-static size_t find_cards(struct card cards[CARD_LIMIT]) {
+// The cards of the machine in their order, as they were when they were last looked for; none when they may have changed since.
+static struct card cards[CARD_LIMIT];
+static size_t card_count;
+
+// Makes a card tell its neighbours of its address whenever it comes up: they may know that of the machine it was cloned from.
+static void announce(const char *name) {
+  char *path = text_format("/proc/sys/net/ipv4/conf/%s/arp_notify", name);
+  text_write_file(path, "1", 1, 0644);
+  free(path);
+}
+
+// What is no device (loopback, what programs made) is left out.
+static void find_cards(void) {
   DIR *folder = opendir("/sys/class/net");
-  size_t count = 0;
-  for (struct dirent *entry; folder && count < CARD_LIMIT && (entry = readdir(folder));) {
+  card_count = 0;
+  for (struct dirent *entry; folder && card_count < CARD_LIMIT && (entry = readdir(folder));) {
     if (entry->d_name[0] == '.' || strlen(entry->d_name) >= IFNAMSIZ) continue;
     char *device = text_format("/sys/class/net/%s/device", entry->d_name);
     char *mac = card_file(entry->d_name, "address"), *index = card_file(entry->d_name, "ifindex");
     if (access(device, F_OK) == 0 && mac && index) {
-      struct card *card = &cards[count++];
+      struct card *card = &cards[card_count++];
       *card = (struct card){.index = atoi(index)};
       strcpy(card->name, entry->d_name);
       strncpy(card->mac, mac, sizeof card->mac - 1);
+      announce(card->name);
     }
     free(device);
     free(mac);
     free(index);
   }
   if (folder) closedir(folder);
-  qsort(cards, count, sizeof *cards, by_index);
-  return count;
+  qsort(cards, card_count, sizeof *cards, by_index);
 }
 
 // The card with that address; when none has it, the one at that place: in a machine cloned from another's memory, cards still have the other's.
 static const struct card *card_for(const char *mac, size_t place) {
-  static struct card cards[CARD_LIMIT];
-  size_t count = find_cards(cards);
-  for (size_t at = 0; at < count; at++)
+  for (size_t at = 0; at < card_count; at++)
     if (strcasecmp(cards[at].mac, mac) == 0) return &cards[at];
   errno = ENODEV;
-  return place < count ? &cards[place] : NULL;
+  return place < card_count ? &cards[place] : NULL;
 }
 
 static struct sockaddr inet(struct in_addr address) {
@@ -78,10 +87,8 @@ static int bring(int sock, const char *name, bool up) {
   struct ifreq request = {0};
   strncpy(request.ifr_name, name, IFNAMSIZ - 1);
   if (ioctl(sock, SIOCGIFFLAGS, &request) < 0) return -1;
-  if (up)
-    request.ifr_flags |= IFF_UP | IFF_RUNNING;
-  else
-    request.ifr_flags &= ~IFF_UP;
+  if (!up == !(request.ifr_flags & IFF_UP)) return 0;
+  request.ifr_flags ^= IFF_UP;
   return ioctl(sock, SIOCSIFFLAGS, &request);
 }
 
@@ -94,13 +101,6 @@ static int set_mac(int sock, const char *name, const char *text) {
     return -1;
   strncpy(request.ifr_name, name, IFNAMSIZ - 1);
   return ioctl(sock, SIOCSIFHWADDR, &request);
-}
-
-// Makes a card tell its neighbours of its address whenever it comes up: they may know that of the machine it was cloned from.
-static void announce(const char *name) {
-  char *path = text_format("/proc/sys/net/ipv4/conf/%s/arp_notify", name);
-  text_write_file(path, "1", 1, 0644);
-  free(path);
 }
 
 static int set_address(int sock, const char *name, const char *text) {
@@ -136,20 +136,28 @@ static int configure_card(int sock, const struct interface *interface, size_t pl
   if (strcasecmp(card->mac, interface->mac) != 0 &&
       (bring(sock, card->name, false) < 0 || set_mac(sock, card->name, interface->mac) < 0))
     return -1;
-  announce(card->name);
   if (set_address(sock, card->name, interface->address) < 0 || bring(sock, card->name, true) < 0) return -1;
   return interface->gateway ? set_gateway(sock, interface->gateway) : 0;
 }
 
-char *network_configure(const struct config *config) {
+static char *problem_of(const char *what) { return text_format("cannot %s: %s", what, strerror(errno)); }
+
+char *network_prepare(void) {
   int sock = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-  int done = sock < 0 ? -1 : bring(sock, "lo", true);
-  const char *what = "bring up loopback";
-  for (size_t at = 0; done == 0 && at < config->interface_count; at++) {
-    what = "configure the network card";
-    done = configure_card(sock, &config->interfaces[at], at);
-  }
-  char *problem = done < 0 ? text_format("cannot %s: %s", what, strerror(errno)) : NULL;
+  char *problem = sock < 0 || bring(sock, "lo", true) < 0 ? problem_of("bring up loopback") : NULL;
   if (sock >= 0) close(sock);
+  find_cards();
+  return problem;
+}
+
+char *network_configure(const struct config *config) {
+  if (card_count < config->interface_count) find_cards();
+  int sock = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), done = sock < 0 ? -1 : 0;
+  for (size_t at = 0; done == 0 && at < config->interface_count; at++)
+    done = configure_card(sock, &config->interfaces[at], at);
+  char *problem = done < 0 ? problem_of("configure the network card") : NULL;
+  if (sock >= 0) close(sock);
+  // From here on programs may change them.
+  card_count = 0;
   return problem;
 }

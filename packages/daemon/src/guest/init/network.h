@@ -2,5 +2,8 @@
 #pragma once
 #include "config.h"
 
-// Brings up loopback and every configured card. NULL when well, else what is wrong.
+// What is the same for every instance, done before it is known which one it is: loopback comes up, and the cards are found. NULL when well, else what is wrong.
+char *network_prepare(void);
+
+// Gives every configured card its addresses and brings it up. NULL when well, else what is wrong.
 char *network_configure(const struct config *config);

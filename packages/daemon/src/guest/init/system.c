@@ -80,13 +80,17 @@ static void allow_as_docker(void) {
   text_write_file("/proc/sys/net/ipv4/ping_group_range", groups, sizeof groups - 1, 0644);
 }
 
+char *system_prepare(void) {
+  allow_as_docker();
+  return network_prepare();
+}
+
 char *system_configure(const struct config *config) {
   struct timespec now = {config->now_ms / 1000, config->now_ms % 1000 * 1000000};
   char *problem = mix_in(config->seed);
   if (problem) return problem;
   if (config->now_ms > 0 && clock_settime(CLOCK_REALTIME, &now) < 0) return problem_of("set the clock");
   if (sethostname(config->hostname, strlen(config->hostname)) < 0) return problem_of("set the host name");
-  allow_as_docker();
   problem = network_configure(config);
   return problem ? problem : write_overlays(config);
 }
