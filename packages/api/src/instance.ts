@@ -255,7 +255,9 @@ export const CreateInstance = z
     memoryMib: RequestedMemory.default(512),
     diskMib: DiskSpec.shape.sizeMib
       .optional()
-      .describe("The root disk's size; the image's own size or 1024 MiB, whichever is larger, when not given."),
+      .describe(
+        "The root disk's size. When it is not given, or smaller than the image's own, it is the image's own: at least 1024 MiB.",
+      ),
     ports: z.array(PublishedPort.strict()).max(256).default([]),
     env: Environment.default({}),
     entrypoint: z.array(argument).max(4096).optional(),

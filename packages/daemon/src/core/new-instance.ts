@@ -1,8 +1,6 @@
 import { BerthError, type CreateInstance, type InstanceSpec, type InstanceStatus } from "@berth/api";
+import { defaultDiskMib } from "./default-disk.ts";
 import { noRestarts } from "./restart-policy.ts";
-
-/** The smallest root disk given when none is asked for, in MiB. */
-const defaultDiskMib = 1024;
 
 /** What the node has, for judging a request. */
 export interface NodeCapacity {

@@ -12,7 +12,7 @@ import { createSharedWork } from "./shared-work.ts";
 import type { Work } from "./work.ts";
 
 /** Raised whenever the same content would give other bytes. */
-export const builderVersion = 1;
+export const builderVersion = 2;
 const mebibyte = 1024 * 1024;
 
 export interface Artifact {

@@ -100,7 +100,11 @@ describe("a file system", () => {
     const { artifact } = await pull("exact", work);
     expect(work.lines.join()).toMatch(/Left out 1 device node/);
     await checkFileSystem(host, artifact.path);
-    expect((await stat(artifact.path)).mode & 0o777).toBe(0o644);
+    const { mode, size, blocks } = await stat(artifact.path);
+    expect(mode & 0o777).toBe(0o644);
+    // As large as the usual disk, so that it need not be grown; most of it is a hole.
+    expect(size).toBe(1024 * 2 ** 20);
+    expect(blocks * 512).toBeLessThan(32 * 2 ** 20);
 
     const facts = await readBack(host, artifact.path, [
       ...[
@@ -129,6 +133,10 @@ describe("a file system", () => {
       ],
     ]);
     expect(facts["/"]).toMatchObject({ mode: "0755", mtime: "5f5e1000:00000000", inode: 2 });
+    const mountedOver = await readBack(host, artifact.path, ["/proc", "/run/berth", "/etc/hosts"]);
+    expect(mountedOver["/proc"]).toMatchObject({ type: "directory", mode: "0755", uid: 0 });
+    expect(mountedOver["/run/berth"]).toMatchObject({ type: "directory", mode: "0755", uid: 0 });
+    expect(mountedOver["/etc/hosts"]).toMatchObject({ type: "regular", mode: "0644", size: 0, links: 1 });
     expect(facts["/bin/su"]).toMatchObject({
       type: "regular",
       mode: "04755",

@@ -1,7 +1,9 @@
 import { BerthError } from "@berth/api";
+import { defaultDiskMib } from "../../core/default-disk.ts";
 import { type ByteString, display } from "../../core/tar.ts";
 import { sortedChildren, walkTree } from "../layers/merge.ts";
 import type { DirectoryNode, TreeNode } from "../layers/tree.ts";
+import { withMountPoints } from "./mount-points.ts";
 import { canStoreXattr, type EncodedXattrs, encodeXattrs } from "./xattrs.ts";
 
 export const blockSize = 4096;
@@ -15,6 +17,7 @@ const firstFreeInode = 12;
 const maxLinks = 65_000;
 const maxFastSymlink = 59;
 const mebibyte = 1024 * 1024;
+const bytesPerInode = 16_384;
 
 export interface InodePlan {
   readonly node: TreeNode;
@@ -37,7 +40,7 @@ export interface Layout {
 
 /** Plans a tree. Throws BerthError `unsupported_image` for what ext4 cannot hold; attributes it has no place for are told to `log`. */
 export function planLayout(image: DirectoryNode, log: (line: string) => void): Layout {
-  const root = withLostAndFound(image);
+  const root = withLostAndFound(withMountPoints(image));
   const inodes = new Map<number, InodePlan>();
   const numbers = new Map<TreeNode, number>();
   const parents = new Map<DirectoryNode, DirectoryNode>([[root, root]]);
@@ -150,13 +153,17 @@ export function directoryEntryLength(name: ByteString): number {
 }
 
 /**
- * The file system's size: the content, room to write into until the disk is grown, and what ext4 keeps for itself. Room costs nothing: the file is sparse.
- * One inode for each 16 KiB, as mke2fs takes it, because growing keeps that ratio; more when the image has more files.
+ * The file system's size: the content, room to write into until the disk is grown, and what ext4 keeps for itself; at least the usual disk, which then need not be grown. Room costs nothing:
+ * the file is sparse. One inode for each 16 KiB, as mke2fs takes it, because growing keeps that ratio; more when the image has more files.
  */
 function sizeFor(contentBlocks: number, inodesUsed: number): { inodeCount: number; sizeBytes: number } {
   const content = contentBlocks * blockSize;
   const roomy = content + Math.max(64 * mebibyte, Math.ceil(content / 8));
-  const inodeCount = Math.max(Math.ceil(roomy / 16_384), Math.ceil(inodesUsed * 1.25) + 1024);
+  const inodeCount = Math.max(Math.ceil(roomy / bytesPerInode), Math.ceil(inodesUsed * 1.25) + 1024);
   const own = inodeCount * inodeSize + 32 * mebibyte + Math.ceil(roomy / 1024);
-  return { inodeCount, sizeBytes: Math.ceil((roomy + own) / mebibyte) * mebibyte };
+  const sizeBytes = Math.ceil((roomy + own) / mebibyte) * mebibyte;
+  const usual = defaultDiskMib * mebibyte;
+  // Its larger tables take less than the room that there is.
+  if (sizeBytes < usual) return { inodeCount: Math.max(inodeCount, usual / bytesPerInode), sizeBytes: usual };
+  return { inodeCount, sizeBytes };
 }

@@ -241,6 +241,8 @@ class Populator {
 
   /** Copies a file's bytes; longer stretches of zeros become holes. */
   #writeFile({ content }: FileNode): Extent[] {
+    // It may be of no layer.
+    if (content.size === 0) return [];
     const source = this.#layers[content.layer];
     if (!source) throw new Error(`layer ${content.layer} is not there`);
     const extents: Extent[] = [];
