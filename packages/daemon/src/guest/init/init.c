@@ -340,6 +340,7 @@ void init_main(void) {
   char *problem = root_mount();
   if (!problem) problem = system_prepare();
   if (problem) fail(126, problem);
+  relay_prepare();
   process_prepare();
   state.phase = "prepared";
   control_send(fact("prepared"));

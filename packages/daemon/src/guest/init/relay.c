@@ -158,7 +158,8 @@ void relay_end(void) {
   inward.start = inward.end = outward.start = outward.end = heard_length = 0;
 }
 
+void relay_prepare(void) { port.fd = port_open("berth.channel"); }
+
 void relay_start(void) {
-  port.fd = port_open("berth.channel");
   if (port.fd >= 0) loop_add(&port, EPOLLIN | EPOLLOUT | EPOLLET);
 }

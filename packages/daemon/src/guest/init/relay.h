@@ -2,7 +2,10 @@
 #pragma once
 #include <sys/types.h>
 
-// Begins to answer on the port. The keys of the configuration must be in place.
+// Opens the port; what comes in waits.
+void relay_prepare(void);
+
+// Begins to answer on it. The keys of the configuration must be in place.
 void relay_start(void);
 
 // Ends the conversation under way, and the programs of its sessions first, at once; the next call begins one with the keys that are in place then.
