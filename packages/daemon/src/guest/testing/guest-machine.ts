@@ -21,6 +21,8 @@ export const soon = () => AbortSignal.timeout(60_000);
 const applets =
   "cat date df echo env false grep head hostname httpd id ifconfig kill ln ls mkdir nc od printf ps pwd chmod setsid sh sleep sort stat stty sync touch tty wc yes";
 const memoryMib = 256;
+/** A machine serves all tests of a file, which take minutes on a busy host; the limit only ends one that was forgotten. */
+const machineLifeMs = 900_000;
 
 /** What runs when a test says nothing else. */
 const plainProcess: GuestProcess = {
@@ -154,7 +156,7 @@ export class GuestMachine {
         ...["-chardev", socket("qmp"), "-mon", "chardev=qmp,mode=control"],
         ...(share ? [] : ["-incoming", "defer"]),
       ],
-      { timeoutMs: 110_000 },
+      { timeoutMs: machineLifeMs },
     );
     this.#running.done.catch(() => {});
   }
