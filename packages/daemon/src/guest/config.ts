@@ -40,6 +40,8 @@ export interface GuestConfig {
   readonly watchPorts: readonly number[];
   /** What is laid over folders of the image, from the second disk; parents before what is in them. Absent for none. */
   readonly volumes?: readonly GuestVolume[];
+  /** What each disk has at least, in bytes: the guest's kernel may learn of it a moment later. Absent when that is not known. */
+  readonly diskBytes?: readonly number[];
   readonly interfaces: readonly GuestInterface[];
   /** Keys of the channel: the guest's private host key in dropbear's format as base64, and the line that lets the host in. */
   readonly channel: { readonly hostKey: string; readonly clientPublicKey: string };

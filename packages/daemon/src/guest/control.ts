@@ -73,9 +73,9 @@ export class GuestControl {
     this.#send({ command: "watch", watchPorts });
   }
 
-  /** Has the guest grow its file system to its disk. */
-  grow(): void {
-    this.#send({ command: "grow" });
+  /** Has the guest grow its file systems to its disks, once each has as many bytes as are told here. */
+  grow(diskBytes: readonly number[]): void {
+    this.#send({ command: "grow", diskBytes });
   }
 
   close(): void {

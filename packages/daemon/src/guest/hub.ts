@@ -81,33 +81,54 @@ export class GuestHub {
    * waits to be told who it is, which happens by itself once it is attached. Throws BerthError `guest_unreachable` or `guest_refused`, or the signal's reason.
    */
   async hold(instanceId: string, signal: AbortSignal): Promise<void> {
-    await this.#guest(instanceId).ask("hold", (fact) => fact.fact === "held", signal);
+    await this.#guest(instanceId).ask(
+      "hold",
+      (control) => control.hold(),
+      (fact) => fact.fact === "held",
+      signal,
+    );
   }
 
   /** Lets them go on. Throws as `hold`; `guest_refused` also when the guest had let them go on before: then they were not still all the time. */
   async release(instanceId: string, signal: AbortSignal): Promise<void> {
-    await this.#guest(instanceId).ask("release", (fact) => fact.fact === "released" && fact.by === "host", signal);
+    await this.#guest(instanceId).ask(
+      "release",
+      (control) => control.release(),
+      (fact) => fact.fact === "released" && fact.by === "host",
+      signal,
+    );
   }
 
   /** Writes everything to the root disk and stops all writing to it; the guest goes on by itself after two seconds. Throws as `hold`. */
   async freeze(instanceId: string, signal: AbortSignal): Promise<void> {
-    await this.#guest(instanceId).ask("freeze", (fact) => fact.fact === "frozen", signal);
+    await this.#guest(instanceId).ask(
+      "freeze",
+      (control) => control.freeze(),
+      (fact) => fact.fact === "frozen",
+      signal,
+    );
   }
 
   /** Lets the guest write again. Throws as `hold`; `guest_refused` also when the guest had gone on by itself before. */
   async thaw(instanceId: string, signal: AbortSignal): Promise<void> {
-    await this.#guest(instanceId).ask("thaw", (fact) => fact.fact === "thawed" && fact.by === "host", signal);
+    await this.#guest(instanceId).ask(
+      "thaw",
+      (control) => control.thaw(),
+      (fact) => fact.fact === "thawed" && fact.by === "host",
+      signal,
+    );
   }
 
   /** Has readiness tell of these ports from now on. Throws as `hold`. */
   async watch(instanceId: string, ports: readonly number[], signal: AbortSignal): Promise<void> {
     const watching = (fact: GuestFact) => fact.fact === "watching";
-    await this.#guest(instanceId).ask("watch", watching, signal, ports);
+    await this.#guest(instanceId).ask("watch", (control) => control.watch(ports), watching, signal);
   }
 
-  /** Has the guest grow its file system to its disk. Throws as `hold`. */
-  async grow(instanceId: string, signal: AbortSignal): Promise<void> {
-    await this.#guest(instanceId).ask("grow", (fact) => fact.fact === "grown", signal);
+  /** Has the guest grow its file systems to its disks, which have so many bytes each by now. Throws as `hold`. */
+  async grow(instanceId: string, diskBytes: readonly number[], signal: AbortSignal): Promise<void> {
+    const grown = (fact: GuestFact) => fact.fact === "grown";
+    await this.#guest(instanceId).ask("grow", (control) => control.grow(diskBytes), grown, signal);
   }
 
   /** The instance's channel, opened when it is first needed. Throws BerthError `guest_unreachable`. */
@@ -155,12 +176,12 @@ class Guest {
 
   /** Gives a command and resolves with the fact that answers it. */
   ask(
-    name: "hold" | "release" | "freeze" | "thaw" | "watch" | "grow",
+    name: string,
+    give: (control: GuestControl) => void,
     answers: (fact: GuestFact) => boolean,
     signal: AbortSignal,
-    ports: readonly number[] = [],
   ): Promise<GuestFact> {
-    if (!this.command((control) => control[name](ports)))
+    if (!this.command(give))
       return Promise.reject(new BerthError("guest_unreachable", "There is no connection to the guest."));
     const asked = this.#control;
     return this.#await((fact) => {

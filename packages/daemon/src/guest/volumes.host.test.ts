@@ -83,8 +83,11 @@ describe("the volumes of a guest", () => {
     expect(await running.sh("cat /linked/inner/file")).toBe("here\n");
     const size = async () => Number((await running.sh("df -m /data/inner")).split("\n")[1]?.split(/\s+/)[1]);
     expect(await size()).toBeLessThan(64);
-    await running.qmp((qmp) => qmp.execute("block_resize", { device: "volumes", size: 512 * 2 ** 20 }));
-    await running.hub.grow(running.id, AbortSignal.timeout(60_000));
+    const bytes = 512 * 2 ** 20;
+    // The guest may hear of it before its kernel has: it waits.
+    const grown = running.hub.grow(running.id, [0, bytes], AbortSignal.timeout(60_000));
+    await running.qmp((qmp) => qmp.execute("block_resize", { device: "volumes", size: bytes }));
+    await grown;
     expect(await size()).toBeGreaterThan(400);
   });
 

@@ -15,6 +15,7 @@ import type { BlankMachine } from "./blank-machine.ts";
 import { macAddress } from "./mac-address.ts";
 import type { Services } from "./services.ts";
 
+const mebibyte = 1024 * 1024;
 const seedBytes = 64;
 const userInterface = {
   address: `${guestNetwork.guest}/24`,
@@ -74,6 +75,7 @@ async function guestConfig({ store }: Services, id: string, keys: InstanceKeys):
     ...identityOf(id, run.name, spec.interfaces.length, keys, await originOf(store.queries, instance)),
     process: processFrom(image.startConfig, run, run.name),
     watchPorts: watchedPorts(run.ports),
+    diskBytes: spec.disks.map(() => (run.diskMib ?? 0) * mebibyte),
     volumes: hasVolumes(spec.disks) ? guestVolumes(image.startConfig) : [],
   };
 }

@@ -108,6 +108,16 @@ const char *config_parse_ports(json_t *json, struct config *config) {
   return NULL;
 }
 
+const char *config_parse_disks(json_t *json, struct config *config) {
+  if (json && !json_is_array(json)) return "diskBytes must be a list";
+  for (size_t at = 0; at < DISKS; at++) {
+    json_t *least = json_array_get(json, at);
+    if (least && (!json_is_integer(least) || json_integer_value(least) < 0)) return "diskBytes must be numbers of bytes";
+    config->disk_bytes[at] = (uint64_t)json_integer_value(least);
+  }
+  return NULL;
+}
+
 const char *config_parse(json_t *json, struct config *config) {
   memset(config, 0, sizeof *config);
   config->id = string_member(json, "id");
@@ -127,6 +137,8 @@ const char *config_parse(json_t *json, struct config *config) {
 
   const char *unfit = config_parse_ports(json_object_get(json, "watchPorts"), config);
   if (unfit) return unfit;
+  const char *odd = config_parse_disks(json_object_get(json, "diskBytes"), config);
+  if (odd) return odd;
   const char *wrong = volumes_parse(json_object_get(json, "volumes"), config);
   if (wrong) return wrong;
   json_t *interfaces = json_object_get(json, "interfaces");

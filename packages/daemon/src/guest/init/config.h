@@ -26,6 +26,9 @@ struct volume {
   char *folder; // on that disk: a name
 };
 
+// The first disk is the root's, the second that of the volumes.
+enum disk { ROOT_DISK, VOLUMES_DISK, DISKS };
+
 struct config {
   char *id; // the instance's
   char *hostname;
@@ -37,6 +40,7 @@ struct config {
   size_t interface_count;
   struct volume *volumes; // parents before what is in them
   size_t volume_count;
+  uint64_t disk_bytes[DISKS]; // what each disk has at least; 0 when the host does not say
   char *host_key; // base64, dropbear's format
   char *client_key;  // one line of authorized_keys
   int64_t now_ms;
@@ -55,6 +59,9 @@ const char *config_parse(json_t *json, struct config *config);
 
 // Reads a list of TCP ports in place of those the configuration has; NULL when well, else what is wrong, and then it keeps them.
 const char *config_parse_ports(json_t *json, struct config *config);
+
+// Reads how large the disks are at least; NULL when well, else what is wrong.
+const char *config_parse_disks(json_t *json, struct config *config);
 
 // Forgets a configuration.
 void config_free(struct config *config);

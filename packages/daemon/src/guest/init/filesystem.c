@@ -4,9 +4,11 @@
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <stdint.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "text.h"
@@ -29,10 +31,22 @@ static int superblock_size(int disk, uint64_t *blocks, uint64_t *block_size) {
   return 0;
 }
 
-char *filesystem_grow(const char *path, const char *folder) {
+enum { SIZE_LIMIT_MS = 10000, LOOK_MS = 1 };
+
+// A disk that the host has made larger is so in our kernel a moment later: it looks when the device tells it to, on its own.
+static bool wait_for_size(int disk, uint64_t least, uint64_t *bytes) {
+  for (int waited = 0; ioctl(disk, BLKGETSIZE64, bytes) == 0 && waited < SIZE_LIMIT_MS; waited += LOOK_MS) {
+    if (*bytes >= least) return true;
+    nanosleep(&(struct timespec){0, LOOK_MS * 1000000}, NULL);
+  }
+  errno = ETIMEDOUT;
+  return false;
+}
+
+char *filesystem_grow(const char *path, const char *folder, uint64_t least) {
   uint64_t bytes, blocks, block_size;
   int disk = open(path, O_RDONLY | O_CLOEXEC), top = open(folder, O_RDONLY | O_CLOEXEC), done = -1;
-  if (disk >= 0 && top >= 0 && ioctl(disk, BLKGETSIZE64, &bytes) == 0 &&
+  if (disk >= 0 && top >= 0 && wait_for_size(disk, least, &bytes) &&
       superblock_size(disk, &blocks, &block_size) == 0) {
     uint64_t wanted = bytes / block_size;
     done = wanted <= blocks ? 0 : ioctl(top, EXT4_RESIZE, &wanted);

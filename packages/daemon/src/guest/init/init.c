@@ -109,15 +109,15 @@ static bool take_config(const char *name, json_t *command) {
 }
 
 static char *grow_disks(void) {
-  char *trouble = root_grow();
-  return trouble ? trouble : volumes_grow();
+  char *trouble = root_grow(config.disk_bytes[ROOT_DISK]);
+  return trouble ? trouble : volumes_grow(config.disk_bytes[VOLUMES_DISK]);
 }
 
 static void configure(json_t *command) {
   if (strcmp(state.phase, "prepared") != 0 || !take_config("configure", command)) return;
   char *trouble = instance_take_on(&config, command);
   if (!trouble) trouble = root_open();
-  if (!trouble) trouble = root_grow();
+  if (!trouble) trouble = root_grow(config.disk_bytes[ROOT_DISK]);
   if (!trouble) trouble = volumes_open(&config);
   if (trouble) fail(126, trouble);
   if (config.volume_count > 0) process_drop();
@@ -230,10 +230,12 @@ static void watch(json_t *command) {
   control_send(watching);
 }
 
-static void grow(void) {
+static void grow(json_t *command) {
   if (!process_pid) return refuse("grow", "the image's process does not run");
   // It would wait for the thaw, which is ours to do.
   if (frozen) return refuse("grow", "it is frozen");
+  const char *problem = config_parse_disks(json_object_get(command, "diskBytes"), &config);
+  if (problem) return refuse("grow", problem);
   char *trouble = grow_disks();
   if (!trouble) return control_send(fact("grown"));
   refuse("grow", trouble);
@@ -249,7 +251,7 @@ static void on_command(json_t *command) {
   if (strcmp(name, "freeze") == 0) freeze();
   if (strcmp(name, "thaw") == 0) thaw("host");
   if (strcmp(name, "watch") == 0) watch(command);
-  if (strcmp(name, "grow") == 0) grow();
+  if (strcmp(name, "grow") == 0) grow(command);
   if (strcmp(name, "hold") == 0) hold();
   if (strcmp(name, "release") == 0) hold_release();
   if (strcmp(name, "identify") == 0) identify(command);

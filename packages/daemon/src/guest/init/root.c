@@ -27,7 +27,7 @@ char *root_open(void) {
   return text_format("cannot write to the root disk: %s", strerror(errno));
 }
 
-char *root_grow(void) { return filesystem_grow(DISK, ROOT); }
+char *root_grow(uint64_t least) { return filesystem_grow(DISK, ROOT, least); }
 
 int root_freeze(void) { return filesystem_freeze(ROOT); }
 

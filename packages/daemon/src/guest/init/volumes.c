@@ -125,12 +125,12 @@ char *volumes_open(const struct config *config) {
   if (mount(DISK, VOLUMES, "ext4", MS_RELATIME, NULL) < 0)
     return text_format("cannot mount the disk of the volumes: %s", strerror(errno));
   is_open = true;
-  char *problem = volumes_grow();
+  char *problem = volumes_grow(config->disk_bytes[VOLUMES_DISK]);
   for (size_t at = 0; at < config->volume_count && !problem; at++) problem = place(&config->volumes[at]);
   return problem;
 }
 
-char *volumes_grow(void) { return is_open ? filesystem_grow(DISK, VOLUMES) : NULL; }
+char *volumes_grow(uint64_t least) { return is_open ? filesystem_grow(DISK, VOLUMES, least) : NULL; }
 
 int volumes_freeze(void) { return is_open ? filesystem_freeze(VOLUMES) : 0; }
 

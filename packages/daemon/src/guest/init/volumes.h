@@ -7,7 +7,7 @@
 char *volumes_open(const struct config *config);
 
 // As those of the root; well where there is no such disk.
-char *volumes_grow(void);
+char *volumes_grow(uint64_t least);
 int volumes_freeze(void);
 int volumes_thaw(void);
 void volumes_close(void);

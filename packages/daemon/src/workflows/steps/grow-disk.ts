@@ -7,6 +7,7 @@ import { requireHandle, targetInstance } from "./step.ts";
 
 /** How long a guest may take to be reached, and then to grow its file system, in milliseconds. */
 const growMs = 60_000;
+const mebibyte = 1024 * 1024;
 
 /**
  * Grows the root disk of a machine that runs, and has its guest grow the file system on it. A guest that does not, does so at its next start. There is nothing to take back:
@@ -28,7 +29,8 @@ export function growDisk(services: Services): Step {
       if (driver.abilities.channel) {
         try {
           const machine = { instance, driver, handle };
-          await askGuest(services, machine, { ms: growMs, signal }, (limit) => guests.grow(instance.id, limit));
+          const bytes = instance.spec.disks.map(({ sizeMib }) => sizeMib * mebibyte);
+          await askGuest(services, machine, { ms: growMs, signal }, (limit) => guests.grow(instance.id, bytes, limit));
         } catch (error) {
           if (signal.aborted) throw error;
           context.log(`its guest grows the file system at its next start: ${(error as Error).message}`);
