@@ -150,7 +150,8 @@ export function createClient(options: ClientOptions): Client {
   async function call(name: RouteName, input: AnyInput = {}, callOptions: CallOptions = {}): Promise<unknown> {
     const definition: Route = routes[name];
     const response = await send(name, input, callOptions);
-    if (definition.kind !== "json") return definition.status === 204 ? undefined : bodyOf(response);
+    if (definition.status === 204) return undefined;
+    if (definition.kind !== "json") return bodyOf(response);
     const parsed = definition.response?.safeParse(await response.json());
     if (!parsed?.success) {
       throw new UnreachableError(

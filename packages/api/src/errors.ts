@@ -27,6 +27,26 @@ export const errorCatalogue = {
     title: "No valid token",
     hint: "Set BERTH_TOKEN, or run as the user who started berthd; its token file is found by itself.",
   },
+  wrong_password: {
+    status: 401,
+    title: "The name or the password is wrong",
+    hint: "Try again, or ask an administrator for a new password: berth user reset NAME.",
+  },
+  reset_expired: {
+    status: 410,
+    title: "The code sets no password any more",
+    hint: "Ask an administrator for another: berth user reset NAME.",
+  },
+  weak_password: {
+    status: 422,
+    title: "The password is too easy to guess",
+    hint: "Take at least 12 characters: several words that do not belong together are good.",
+  },
+  no_session: {
+    status: 409,
+    title: "The request was not sent by somebody who has logged in",
+    hint: "A token is revoked with berth token rm, and has no password.",
+  },
   forbidden: {
     status: 403,
     title: "The token does not allow this",
@@ -274,15 +294,23 @@ export type ErrorCode = keyof typeof errorCatalogue;
 export class BerthError extends Error {
   readonly code: ErrorCode;
   readonly extra: Pick<Problem, "errors" | "operationId">;
+  /** When it makes sense to try again, as the Retry-After header says it. */
+  readonly retryAfterSeconds: number | undefined;
 
   constructor(
     code: ErrorCode,
     detail: string,
-    options: { cause?: unknown; errors?: { path: string; message: string }[]; operationId?: string } = {},
+    options: {
+      cause?: unknown;
+      errors?: { path: string; message: string }[];
+      operationId?: string;
+      retryAfterSeconds?: number;
+    } = {},
   ) {
     super(detail, options.cause === undefined ? undefined : { cause: options.cause });
     this.name = "BerthError";
     this.code = code;
+    this.retryAfterSeconds = options.retryAfterSeconds;
     this.extra = {
       ...(options.errors ? { errors: options.errors } : {}),
       ...(options.operationId ? { operationId: options.operationId } : {}),

@@ -19,3 +19,4 @@ export * from "./snapshot.ts";
 export * from "./snapshot-schedule.ts";
 export * from "./template.ts";
 export * from "./token.ts";
+export * from "./user.ts";

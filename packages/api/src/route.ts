@@ -4,7 +4,7 @@ import type { z } from "zod";
 export const actions = ["list", "read", "create", "update", "delete", "use"] as const;
 export type Action = (typeof actions)[number];
 
-/** What a route is about. `system` is the installation itself, with the machines it runs on. */
+/** What a route is about. `session` is who sends the request himself; `system` is the installation, with the machines it runs on. */
 export const resources = [
   "instance",
   "image",
@@ -16,6 +16,8 @@ export const resources = [
   "event",
   "project",
   "token",
+  "user",
+  "session",
   "node",
   "system",
 ] as const;
@@ -38,6 +40,8 @@ export interface Route {
   /** Success status and body (of kind `events`: each message); every route can also answer with a Problem. */
   readonly status: number;
   readonly response?: z.ZodType;
+  /** Whether it is answered to nobody in particular. */
+  readonly public?: true;
   /** Whether it takes an Idempotency-Key. */
   readonly idempotent?: true;
   /** Whether it takes If-Match with the ETag of what it changes. */

@@ -34,6 +34,19 @@ import {
 } from "./snapshot.ts";
 import { PrunedTemplates, PruneTemplates, Template, TemplateParams } from "./template.ts";
 import { CreateToken, ListTokensQuery, NewToken, Token, TokenParams } from "./token.ts";
+import {
+  ChangePassword,
+  ChangeUser,
+  CreateUser,
+  ListUsersQuery,
+  LogIn,
+  Login,
+  SetPassword,
+  User,
+  UserParams,
+  UserReset,
+  WhoAmI,
+} from "./user.ts";
 
 const projectQuery = ChangeQuery.pick({ project: true });
 const instances = "/api/v1/instances";
@@ -48,6 +61,8 @@ const snapshots = "/api/v1/snapshots";
 const snapshot = `${snapshots}/:snapshot`;
 const projects = "/api/v1/projects";
 const tokens = "/api/v1/tokens";
+const users = "/api/v1/users";
+const user = `${users}/:user`;
 
 /** An instance, image or archive just changed, with the operation that carries it out. */
 export const InstanceChange = z.object({ instance: Instance, operation: Operation }).meta({ id: "InstanceChange" });
@@ -908,6 +923,137 @@ export const routes = {
     query: projectQuery,
     status: 200,
     response: Token,
+  }),
+
+  listUsers: route({
+    method: "GET",
+    path: users,
+    summary: "List users, newest first",
+    resource: "user",
+    action: "list",
+    kind: "json",
+    query: ListUsersQuery,
+    status: 200,
+    response: pageOf(User),
+  }),
+  createUser: route({
+    method: "POST",
+    path: users,
+    summary: "Make a user",
+    description:
+      "The answer has a code by which the user sets a password, on the page `/password#CODE` or with `/api/v1/password/set`.",
+    resource: "user",
+    action: "create",
+    kind: "json",
+    body: CreateUser,
+    status: 201,
+    response: UserReset,
+  }),
+  getUser: route({
+    method: "GET",
+    path: user,
+    summary: "Show one user",
+    resource: "user",
+    action: "read",
+    kind: "json",
+    params: UserParams,
+    status: 200,
+    response: User,
+  }),
+  changeUser: route({
+    method: "PATCH",
+    path: user,
+    summary: "Change what a user may do",
+    description: "It holds from the next request on, and for what is open.",
+    resource: "user",
+    action: "update",
+    kind: "json",
+    params: UserParams,
+    body: ChangeUser,
+    status: 200,
+    response: User,
+  }),
+  resetUser: route({
+    method: "POST",
+    path: `${user}/reset`,
+    summary: "Let a user set a new password",
+    description:
+      "By the code in the answer, once, within a day. Codes from before are void; the password stays until then.",
+    resource: "user",
+    action: "update",
+    kind: "json",
+    params: UserParams,
+    status: 201,
+    response: UserReset,
+  }),
+  deleteUser: route({
+    method: "DELETE",
+    path: user,
+    summary: "Delete a user",
+    description: "His sessions end.",
+    resource: "user",
+    action: "delete",
+    kind: "json",
+    params: UserParams,
+    status: 200,
+    response: User,
+  }),
+
+  logIn: route({
+    method: "POST",
+    path: "/api/v1/login",
+    summary: "Log in with a password",
+    description:
+      "The session is in a cookie, which no script can read and no other site can send. After five wrong passwords for a name from one address, that address waits longer each time; others do not.",
+    resource: "session",
+    action: "create",
+    kind: "json",
+    body: LogIn,
+    status: 201,
+    response: Login,
+    public: true,
+  }),
+  logOut: route({
+    method: "POST",
+    path: "/api/v1/logout",
+    summary: "End the session",
+    resource: "session",
+    action: "delete",
+    kind: "json",
+    status: 204,
+  }),
+  whoAmI: route({
+    method: "GET",
+    path: "/api/v1/whoami",
+    summary: "Show who sends this request, and what he may do",
+    resource: "session",
+    action: "read",
+    kind: "json",
+    status: 200,
+    response: WhoAmI,
+  }),
+  changePassword: route({
+    method: "POST",
+    path: "/api/v1/password",
+    summary: "Change one's own password",
+    description: "All other sessions of the user end.",
+    resource: "session",
+    action: "update",
+    kind: "json",
+    body: ChangePassword,
+    status: 204,
+  }),
+  setPassword: route({
+    method: "POST",
+    path: "/api/v1/password/set",
+    summary: "Set a password by a one-time code",
+    description: "All sessions of the user end.",
+    resource: "session",
+    action: "create",
+    kind: "json",
+    body: SetPassword,
+    status: 204,
+    public: true,
   }),
 
   listNodes: route({

@@ -197,6 +197,25 @@ export const tokenArgument = {
   proposeCompletions: proposeTokens,
 } as const;
 
+/** The names of users, for completion. */
+async function proposeUsers(this: Context, partial: string): Promise<readonly string[]> {
+  try {
+    const client = await this.client();
+    const { items } = await client.listUsers({ query: { limit: 500 } }, { signal: AbortSignal.timeout(1000) });
+    return items.map(({ name }) => name).filter((name) => name.startsWith(partial));
+  } catch {
+    return [];
+  }
+}
+
+/** The name or id of a user. */
+export const userArgument = {
+  parse: String,
+  brief: "A user's name or id",
+  placeholder: "USER",
+  proposeCompletions: proposeUsers,
+} as const;
+
 /** The names of projects, for completion. */
 async function proposeProjects(this: Context, partial: string): Promise<readonly string[]> {
   try {

@@ -790,6 +790,37 @@ describe("projects and tokens", () => {
   });
 });
 
+describe("users", () => {
+  test("create and reset print the link alone, with a role in the project asked for, else one's own", async () => {
+    const made = await berth("user create alice --role operator");
+    expect(made.stdout).toBe(`${berthd?.url}/password#berthr_code\n`);
+    expect(berthd?.callsOf("createUser")[0]?.json).toEqual({ name: "alice", roles: { shop: "operator" } });
+    await berthd?.stop();
+    await berth("user create alice --role viewer --project lab --admin");
+    expect(berthd?.callsOf("createUser")[0]?.json).toEqual({ name: "alice", admin: true, roles: { lab: "viewer" } });
+    expect(berthd?.callsOf("whoAmI")).toEqual([]);
+    await berthd?.stop();
+    expect((await berth("user reset alice")).stdout).toBe(`${berthd?.url}/password#berthr_code\n`);
+  });
+
+  test("set, ls, show and rm; whoami", async () => {
+    expect((await berth("user set alice --role none --project lab --no-admin")).stdout).toBe("alice\n");
+    expect(berthd?.callsOf("changeUser")[0]?.json).toEqual({ admin: false, roles: { lab: null } });
+    await berthd?.stop();
+    expect(await berth("user set alice")).toMatchObject({ code: 2 });
+    await berthd?.stop();
+    expect(await berth("user set alice --admin --no-admin")).toMatchObject({ code: 2 });
+    await berthd?.stop();
+    expect((await berth("user ls")).stdout).toMatch(/^NAME +ROLES +LOGIN +AGE\nalice +shop:operator +never +\d+d\n$/);
+    await berthd?.stop();
+    expect((await berth("user show alice")).stdout).toMatch(/Roles: +operator of shop\n/);
+    await berthd?.stop();
+    expect((await berth("user rm alice")).stdout).toBe("alice\n");
+    await berthd?.stop();
+    expect((await berth("whoami")).stdout).toMatch(/^Name: +ci\nKind: +token\n/);
+  });
+});
+
 describe("pools", () => {
   test("create, ls, show, set, rm", async () => {
     const listPools = () => ({ items: [pool], nextCursor: null });

@@ -23,6 +23,7 @@ export const aliases: Readonly<Record<string, string>> = {
   pools: "pool",
   projects: "project",
   tokens: "token",
+  users: "user",
 };
 
 /** Every command there is, by the words that call it. */
@@ -135,12 +136,30 @@ export const tree: Readonly<Record<string, Leaf | Branch>> = {
       rm: { brief: "Revoke tokens", load: () => import("./commands/token/rm.ts") },
     },
   },
+  user: {
+    brief: "Users: people, with passwords and roles",
+    routes: {
+      create: {
+        brief: "Make a user and print a link that sets a password",
+        load: () => import("./commands/user/create.ts"),
+      },
+      ls: { brief: "List users, newest first", load: () => import("./commands/user/ls.ts") },
+      show: { brief: "Show one user", load: () => import("./commands/user/show.ts") },
+      set: { brief: "Change what a user may do", load: () => import("./commands/user/set.ts") },
+      reset: { brief: "Print a link that sets a new password", load: () => import("./commands/user/reset.ts") },
+      rm: { brief: "Delete users", load: () => import("./commands/user/rm.ts") },
+    },
+  },
   node: {
     brief: "Nodes: the machines that run berthd",
     routes: {
       ls: { brief: "List nodes", load: () => import("./commands/node/ls.ts") },
       show: { brief: "Show one node: what it has, can do and lacks", load: () => import("./commands/node/show.ts") },
     },
+  },
+  whoami: {
+    brief: "Show who you are to berthd, and what you may do",
+    load: () => import("./commands/system/whoami.ts"),
   },
   events: { brief: "Follow what happens", load: () => import("./commands/system/events.ts") },
   doctor: { brief: "Check berthd and its nodes", load: () => import("./commands/system/doctor.ts") },

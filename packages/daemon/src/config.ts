@@ -6,6 +6,8 @@ import { parseAllowRule } from "./images/outbound.ts";
 export interface Config {
   readonly dataDir: string;
   readonly listen: { readonly host: string; readonly port: number };
+  /** The address that people use, such as that of a reverse proxy; undefined for the one it listens on. */
+  readonly publicUrl: URL | undefined;
   readonly store:
     | { readonly kind: "sqlite"; readonly path: string }
     | { readonly kind: "postgres"; readonly url: string };
@@ -54,6 +56,7 @@ function defaultDataDir(env: NodeJS.ProcessEnv, uid: number): string {
 /** What may stand in the settings file. */
 const inFile = new Set([
   "BERTH_LISTEN",
+  "BERTH_PUBLIC_URL",
   "BERTH_STORE",
   "BERTH_KIT_DIR",
   "BERTH_ALLOW_HOSTS",
@@ -82,6 +85,7 @@ export function readConfig(
   return {
     dataDir,
     listen: readListen(env.BERTH_LISTEN),
+    publicUrl: readPublicUrl(env.BERTH_PUBLIC_URL),
     store:
       store === undefined
         ? { kind: "sqlite", path: join(dataDir, "berth.db") }
@@ -123,6 +127,14 @@ function readListen(text: string | undefined): Config["listen"] {
   if (!match || port > 65535)
     throw new ConfigError(`BERTH_LISTEN must look like 127.0.0.1:${defaultPort}, not "${text}".`);
   return { host: match[1] ?? (match[2] || "127.0.0.1"), port };
+}
+
+function readPublicUrl(text: string | undefined): URL | undefined {
+  if (!text) return undefined;
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  if (!url || !/^https?:$/.test(url.protocol) || url.pathname !== "/" || url.search !== "" || url.username !== "")
+    throw new ConfigError(`BERTH_PUBLIC_URL must look like https://berth.example, not "${text}".`);
+  return url;
 }
 
 function readStoreUrl(url: string): string {

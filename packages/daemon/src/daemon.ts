@@ -15,7 +15,7 @@ import { tendSnapshots } from "./controllers/tend-snapshots.ts";
 import { dataFolderMode, takeDataFolder } from "./data-folder.ts";
 import type { Host } from "./host/host.ts";
 import { localHost } from "./host/local.ts";
-import { keepAdminToken, readIdentity } from "./installation.ts";
+import { dropFirstPassword, keepAdminToken, keepFirstAdmin, readIdentity } from "./installation.ts";
 import { removeListenFile, writeListenFile } from "./listen-file.ts";
 import { OperationEngine } from "./operations/engine.ts";
 import { createServer } from "./server/create-server.ts";
@@ -42,6 +42,7 @@ export async function startDaemon(config: Config, log: Logger, version: string):
   const store = await openStore(config.store, { onError: (error) => log.warn({ err: error }, "the store") });
   const identity = await readIdentity(store, host, dataDir);
   await keepAdminToken(store, host, dataDir, identity.nodeId);
+  await keepFirstAdmin(store, host, dataDir);
 
   const stopping = new AbortController();
   const node = await wireNode({ config, log, host, facts, store, identity, signal: stopping.signal });
@@ -57,12 +58,14 @@ export async function startDaemon(config: Config, log: Logger, version: string):
   const server = createServer({
     log,
     hostNames: [facts.hostname],
+    publicUrl: config.publicUrl,
     services: serverServices(node.services, {
       store,
       nodeId: identity.nodeId,
       architecture: facts.architecture,
       capacity: facts,
       dataDir,
+      afterLogin: (name) => dropFirstPassword(host, dataDir, name),
       drivers: new Map([[node.driver.location, node.driver]]),
       defaultLocation: node.driver.location,
       memoryBuild: (location) => templateBuild(node.services, location),

@@ -16,6 +16,7 @@ export const dataFolderNames = [
     "berth.db-shm",
     "accelerator.json",
     "admin-token",
+    "initial-admin-password",
     "listen",
     "berthd.log",
     "berthd.log.1",

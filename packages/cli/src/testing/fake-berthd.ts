@@ -14,6 +14,7 @@ import {
   type Snapshot,
   type Template,
   type Token,
+  type User,
 } from "@berth/api";
 import { type WebSocket, WebSocketServer } from "ws";
 
@@ -215,6 +216,17 @@ const token: Token = {
   lastUsedAt: null,
 };
 
+const user: User = {
+  id: "u-00000000000000001",
+  name: "alice",
+  admin: false,
+  roles: { shop: "operator" },
+  hasPassword: true,
+  createdAt: at,
+  lastLoginAt: null,
+};
+const reset = { user, code: "berthr_code", expiresAt: "2100-01-01T00:00:00.000Z" };
+
 export const node: Node = {
   id: ids.node,
   name: "node1",
@@ -341,6 +353,23 @@ const defaults: Partial<Record<RouteName, Handler>> = {
   createToken: () => ({ token, secret: "berth_secret" }),
   getToken: () => token,
   deleteToken: () => token,
+  listUsers: () => page([user]),
+  createUser: () => reset,
+  getUser: () => user,
+  changeUser: () => user,
+  resetUser: () => reset,
+  deleteUser: () => user,
+  whoAmI: () => ({
+    kind: "token",
+    id: ids.node,
+    name: "ci",
+    admin: false,
+    roles: { shop: "viewer" },
+    project: "shop",
+    scopes: null,
+    expiresAt: null,
+    csrfToken: null,
+  }),
   listOperations: () => page([operation]),
   getOperation: () => operation,
   watchOperation: () => new Events([operation]),

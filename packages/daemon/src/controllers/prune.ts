@@ -3,6 +3,7 @@ import { pruneEvents } from "../store/events.ts";
 import { pruneIdempotencyKeys } from "../store/idempotency.ts";
 import { deleteFailedImages, deleteUnusedImports } from "../store/images.ts";
 import { pruneOperations } from "../store/operations.ts";
+import { pruneLogins } from "../store/sessions.ts";
 import type { Store } from "../store/store.ts";
 import { pruneTokens } from "../store/tokens.ts";
 import type { ControllerLog } from "./controller.ts";
@@ -28,6 +29,7 @@ export async function prune(store: Store, log: ControllerLog, signal: AbortSigna
       await pruneIdempotencyKeys(store.queries);
       await deleteFailedImages(store.queries, now - retention.failedImagesMs);
       await deleteUnusedImports(store.queries);
+      await pruneLogins(store.queries);
       await pruneTokens(store.queries, now - retention.expiredTokensMs);
     } catch (error) {
       log.error({ err: error }, "what is old could not be forgotten; it is tried again in an hour");

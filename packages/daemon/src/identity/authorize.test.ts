@@ -3,8 +3,9 @@ import { expect, test } from "vitest";
 import { authorize, type Caller, mayGrant } from "./authorize.ts";
 
 const nobody: Caller = {
-  tokenId: "t-0123456789abcdef0",
+  id: "t-0123456789abcdef0",
   name: "ci",
+  session: null,
   admin: false,
   roles: new Map(),
   project: null,
@@ -28,7 +29,7 @@ test("who administers the whole system may do everything in every project, and n
     for (const resource of resources) {
       expect(may(admin, action, resource, "any")).toBe(true);
       for (const project of ["any", "constructor", "__proto__"])
-        expect(may(nobody, action, resource, project)).toBe(false);
+        expect(may(nobody, action, resource, project)).toBe(resource === "session");
     }
 });
 
@@ -37,8 +38,8 @@ test("each role may all that the one before may, in its own project only", () =>
     const caller = { ...nobody, roles: new Map([["shop", role]]) };
     const pairs = actions.flatMap((action) => resources.map((resource) => [action, resource] as const));
     for (const [action, resource] of pairs)
-      if (resource !== "node") expect(may(caller, action, resource, "default")).toBe(false);
-    return pairs.filter((pair) => may(caller, ...pair, "shop")).map(String);
+      if (resource !== "node" && resource !== "session") expect(may(caller, action, resource, "default")).toBe(false);
+    return pairs.filter((pair) => pair[1] !== "session" && may(caller, ...pair, "shop")).map(String);
   });
   const [viewer = [], operator = [], projectAdmin = []] = counts;
   expect(viewer.every((pair) => /^(list|read),/.test(pair))).toBe(true);
@@ -46,7 +47,8 @@ test("each role may all that the one before may, in its own project only", () =>
   expect(projectAdmin).toEqual(expect.arrayContaining(operator));
   expect(projectAdmin).toEqual(expect.arrayContaining(["create,token"]));
   expect(operator.filter((pair) => pair.endsWith("token"))).toEqual([]);
-  for (const pair of ["create,project", "delete,project", "use,system"]) expect(projectAdmin).not.toContain(pair);
+  for (const pair of ["create,project", "delete,project", "list,user", "update,user", "use,system"])
+    expect(projectAdmin).not.toContain(pair);
 });
 
 test("scopes narrow what a role may, and never widen it", () => {
@@ -54,7 +56,7 @@ test("scopes narrow what a role may, and never widen it", () => {
   const allowed = (resource: Resource) => actions.filter((action) => may(limited, action, resource, "shop"));
   expect(allowed("instance")).toEqual([...actions]);
   expect(allowed("image")).toEqual(["list", "read"]);
-  for (const resource of resources.filter((one) => one !== "instance" && one !== "image"))
+  for (const resource of resources.filter((one) => !["instance", "image", "session"].includes(one)))
     expect(allowed(resource)).toEqual([]);
   const viewer = { ...nobody, roles: new Map([["shop", "viewer" as const]]), scopes: ["instance"] };
   expect(may(viewer, "read", "instance", "shop")).toBe(true);

@@ -2,9 +2,11 @@ import { type Action, BerthError, type Resource, type Role } from "@berth/api";
 
 /** Who sends a request, and what may be done by it. */
 export interface Caller {
-  readonly tokenId: string;
-  /** The token's name, for people. */
+  /** The token's or the user's. */
+  readonly id: string;
   readonly name: string;
+  /** SHA-256 (hex) of the secret of the session it is sent in; null for a token. */
+  readonly session: string | null;
   /** Whether it administers the whole system, every project included. */
   readonly admin: boolean;
   /** What it may do in projects, by their names. */
@@ -34,6 +36,9 @@ const viewer: Rights = {
   event: look,
   project: look,
   token: nothing,
+  user: nothing,
+  // Answered before it comes to roles.
+  session: nothing,
   node: look,
   system: nothing,
 };
@@ -54,6 +59,8 @@ const allowed: Readonly<Record<Role, Rights>> = { viewer, operator, admin };
 
 /** Throws `forbidden` unless the caller may do this to objects of this kind in the project. */
 export function authorize(caller: Caller, action: Action, resource: Resource, project: string): void {
+  // Everybody may come in, know who he is, and leave.
+  if (resource === "session") return;
   if (caller.scopes !== null && !isInScopes(caller.scopes, action, resource)) {
     throw new BerthError("forbidden", `The token's scopes do not include ${resource}:${verbOf(action)}.`);
   }

@@ -31,3 +31,12 @@ test("anything else is no token", () => {
   expect(verifyToken(makeToken(), "")).toBe(false);
   expect(verifyToken(makeToken(), "abcd")).toBe(false);
 });
+
+test("a secret of one kind is none of another", () => {
+  for (const kind of ["token", "session", "code"] as const) {
+    const secret = makeToken(kind);
+    expect(looksLikeToken(secret, kind)).toBe(true);
+    for (const other of ["token", "session", "code"] as const)
+      if (other !== kind) expect(looksLikeToken(secret, other)).toBe(false);
+  }
+});

@@ -7,16 +7,20 @@ import { listen, testServer } from "./testing.ts";
 import { streamTypeOf } from "./validate.ts";
 
 const page = readFileSync(new URL("../../../../docs/access.md", import.meta.url), "utf8");
-/** What docs/access.md says of each request: the roles that may send it. */
+const columns = [...roles, "nobody"] as const;
+/** What docs/access.md says of each request: who may send it. */
 const table = new Map(
   [...page.matchAll(/^\| `(\w+)` \| [^|]+ \|(.*)\|$/gm)].map(([, name = "", cells = ""]) => [
     name,
-    roles.filter((_, at) => cells.split("|")[at]?.trim() === "yes"),
+    columns.filter((_, at) => cells.split("|")[at]?.trim() === "yes"),
   ]),
 );
 
 /** Requests that are for no project. */
-const ofNoProject: readonly RouteName[] = ["listProjects", "listNodes", "getNode"];
+const ofNoProject: readonly RouteName[] = [
+  ...(["listProjects", "listNodes", "getNode"] as const),
+  ...(["logIn", "logOut", "whoAmI", "changePassword", "setPassword"] as const),
+];
 
 /** A server with a project `shop` that has an operation, and one caller of each kind. */
 async function serve(tuning: Partial<Tuning> = {}) {
@@ -36,8 +40,8 @@ async function serve(tuning: Partial<Tuning> = {}) {
   };
   const url = await listen(server.app);
 
-  /** How a request about something of `shop` is answered. */
-  const statusOf = async (route: Route, token: string | undefined): Promise<number> => {
+  /** How a request about something of `shop` is answered: the code of its error; empty for none. */
+  const answerOf = async (route: Route, token: string | undefined): Promise<string> => {
     const path = route.path
       .replace(":operation", operation.id)
       .replace(":project", "shop")
@@ -61,16 +65,20 @@ async function serve(tuning: Partial<Tuning> = {}) {
       },
       ...(body === undefined ? {} : { body }),
     });
+    const code = { 401: "unauthenticated", 403: "forbidden" }[answer.status] ?? "";
+    // The answer to HEAD has no body.
+    const isProblem = answer.headers.get("content-type")?.includes("problem") && route.method !== "HEAD";
+    const answered = isProblem ? ((await answer.json()) as { code: string }).code : code;
     left.abort();
-    return answer.status;
+    return answered;
   };
-  return { ...server, callers, statusOf };
+  return { ...server, callers, answerOf };
 }
 
 type Served = Awaited<ReturnType<typeof serve>>;
 
 /** What is answered otherwise than the table says. */
-async function deviations({ callers, statusOf }: Served, name: RouteName): Promise<string[]> {
+async function deviations({ callers, answerOf }: Served, name: RouteName): Promise<string[]> {
   const route: Route = routes[name];
   const may = table.get(name) ?? [];
   const found: string[] = [];
@@ -78,11 +86,12 @@ async function deviations({ callers, statusOf }: Served, name: RouteName): Promi
     const role = caller.split(" ")[0] as Role;
     const isElsewhere = caller.endsWith("of another project") && !ofNoProject.includes(name);
     const isAllowed = caller === "system" || (may.includes(role) && !isElsewhere);
-    const expected = caller === "nobody" ? 401 : isAllowed ? "allowed" : 403;
-    const status = await statusOf(route, token);
+    const refusal = caller === "nobody" ? "unauthenticated" : "forbidden";
+    const expected = isAllowed ? "allowed" : refusal;
+    const code = await answerOf(route, token);
     // A request that is not valid would never be judged.
-    expect([name, status]).not.toEqual([name, 400]);
-    const answered = status === 401 || status === 403 ? status : "allowed";
+    expect([name, code]).not.toEqual([name, "invalid_request"]);
+    const answered = code === "unauthenticated" || code === "forbidden" ? code : "allowed";
     if (answered !== expected) found.push(`${caller}: ${answered} instead of ${expected}`);
   }
   return found;

@@ -1,16 +1,26 @@
 import { expect, test } from "vitest";
 import type { Caller } from "../identity/authorize.ts";
 import { makeToken } from "../identity/tokens.ts";
-import { authenticator } from "./authenticate.ts";
+import { authenticator, type Callers } from "./authenticate.ts";
+import { sessionCookie } from "./session-cookie.ts";
 
 const caller: Caller = {
-  tokenId: "t-1",
+  id: "t-1",
   name: "ci",
+  session: null,
   admin: true,
   roles: new Map(),
   project: null,
   scopes: null,
   expiresAt: null,
+};
+
+const cookie = sessionCookie(false);
+const nobody = async () => undefined;
+/** An authenticator that finds tokens so. */
+const ofTokens = (ofToken: Callers["ofToken"], ...more: [number, (() => number)?]) => {
+  const { authenticate, forget } = authenticator({ ofToken, ofSession: nobody }, cookie, ...more);
+  return { authenticate: (authorization: string | undefined) => authenticate({ authorization }), forget };
 };
 
 test("a token is asked for once in a while, and a revoked one is refused after that", async () => {
@@ -21,7 +31,7 @@ test("a token is asked for once in a while, and a revoked one is refused after t
     asked += 1;
     return known ? caller : undefined;
   };
-  const { authenticate, forget } = authenticator(find, 5000, () => now);
+  const { authenticate, forget } = ofTokens(find, 5000, () => now);
   const header = `Bearer ${makeToken()}`;
   expect(await authenticate(header)).toEqual(caller);
   known = false;
@@ -41,7 +51,7 @@ test("a token is asked for once in a while, and a revoked one is refused after t
 test("what was found before tokens changed is not remembered afterwards", async () => {
   const found = Promise.withResolvers<Caller>();
   const answers: (Promise<Caller> | undefined)[] = [found.promise, undefined];
-  const { authenticate, forget } = authenticator(async () => answers.shift(), 5000);
+  const { authenticate, forget } = ofTokens(async () => answers.shift(), 5000);
   const header = `Bearer ${makeToken()}`;
   const asking = authenticate(header);
   forget();
@@ -53,7 +63,7 @@ test("what was found before tokens changed is not remembered afterwards", async 
 test("a token that expires is not remembered beyond that", async () => {
   let now = 0;
   const answers = [{ ...caller, expiresAt: 1000 }, undefined];
-  const { authenticate } = authenticator(
+  const { authenticate } = ofTokens(
     async () => answers.shift(),
     5000,
     () => now,
@@ -69,9 +79,9 @@ test("a token that expires is not remembered beyond that", async () => {
 test("what is no token is refused without asking, and callers are not mixed up", async () => {
   const tokens = [makeToken(), makeToken()];
   const seen: string[] = [];
-  const { authenticate } = authenticator(async (hash) => {
+  const { authenticate } = ofTokens(async (hash) => {
     seen.push(hash);
-    return { ...caller, tokenId: `t-${seen.length}` };
+    return { ...caller, id: `t-${seen.length}` };
   }, 5000);
   for (const header of [
     undefined,
@@ -84,7 +94,26 @@ test("what is no token is refused without asking, and callers are not mixed up",
     expect(() => authenticate(header)).toThrow(expect.objectContaining({ code: "unauthenticated" }));
   }
   expect(seen).toEqual([]);
-  expect((await authenticate(`Bearer ${tokens[0]}`)).tokenId).toBe("t-1");
-  expect((await authenticate(`bearer ${tokens[1]}`)).tokenId).toBe("t-2");
-  expect((await authenticate(`Bearer ${tokens[0]}`)).tokenId).toBe("t-1");
+  expect((await authenticate(`Bearer ${tokens[0]}`)).id).toBe("t-1");
+  expect((await authenticate(`bearer ${tokens[1]}`)).id).toBe("t-2");
+  expect((await authenticate(`Bearer ${tokens[0]}`)).id).toBe("t-1");
+});
+
+test("a session's cookie is one among others, of its own name; a token goes before it", async () => {
+  const secret = makeToken("session");
+  const ofSession = async () => ({ ...caller, name: "alice", session: "x" });
+  const { authenticate } = authenticator({ ofToken: async () => caller, ofSession }, cookie, 5000);
+  expect(await authenticate({ cookie: `a=b; berth-session=${secret}; c=d` })).toMatchObject({ name: "alice" });
+  const both = { cookie: `berth-session=${secret}`, authorization: `Bearer ${makeToken()}` };
+  expect(await authenticate(both)).toMatchObject({ name: "ci" });
+  for (const text of [
+    `xberth-session=${secret}`,
+    `berth-session=${secret}x`,
+    `__Host-berth=${secret}`,
+    "berth-session=",
+  ])
+    expect(() => authenticate({ cookie: text })).toThrow(/neither/);
+  const secure = authenticator({ ofToken: nobody, ofSession }, sessionCookie(true), 5000).authenticate;
+  expect(await secure({ cookie: `__Host-berth=${secret}` })).toMatchObject({ name: "alice" });
+  expect(() => secure({ cookie: `berth-session=${secret}` })).toThrow(/neither/);
 });

@@ -15,6 +15,7 @@ import type { z } from "zod";
 import type { Caller } from "../identity/authorize.ts";
 import { canonicalJson } from "./json-body.ts";
 import type { ChangeOptions, FileAnswer, Scope, Services } from "./services.ts";
+import type { SessionCookie } from "./session-cookie.ts";
 
 type Routes = typeof routes;
 type PartOf<N extends RouteName, Part extends "params" | "query" | "body"> = Routes[N] extends {
@@ -33,6 +34,9 @@ export interface Call<N extends RouteName = RouteName> {
   readonly headers: IncomingHttpHeaders;
   /** Aborted when the client leaves, with `shutting_down` when the server closes, and with the refusal once the caller may not have the answer any more. */
   readonly signal: AbortSignal;
+  /** Where the request comes from: the address of its connection. */
+  readonly address: string;
+  readonly cookie: SessionCookie;
   /** Asks `authorize()` for what the route alone does not tell. */
   authorize(action: Action, resource: Resource, project: string): void;
   /** Sets a header of the answer. */

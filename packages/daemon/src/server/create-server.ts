@@ -18,9 +18,11 @@ import { documentation } from "./documentation.ts";
 import { checkHost, checkOrigin } from "./host-header.ts";
 import { checkJsonDepth, maxJsonDepth } from "./json-body.ts";
 import { type LongAnswer, LongAnswers } from "./long-answers.ts";
+import { passwordPage } from "./password-page.ts";
 import { problemOf, toBerthError } from "./problems.ts";
 import { joinHandlers } from "./routes/index.ts";
 import type { FileAnswer, Scope, Services } from "./services.ts";
+import { forgeryIn, type SessionCookie, sessionCookie } from "./session-cookie.ts";
 import { openFile, sendBytes, sendEvents } from "./streams.ts";
 import { acceptUpgrades, type Upgrades } from "./upgrade.ts";
 import { mergePatchType, streamTypeOf, takesMergePatch, validator } from "./validate.ts";
@@ -31,6 +33,8 @@ export interface ServerOptions {
   readonly log?: FastifyBaseLogger;
   /** Names of this host, besides its addresses and localhost, that a Host header may carry. */
   readonly hostNames?: readonly string[];
+  /** The address that people use, where that is another than berthd listens on; with https, sessions are kept to TLS. */
+  readonly publicUrl?: URL | undefined;
   /** Holds every answer to its schema, and fails with `internal` when it differs: for tests and development. */
   readonly checkResponses?: boolean;
   readonly tuning?: Partial<Tuning>;
@@ -48,7 +52,14 @@ export interface Tuning {
   /** How long closing waits for answers under way before it cuts them. */
   readonly closeMs: number;
   /** Protections that a test switches off to see it fail without them. */
-  readonly without: readonly ("host-check" | "origin-check" | "authentication" | "authorization" | "asking-again")[];
+  readonly without: readonly (
+    | "host-check"
+    | "origin-check"
+    | "authentication"
+    | "authorization"
+    | "asking-again"
+    | "forgery-check"
+  )[];
 }
 
 const defaults: Tuning = {
@@ -100,7 +111,9 @@ export function createServer(options: ServerOptions): FastifyInstance {
   app.setNotFoundHandler((request, reply) => refuseUnknown(request, reply));
   parseBodies(app, tuning);
 
-  const hostNames = (options.hostNames ?? []).map((name) => name.toLowerCase());
+  const hostNames = [...(options.hostNames ?? []), options.publicUrl?.hostname ?? []]
+    .flat()
+    .map((name) => name.toLowerCase());
   const checksHost = !tuning.without.includes("host-check");
   // Hooks that need not wait call back at once: a promise for each would be a good part of what a small request costs.
   app.addHook("onRequest", (request, reply, done) => {
@@ -111,13 +124,17 @@ export function createServer(options: ServerOptions): FastifyInstance {
   });
 
   const upgrades = acceptUpgrades(app, tuning.pingMs);
-  const known = authenticator(options.services.tokens.find, tuning.tokenCacheMs);
+  const cookie = sessionCookie(options.publicUrl?.protocol === "https:");
+  const { tokens, sessions } = options.services;
+  const callers = { ofToken: tokens.find, ofSession: sessions.find };
+  const known = authenticator(callers, cookie, tuning.tokenCacheMs);
   const authenticate = tuning.without.includes("authentication") ? () => anybody : known.authenticate;
   const longAnswers = new LongAnswers(tuning.tokenCacheMs);
-  const stopHearing = options.services.tokens.onLess(() => {
+  const stopHearing = tokens.onLess(() => {
     known.forget();
     longAnswers.askAll();
   });
+  const checksForgery = !tuning.without.includes("forgery-check");
   const handlers = joinHandlers();
   for (const [name, route] of Object.entries<Route>(routes)) {
     app.route({
@@ -126,9 +143,16 @@ export function createServer(options: ServerOptions): FastifyInstance {
       onRequest: (request, _reply, done) => {
         const enter = (caller: Caller) => {
           request.caller = caller;
-          done(wrongMediaType(route, request));
+          const { session } = caller;
+          const forgery =
+            session !== null && checksForgery ? forgeryIn(route.method, request.headers, session) : undefined;
+          done(forgery ?? wrongMediaType(route, request));
         };
-        const found = authenticate(request.headers.authorization);
+        if (route.public) {
+          checkOrigin(request.headers.origin, request.headers.host);
+          return enter(nobody);
+        }
+        const found = authenticate(request.headers);
         if (found instanceof Promise) void found.then(enter, done);
         else enter(found);
       },
@@ -137,6 +161,7 @@ export function createServer(options: ServerOptions): FastifyInstance {
         handler: handlers[name as RouteName] as (call: unknown) => Promise<unknown>,
         upgrades,
         authenticate,
+        cookie,
         longAnswers,
         closing: closing.signal,
         tuning,
@@ -147,6 +172,7 @@ export function createServer(options: ServerOptions): FastifyInstance {
   app.get("/healthz", async (_, reply) => reply.type("text/plain; charset=utf-8").send("ok\n"));
   app.get("/", async (_, reply) => reply.redirect("/docs", 302));
   documentation(app);
+  passwordPage(app);
 
   let cut: NodeJS.Timeout | undefined;
   app.addHook("preClose", async () => {
@@ -164,22 +190,26 @@ export function createServer(options: ServerOptions): FastifyInstance {
   return app;
 }
 
-/** Who comes where nobody is asked who he is. */
-const anybody: Caller = {
-  tokenId: "t-0",
-  name: "anybody",
-  admin: true,
+/** Who comes where everybody is let in. */
+const nobody: Caller = {
+  id: "t-0",
+  name: "nobody",
+  session: null,
+  admin: false,
   roles: new Map(),
   project: null,
   scopes: null,
   expiresAt: null,
 };
+/** Who comes when authentication is switched off. */
+const anybody: Caller = { ...nobody, admin: true };
 
 interface Answering {
   readonly services: Services;
   readonly handler: (call: unknown) => Promise<unknown>;
   readonly upgrades: Upgrades;
   readonly authenticate: Authenticate;
+  readonly cookie: SessionCookie;
   readonly longAnswers: LongAnswers;
   readonly closing: AbortSignal;
   readonly tuning: Tuning;
@@ -248,6 +278,7 @@ class CallOf implements Record<keyof Call, unknown> {
   readonly query: unknown;
   readonly body: unknown;
   readonly headers: IncomingHttpHeaders;
+  readonly #request: FastifyRequest;
   readonly #reply: FastifyReply;
   readonly #parts: Answering;
   /** What was asked of `authorize()` so far. */
@@ -261,8 +292,17 @@ class CallOf implements Record<keyof Call, unknown> {
     this.query = checked.query;
     this.body = checked.body;
     this.headers = request.headers;
+    this.#request = request;
     this.#reply = reply;
     this.#parts = parts;
+  }
+
+  get address(): string {
+    return this.#request.ip;
+  }
+
+  get cookie(): SessionCookie {
+    return this.#parts.cookie;
   }
 
   authorize(action: Action, resource: Resource, project: string): void {
@@ -281,7 +321,7 @@ class CallOf implements Record<keyof Call, unknown> {
     const { longAnswers, authenticate, tuning } = this.#parts;
     return longAnswers.begin(async () => {
       if (tuning.without.includes("asking-again")) return;
-      const caller = await authenticate(this.headers.authorization);
+      const caller = await authenticate(this.headers);
       if (tuning.without.includes("authorization")) return;
       for (const [action, resource, project] of this.#asked) authorize(caller, action, resource, project);
     });
@@ -388,6 +428,8 @@ function answerError(thrown: unknown, request: FastifyRequest, reply: FastifyRep
     const { id: reqId, method, url } = request;
     request.log.error({ err: thrown, reqId, method, url }, problem.detail);
   }
+  if (error instanceof BerthError && error.code === "rate_limited")
+    reply.header("retry-after", String(error.retryAfterSeconds ?? 1));
   if (problem.status === 401) reply.header("www-authenticate", 'Bearer realm="berth"');
   if (problem.status === 503) reply.header("connection", "close").header("retry-after", "1");
   // Nobody reads the rest of a body that was given up midway, and so nothing that came after it on the same connection.

@@ -5,6 +5,7 @@ import {
   type CreateInstance,
   type CreatePool,
   type CreateToken,
+  type CreateUser,
   type Event,
   type EventGap,
   type Image,
@@ -17,11 +18,12 @@ import {
   type Role,
   type Template,
   type Token,
+  type User,
 } from "@berth/api";
 import { beginChange, effectsOf, wishesOf, withWishes } from "../core/change-instance.ts";
 import { specOf } from "../core/new-instance.ts";
 import type { Caller } from "../identity/authorize.ts";
-import { hashToken } from "../identity/tokens.ts";
+import { hashToken, makeToken } from "../identity/tokens.ts";
 import { fakeSnapshots } from "./fake-snapshots.ts";
 import type { ChangeOptions, ExecSession, Page, PageRequest, Scope, Services } from "./services.ts";
 
@@ -47,6 +49,7 @@ export class FakeServices implements Services {
     pools: new Map<string, Pool>(),
     tokens: new Map<string, Token>(),
     projects: new Map<string, Project>(),
+    users: new Map<string, User>(),
     operations: new Map<string, Operation>(),
     events: [] as Event[],
     /** The number of the newest event that is not kept any more. */
@@ -56,7 +59,7 @@ export class FakeServices implements Services {
   readonly keys = new Map<string, { hash: string; answer: () => unknown }>();
   /** What the last calls were given, newest last. */
   readonly calls: { name: string; scope?: Scope; options?: unknown }[] = [];
-  readonly sessions: FakeSession[] = [];
+  readonly programs: FakeSession[] = [];
   readonly tars: Buffer[] = [];
   /** Whether operations end as soon as they begin. */
   instant = true;
@@ -71,14 +74,16 @@ export class FakeServices implements Services {
   readonly #nextPool = idMaker("pool");
   readonly #nextToken = idMaker("t");
   readonly #nextProject = idMaker("p");
+  readonly #nextUser = idMaker("u");
   readonly #nextOperation = idMaker("op");
   #changed = Promise.withResolvers<void>();
 
   /** Lets a token in: with a role in one project, else as who administers the whole system. */
   addToken(token: string, { project, role = "admin" }: { project?: string; role?: Role } = {}): void {
     const caller: Caller = {
-      tokenId: "t-1",
+      id: "t-1",
       name: "test",
+      session: null,
       admin: project === undefined,
       roles: new Map(project === undefined ? [] : [[project, role]]),
       project: project ?? null,
@@ -113,6 +118,50 @@ export class FakeServices implements Services {
       const token = this.#token(project, ref);
       this.all.tokens.delete(token.id);
       return token;
+    },
+  };
+
+  readonly sessions: Services["sessions"] = {
+    find: async (hash) => this.callers.get(hash),
+    begin: async ({ user: name, password }) => {
+      if (password !== "right") throw new BerthError("wrong_password", "There is no such user with this password.");
+      const secret = makeToken("session");
+      const user = this.#user(name);
+      this.callers.set(hashToken(secret), {
+        id: user.id,
+        name,
+        session: hashToken(secret),
+        admin: user.admin,
+        roles: new Map(Object.entries(user.roles)),
+        project: null,
+        scopes: null,
+        expiresAt: null,
+      });
+      return { user, secret, endsAt: Date.parse(at) };
+    },
+    end: async (hash) => {
+      this.callers.delete(hash);
+    },
+    changePassword: async () => {},
+    setPassword: async ({ code }) => {
+      if (!code.startsWith("berthr_")) throw new BerthError("reset_expired", "The code is not known.");
+    },
+  };
+
+  readonly users: Services["users"] = {
+    list: async (query) => pageOf([...this.all.users.values()], query),
+    get: async (ref) => this.#user(ref),
+    create: async (input) => ({ user: this.addUser(input), code: "berthr_code", expiresAt: at }),
+    change: async (ref, { admin }) => {
+      const user = { ...this.#user(ref), ...(admin === undefined ? {} : { admin }) };
+      this.all.users.set(user.id, user);
+      return user;
+    },
+    reset: async (ref) => ({ user: this.#user(ref), code: "berthr_code", expiresAt: at }),
+    remove: async (ref) => {
+      const user = this.#user(ref);
+      this.all.users.delete(user.id);
+      return user;
     },
   };
 
@@ -190,7 +239,7 @@ export class FakeServices implements Services {
       this.#instance(scope, ref);
       const session = new FakeSession(request.command, request.tty);
       this.calls.push({ name: "exec", scope, options: request });
-      this.sessions.push(session);
+      this.programs.push(session);
       signal.addEventListener("abort", () => session.close(), { once: true });
       this.runProgram(session);
       return session;
@@ -562,6 +611,13 @@ export class FakeServices implements Services {
     return token;
   }
 
+  addUser({ name, admin, roles }: CreateUser): User {
+    const id = this.#nextUser();
+    const user: User = { id, name, admin, roles, hasPassword: true, createdAt: at, lastLoginAt: null };
+    this.all.users.set(id, user);
+    return user;
+  }
+
   begin(type: string, target: Operation["target"], project = "default"): Operation {
     const operation: Operation = {
       id: this.#nextOperation(),
@@ -690,6 +746,12 @@ export class FakeServices implements Services {
     return found;
   }
 
+  #user(ref: string): User {
+    const found = [...this.all.users.values()].find(({ id, name }) => id === ref || name === ref);
+    if (!found) throw new BerthError("not_found", `There is no user ${ref}.`);
+    return found;
+  }
+
   #project(name: string): Project {
     const found = this.all.projects.get(name);
     if (!found) throw new BerthError("not_found", `There is no project ${name}.`);
@@ -732,7 +794,7 @@ export class FakeServices implements Services {
 
   #once<T>(scope: Scope, options: ChangeOptions, change: () => T): T {
     if (!options.idempotency) return change();
-    const key = `${scope.project}/${scope.caller.tokenId}/${options.idempotency.key}`;
+    const key = `${scope.project}/${scope.caller.id}/${options.idempotency.key}`;
     const known = this.keys.get(key);
     if (known && known.hash !== options.idempotency.requestHash) {
       throw new BerthError("idempotency_mismatch", "The key was used for another request.");

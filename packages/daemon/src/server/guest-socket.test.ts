@@ -31,7 +31,7 @@ test("a program's streams, input, end of input and exit code", async () => {
   session.endInput();
   const { stdout, stderr } = await output;
   expect([stdout.toString(), stderr.toString(), await session.exit]).toEqual(["hello wörld", "cat -", 3]);
-  expect(services.sessions[0]?.closed).toBe(true);
+  expect(services.programs[0]?.closed).toBe(true);
 });
 
 test("without stdin the program reads end-of-file at once", async () => {
@@ -45,10 +45,10 @@ test("resizes and signals reach the program, also those sent before it runs", as
   const { client, services } = await serve();
   const session = client.exec("web", { command: ["sh"], tty: true, stdin: true });
   session.resize({ cols: 100, rows: 40 });
-  await expect.poll(() => services.sessions[0]?.sizes).toEqual([{ cols: 100, rows: 40 }]);
+  await expect.poll(() => services.programs[0]?.sizes).toEqual([{ cols: 100, rows: 40 }]);
   session.signal("TERM");
   expect(await session.exit).toBe(143);
-  expect(services.sessions[0]?.signals).toEqual(["TERM"]);
+  expect(services.programs[0]?.signals).toEqual(["TERM"]);
 });
 
 test("much data goes both ways at once with little of it in memory", async () => {
@@ -60,9 +60,9 @@ test("much data goes both ways at once with little of it in memory", async () =>
     session.endInput();
   })();
   // Nobody reads yet: the writer must come to a stand, with no more under way than two windows and the pipes between.
-  await expect.poll(() => services.sessions.length).toBe(1);
+  await expect.poll(() => services.programs.length).toBe(1);
   let bytes = 0;
-  const source = services.sessions[0];
+  const source = services.programs[0];
   const before = source?.stdout.writableLength ?? 0;
   expect(before).toBeLessThan(4 * 1024 * 1024);
   for await (const { stream, data } of session.output) if (stream === "stdout") bytes += data.length;
@@ -107,24 +107,24 @@ test("a client that does not read holds the program back, with a window and with
       .toBeGreaterThan(3);
     expect(written).toBeLessThan(windowBytes ? 1024 * 1024 : 50 * 1024 * 1024);
     socket.terminate();
-    await expect.poll(() => services.sessions[0]?.closed).toBe(true);
+    await expect.poll(() => services.programs[0]?.closed).toBe(true);
   }
 });
 
 test("leaving kills the program, and so does closing the server", async () => {
   const { client, services, app } = await serve();
   const first = client.exec("web", { command: ["sleep"], stdin: true });
-  await expect.poll(() => services.sessions.length).toBe(1);
-  expect(services.sessions[0]?.closed).toBe(false);
+  await expect.poll(() => services.programs.length).toBe(1);
+  expect(services.programs[0]?.closed).toBe(false);
   first.close();
-  await expect.poll(() => services.sessions[0]?.closed).toBe(true);
+  await expect.poll(() => services.programs[0]?.closed).toBe(true);
   await expect(first.exit).rejects.toThrow("closed here");
   const second = client.exec("web", { command: ["sleep"], stdin: true });
-  await expect.poll(() => services.sessions.length).toBe(2);
+  await expect.poll(() => services.programs.length).toBe(2);
   const closing = app.close();
   await expect(second.exit).rejects.toThrow(/shutting down/);
   await closing;
-  expect(services.sessions[1]?.closed).toBe(true);
+  expect(services.programs[1]?.closed).toBe(true);
 });
 
 test("what the guest refuses is told as a problem", async () => {
@@ -201,7 +201,7 @@ test("frames that are none of ours close the connection", async () => {
   expect(await attempt(exec, Buffer.from('\x03{"signal":"NOPE"}'))).toBe(1008);
   expect(await attempt(exec, Buffer.alloc(2 * 1024 * 1024))).toBe(1009);
   expect(await attempt("not json")).toBe(1000);
-  await expect.poll(() => services.sessions.every(({ closed }) => closed)).toBe(true);
+  await expect.poll(() => services.programs.every(({ closed }) => closed)).toBe(true);
 });
 
 test("an upgrade to anything else, or of another path, is answered as an ordinary request", async () => {

@@ -33,6 +33,7 @@ export interface OpenApiOperation {
   readonly summary: string;
   readonly description?: string;
   readonly tags: readonly string[];
+  readonly security?: readonly Record<string, readonly string[]>[];
   readonly parameters: readonly Parameter[];
   readonly requestBody?: { readonly required: boolean; readonly content: MediaContent };
   readonly responses: Readonly<
@@ -151,11 +152,14 @@ export function openApiDocument(routes: Readonly<Record<string, Route>>, version
         "Virtual machines from images, on hardware you own. Send `Authorization: Bearer` with a token; every error is a Problem (RFC 9457) with a `code` and a `hint`.",
     },
     servers: [{ url: "/" }],
-    security: [{ token: [] }],
+    security: [{ token: [] }, { session: [] }],
     tags: [...new Set(Object.values(routes).map((route) => tagOf(route)))].map((name) => ({ name })),
     paths,
     components: {
-      securitySchemes: { token: { type: "http", scheme: "bearer", bearerFormat: "berth_…" } },
+      securitySchemes: {
+        token: { type: "http", scheme: "bearer", bearerFormat: "berth_…" },
+        session: { type: "apiKey", in: "cookie", name: "berth-session" },
+      },
       schemas: Object.fromEntries(Object.entries(components.schemas).sort(([a], [b]) => (a < b ? -1 : 1))),
     },
   };
@@ -183,6 +187,7 @@ function operationOf(name: string, route: Route, components: Components, problem
     summary: route.summary,
     ...(description ? { description } : {}),
     tags: [tagOf(route)],
+    ...(route.public ? { security: [] } : {}),
     parameters: [
       ...fieldsOf(route.params, "path", components),
       ...fieldsOf(route.query, "query", components),
@@ -208,7 +213,7 @@ const uploadHeaders: JsonSchema = {
 function successOf(route: Route, components: Components): OpenApiOperation["responses"][string] {
   if (route.kind === "websocket") return { description: "The connection becomes a WebSocket." };
   if (route.kind === "upload") return { description: "How much has arrived.", headers: uploadHeaders };
-  if (streamTypeOf(route)) return { description: "Done." };
+  if (streamTypeOf(route) || route.status === 204) return { description: "Done." };
   const schema =
     route.kind === "json" && route.response
       ? components.of(route.response, "output")

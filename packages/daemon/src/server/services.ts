@@ -4,13 +4,16 @@ import type {
   ArchiveChange,
   BuildImage,
   ChangeInstance,
+  ChangePassword,
   ChangePool,
+  ChangeUser,
   CreateArchive,
   CreateInstance,
   CreatePool,
   CreateProject,
   CreateSnapshot,
   CreateToken,
+  CreateUser,
   Event,
   EventGap,
   ExecRequest,
@@ -25,6 +28,7 @@ import type {
   InstancePhase,
   InstanceUpdate,
   LaunchSnapshot,
+  LogIn,
   NewToken,
   Node,
   Operation,
@@ -40,11 +44,14 @@ import type {
   RebuildInstance,
   RestoreChange,
   RestoreSnapshot,
+  SetPassword,
   Snapshot,
   SnapshotChange,
   Template,
   TemplateChange,
   Token,
+  User,
+  UserReset,
 } from "@berth/api";
 import type { Caller } from "../identity/authorize.ts";
 
@@ -139,6 +146,28 @@ export interface Services {
     get(project: string | undefined, ref: string): Promise<Token>;
     create(scope: Scope, input: CreateToken): Promise<NewToken>;
     revoke(project: string | undefined, ref: string): Promise<Token>;
+  };
+  readonly sessions: {
+    /** Whose session has a secret with this SHA-256 (hex); undefined when it has ended. */
+    find(hash: string): Promise<Caller | undefined>;
+    /** Throws `wrong_password`, and `rate_limited` for who failed too often from this address. */
+    begin(
+      input: LogIn,
+      address: string,
+    ): Promise<{ readonly user: User; readonly secret: string; readonly endsAt: number }>;
+    end(hash: string): Promise<void>;
+    /** Throws `wrong_password`, `weak_password`, and `rate_limited` as logging in does. */
+    changePassword(caller: Caller, input: ChangePassword, address: string): Promise<void>;
+    /** Throws `reset_expired` and `weak_password`. */
+    setPassword(input: SetPassword): Promise<void>;
+  };
+  readonly users: {
+    list(query: PageRequest): Promise<Page<User>>;
+    get(ref: string): Promise<User>;
+    create(input: CreateUser): Promise<UserReset>;
+    change(ref: string, input: ChangeUser): Promise<User>;
+    reset(ref: string): Promise<UserReset>;
+    remove(ref: string): Promise<User>;
   };
   readonly projects: {
     /** Of these names; all when undefined. */

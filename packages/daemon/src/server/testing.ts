@@ -8,6 +8,7 @@ export function testServer(tuning: Partial<Tuning> = {}) {
   const services = new FakeServices();
   const token = makeToken();
   services.addToken(token);
+  services.addUser({ name: "alice", admin: false, roles: { default: "operator" } });
   services.addProject("default");
   services.addProject("shop");
   const image = services.addImage("nginx");

@@ -173,7 +173,7 @@ async function startExport(
     claims: [resourceOf(target.kind, target.id), resourceOf("archive", archiveId)],
     input: { archiveId, environment } satisfies ExportInput,
     nodeId,
-    requestedBy: caller.tokenId,
+    requestedBy: caller.id,
     queue,
   });
   const archive = await insertArchive(tx, {
@@ -270,7 +270,7 @@ async function requestImport(
     claims: [resourceOf("instance", instanceId), resourceOf("archive", id)],
     input: toInput({ force: false, power, restartGeneration, archiveId: id, location, wish }),
     nodeId: context.nodeId,
-    requestedBy: scope.caller.tokenId,
+    requestedBy: scope.caller.id,
     queue: options.queue,
   });
   return { archive, operation };
@@ -278,6 +278,6 @@ async function requestImport(
 
 async function requestRemove(tx: Transaction, scope: Scope, id: string, options: ChangeOptions): Promise<Requested> {
   const archive = await find(tx, scope, id);
-  const operation = await startArchiveDelete(tx, archive, scope.caller.tokenId, options.queue);
+  const operation = await startArchiveDelete(tx, archive, scope.caller.id, options.queue);
   return { archive, operation };
 }

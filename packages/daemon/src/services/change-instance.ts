@@ -30,7 +30,7 @@ export async function requestUpdate(
     // What it changes stands in the instance's row, environment included.
     input: {},
     nodeId: instance.nodeId,
-    requestedBy: scope.caller.tokenId,
+    requestedBy: scope.caller.id,
     queue: options.queue,
   });
   const before = wishesOf(instance);

@@ -15,7 +15,7 @@ export async function changeOnce<T>(
   try {
     return await store.transaction(async (tx) => {
       if (!idempotency) return work(tx);
-      const key = { project: scope.project, tokenId: scope.caller.tokenId, ...idempotency };
+      const key = { project: scope.project, tokenId: scope.caller.id, ...idempotency };
       const answer = await respondOnce(tx, key, async () => ({ status: 202, body: await work(tx) }));
       return answer.body as T;
     });

@@ -41,7 +41,7 @@ export async function requestFork(
     claims: [parent, ...children].map(({ id }) => resourceOf("instance", id)),
     input: { folder, memoryMib: spec.memoryMib, children } satisfies ForkInput,
     nodeId: parent.nodeId,
-    requestedBy: scope.caller.tokenId,
+    requestedBy: scope.caller.id,
     queue,
   });
   const { project, imageId, image, location, nodeId } = parent;

@@ -35,7 +35,7 @@ export function guestServices(services: Services): GuestServices {
   ): Promise<T> => {
     const end = services.sessions.begin(instance.id);
     try {
-      if (wakesByItself(instance)) await wakeAndWait(services.store, instance.id, scope.caller.tokenId, signal);
+      if (wakesByItself(instance)) await wakeAndWait(services.store, instance.id, scope.caller.id, signal);
       if ((await driver.inspect(handle)).power !== "running") throw notRunning(instance);
       const opened = await kind.open();
       void kind.over(opened).then(end, end);

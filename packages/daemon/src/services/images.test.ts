@@ -29,8 +29,9 @@ const context = {
 const images = imageServices(context);
 const instances = instanceServices(context);
 const caller: Caller = {
-  tokenId: newId("token"),
+  id: newId("token"),
   name: "admin",
+  session: null,
   admin: true,
   roles: new Map(),
   project: null,

@@ -124,7 +124,7 @@ export async function startMaking(
     claims: [resourceOf("image-reference", `${scope.project}/${input.reference}`), resourceOf("image", id), ...claims],
     input: { ...input },
     nodeId: context.nodeId,
-    requestedBy: scope.caller.tokenId,
+    requestedBy: scope.caller.id,
     queue,
   };
   const { operation, joined } =
@@ -169,7 +169,7 @@ async function requestRemove(
     claims: [resourceOf("image", id)],
     input: {},
     nodeId: context.nodeId,
-    requestedBy: scope.caller.tokenId,
+    requestedBy: scope.caller.id,
     queue: options.queue,
     rank: 2,
   });

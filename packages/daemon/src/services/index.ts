@@ -9,19 +9,27 @@ import { nodeServices } from "./nodes.ts";
 import { operationServices } from "./operations.ts";
 import { poolServices } from "./pools.ts";
 import { projectServices } from "./projects.ts";
+import { sessionServices } from "./sessions.ts";
 import { snapshotServices } from "./snapshots.ts";
 import { templateServices } from "./templates.ts";
 import { tokenServices } from "./tokens.ts";
+import { userServices } from "./users.ts";
 
 /** All that the server asks for, answered by the store, the workflows and the rooms. */
 export function serverServices(
   services: Services,
-  context: InstanceRequestContext & { readonly dataDir: string },
+  context: InstanceRequestContext & {
+    readonly dataDir: string;
+    /** Called once somebody has logged in as the user of this name, or set his password. */
+    afterLogin(name: string): Promise<void>;
+  },
 ): ServerServices {
   const { store } = services;
   return {
     tokens: tokenServices(store),
     projects: projectServices(store),
+    sessions: sessionServices(store, context.afterLogin),
+    users: userServices(store),
     instances: { ...instanceServices(context), ...guestServices(services) },
     images: imageServices(context),
     templates: templateServices(services, context.nodeId),

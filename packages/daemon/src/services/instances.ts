@@ -214,7 +214,7 @@ export async function requestInstance(
     claims: [resourceOf("instance", id)],
     input: { force: false, power: spec.power, restartGeneration: spec.restartGeneration } satisfies NewInstanceInput,
     nodeId: context.nodeId,
-    requestedBy: scope.caller.tokenId,
+    requestedBy: scope.caller.id,
   });
   const instance = await insertInstance(tx, {
     id,
@@ -275,7 +275,7 @@ async function requestChange(
     if (!running && status.phase !== "suspended" && !options.queue)
       throw new BerthError("instance_not_running", `${name} is ${status.phase}: only what runs can be suspended.`);
   }
-  return openChange(tx, instance, { ...asked, queue: options.queue, requestedBy: scope.caller.tokenId });
+  return openChange(tx, instance, { ...asked, queue: options.queue, requestedBy: scope.caller.id });
 }
 
 /** Refuses what would lose what is in a suspended instance's memory, unless it is forced. */

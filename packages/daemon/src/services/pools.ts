@@ -48,7 +48,7 @@ export function poolServices(services: Services, context: InstanceRequestContext
       const { pool, operation } = await changeOnce(store, scope, options, async (tx) => {
         const found = await findPool(tx, scope.project, ref);
         if (!found) throw new BerthError("not_found", `There is no pool ${ref}.`);
-        return { pool: found, operation: await deletePoolBy(tx, found, scope.caller.tokenId, options.queue) };
+        return { pool: found, operation: await deletePoolBy(tx, found, scope.caller.id, options.queue) };
       });
       return { pool: await describe(services, pool), operation };
     },

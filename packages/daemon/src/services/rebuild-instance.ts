@@ -54,7 +54,7 @@ export async function requestRebuild(
       rebuild: { imageId: image.id, reference, keptId },
     } satisfies NewInstanceInput,
     nodeId,
-    requestedBy: scope.caller.tokenId,
+    requestedBy: scope.caller.id,
     queue: options.queue,
   });
   const kept = keptId

@@ -139,7 +139,7 @@ async function requestCreate(
     automatic: false,
     crashConsistent: input.crashConsistent,
     queue: options.queue,
-    requestedBy: scope.caller.tokenId,
+    requestedBy: scope.caller.id,
   });
 }
 
@@ -157,7 +157,7 @@ async function requestWork(
 ): Promise<SnapshotChange> {
   const snapshot = await requireSnapshot(tx, scope, ref);
   const { queue } = options;
-  return openSnapshotWork(tx, snapshot, { verb, first: verb === "delete", queue, requestedBy: scope.caller.tokenId });
+  return openSnapshotWork(tx, snapshot, { verb, first: verb === "delete", queue, requestedBy: scope.caller.id });
 }
 
 async function requestRestore(
@@ -196,7 +196,7 @@ async function requestRestore(
     ],
     input: { force: false, power, restartGeneration, restore } satisfies NewInstanceInput,
     nodeId: instance.nodeId,
-    requestedBy: scope.caller.tokenId,
+    requestedBy: scope.caller.id,
     queue: options.queue,
   });
   const kept = keptId

@@ -33,7 +33,7 @@ export function templateServices(services: Services, nodeId: string): ServerServ
       const made = await changeOnce(store, scope, options, async (tx) => {
         const template = await readTemplate(tx, id);
         if (template?.project !== scope.project) throw new BerthError("not_found", `There is no template ${id}.`);
-        return { template, operation: await deleteTemplateBy(tx, template, scope.caller.tokenId, options.queue) };
+        return { template, operation: await deleteTemplateBy(tx, template, scope.caller.id, options.queue) };
       });
       return refresh(made);
     },
@@ -41,7 +41,7 @@ export function templateServices(services: Services, nodeId: string): ServerServ
       const useless = await findUselessTemplates(services, { project, nodeId }, { ...bounds, failedForMs: 0 });
       const items: PrunedTemplates["items"] = [];
       for (const { template, reason } of useless) {
-        const remove = () => store.transaction((tx) => deleteTemplateBy(tx, template, caller.tokenId));
+        const remove = () => store.transaction((tx) => deleteTemplateBy(tx, template, caller.id));
         items.push({ template, reason, operationId: dryRun ? null : (await remove()).id });
       }
       return { items };

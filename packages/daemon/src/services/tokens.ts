@@ -73,8 +73,9 @@ async function requireToken(queries: Queries, project: string | undefined, ref: 
 
 function callerOf({ id, name, project, role, scopes, expiresAt }: Token): Caller {
   return {
-    tokenId: id,
+    id,
     name,
+    session: null,
     admin: project === null,
     roles: new Map(project === null ? [] : [[project, role]]),
     project,

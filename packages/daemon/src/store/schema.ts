@@ -25,6 +25,11 @@ export interface Database {
   idempotency_key: IdempotencyKeyTable;
   node: NodeTable;
   token: TokenTable;
+  person: PersonTable;
+  member: MemberTable;
+  session: SessionTable;
+  password_code: PasswordCodeTable;
+  failed_login: FailedLoginTable;
   setting: SettingTable;
 }
 
@@ -347,6 +352,49 @@ export interface TokenTable {
   used_at: number | null;
   expires_at: number | null;
   revoked_at: number | null;
+}
+
+/** A user; `user` is a word of SQL. */
+export interface PersonTable {
+  id: string;
+  name: string;
+  /** 1 for who administers the whole system. */
+  admin: number;
+  /** argon2id in the form of PHC; null until it is set. */
+  password: string | null;
+  created_at: number;
+  last_login_at: number | null;
+}
+
+export interface MemberTable {
+  user_id: string;
+  project: string;
+  role: string;
+}
+
+export interface SessionTable {
+  /** SHA-256 of the cookie's secret, in hex. */
+  hash: string;
+  user_id: string;
+  created_at: number;
+  used_at: number;
+  expires_at: number;
+}
+
+export interface PasswordCodeTable {
+  /** SHA-256 of the code, in hex. */
+  hash: string;
+  user_id: string;
+  expires_at: number;
+}
+
+export interface FailedLoginTable {
+  /** The name that was given, whether or not there is such a user. */
+  account: string;
+  address: string;
+  /** How often in a row. */
+  failures: number;
+  failed_at: number;
 }
 
 export interface SettingTable {

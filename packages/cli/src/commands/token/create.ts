@@ -50,6 +50,6 @@ export default command<Flags>({
     });
     context.print(made, () => `${made.secret}\n`);
     if (!context.json)
-      context.out.say("The secret is shown this once. Revoke it with: berth token rm " + made.token.name);
+      context.out.say(`The secret is shown this once. Revoke it with: berth token rm ${made.token.name}`);
   },
 });

@@ -8,9 +8,11 @@ import { nodeHandlers } from "./nodes.ts";
 import { operationHandlers } from "./operations.ts";
 import { poolHandlers } from "./pools.ts";
 import { projectHandlers } from "./projects.ts";
+import { sessionHandlers } from "./sessions.ts";
 import { snapshotHandlers } from "./snapshots.ts";
 import { templateHandlers } from "./templates.ts";
 import { tokenHandlers } from "./tokens.ts";
+import { userHandlers } from "./users.ts";
 
 const rooms = [
   instanceHandlers,
@@ -23,6 +25,8 @@ const rooms = [
   eventHandlers,
   projectHandlers,
   tokenHandlers,
+  userHandlers,
+  sessionHandlers,
   nodeHandlers,
 ];
 

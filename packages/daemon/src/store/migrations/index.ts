@@ -8,6 +8,7 @@ import { pools } from "./0007-pools.ts";
 import { savedMemory } from "./0008-saved-memory.ts";
 import { automaticSnapshots } from "./0009-automatic-snapshots.ts";
 import { projectTokens } from "./0010-project-tokens.ts";
+import { users } from "./0011-users.ts";
 
 /** What differs in the SQL of the two stores. */
 export interface SqlWords {
@@ -38,4 +39,5 @@ export const migrations: readonly MigrationFile[] = [
   savedMemory,
   automaticSnapshots,
   projectTokens,
+  users,
 ];

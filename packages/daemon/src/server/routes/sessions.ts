@@ -1,0 +1,46 @@
+import { BerthError } from "@berth/api";
+import type { Caller } from "../../identity/authorize.ts";
+import { hashToken } from "../../identity/tokens.ts";
+import { type Handlers, projectOf } from "../call.ts";
+import { csrfTokenOf } from "../session-cookie.ts";
+
+type SessionRoutes = "logIn" | "logOut" | "whoAmI" | "changePassword" | "setPassword";
+
+function sessionOf({ session, name }: Caller): string {
+  if (session === null) throw new BerthError("no_session", `${name} is a token.`);
+  return session;
+}
+
+export const sessionHandlers: Handlers<SessionRoutes> = {
+  logIn: async (call) => {
+    const { user, secret, endsAt } = await call.services.sessions.begin(call.body, call.address);
+    call.header("set-cookie", call.cookie.write(secret, endsAt));
+    return { user, csrfToken: csrfTokenOf(hashToken(secret)), expiresAt: new Date(endsAt).toISOString() };
+  },
+  logOut: async (call) => {
+    await call.services.sessions.end(sessionOf(call.scope.caller));
+    call.header("set-cookie", call.cookie.write("", 0));
+    return undefined;
+  },
+  whoAmI: async ({ scope: { caller } }) => ({
+    kind: caller.session === null ? "token" : "user",
+    id: caller.id,
+    name: caller.name,
+    admin: caller.admin,
+    roles: Object.fromEntries(caller.roles),
+    project: projectOf(caller, undefined, undefined),
+    scopes: caller.scopes && [...caller.scopes],
+    expiresAt: caller.expiresAt === null ? null : new Date(caller.expiresAt).toISOString(),
+    csrfToken: caller.session === null ? null : csrfTokenOf(caller.session),
+  }),
+  changePassword: async (call) => {
+    const { caller } = call.scope;
+    sessionOf(caller);
+    await call.services.sessions.changePassword(caller, call.body, call.address);
+    return undefined;
+  },
+  setPassword: async ({ services, body }) => {
+    await services.sessions.setPassword(body);
+    return undefined;
+  },
+};
