@@ -187,9 +187,8 @@ export function qemuDriver(options: QemuDriverOptions): Driver {
 
     async find(owner) {
       if (owner.installationId !== options.installationId) return undefined;
-      const machine = machineOf(owner);
-      const made = (await machine.record()) !== undefined || (await machine.marked()).length > 0;
-      return made ? makeHandle(owner) : undefined;
+      // Nothing is started before its record is written, which is removed last: no need to look through all processes.
+      return (await machineOf(owner).record()) ? makeHandle(owner) : undefined;
     },
 
     async list(installationId) {
