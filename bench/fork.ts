@@ -1,9 +1,7 @@
-import { Agent } from "node:http";
 import type { Benchmark } from "./support/benchmark.ts";
 import { compare } from "./support/compare.ts";
 import { finish } from "./support/fake-instances.ts";
-import { answerTime, type HelloNode, remove, startHelloNode, webPort } from "./support/hello-node.ts";
-import { get } from "./support/requests.ts";
+import { answerTime, askWebServer, type HelloNode, remove, startHelloNode, webPort } from "./support/hello-node.ts";
 import { estimate, interleave, judge, median } from "./support/statistics.ts";
 
 const rounds = 15;
@@ -13,7 +11,7 @@ const limitMs = 30;
 
 export default {
   name: "Fork",
-  method: `A running instance of ${memoryMib} MiB with the image of \`npm start\` is forked into one child, and then into ${many}: from the request until the children's web servers have answered through their published ports. Against a cold launch of the same, from the request until its web server has answered; in turn, ${rounds} times. How long the parent's vCPUs stand still is from QEMU's event STOP to its event RESUME, by QEMU's own clock, of all these forks.`,
+  method: `A running instance of ${memoryMib} MiB with the image of \`npm start\` is forked into one child, and then into ${many}: from the request until the children's web servers have given a file through their published ports. Against a cold launch of the same, from the request until its web server has answered; in turn, ${rounds} times. How long the parent's vCPUs stand still is from QEMU's event STOP to its event RESUME, by QEMU's own clock, of all these forks.`,
   async run({ scratch, freePort, times, say }) {
     await using node = await startHelloNode(scratch, say);
     const parent = await answerTime(node, await freePort(), { memoryMib, warm: "never" });
@@ -92,5 +90,5 @@ async function answer({ client }: HelloNode, id: string): Promise<void> {
   const { status } = await client.getInstance({ params: { instance: id } });
   const port = status.ports.find(({ guestPort }) => guestPort === webPort);
   if (status.start?.mode !== "forked" || !port) throw new Error(`${id} is no child that publishes its web server`);
-  await get({ url: `http://127.0.0.1:${port.hostPort}/` }, new Agent());
+  await askWebServer(port.hostPort);
 }

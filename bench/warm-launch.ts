@@ -12,7 +12,7 @@ const poolName = "bench";
 
 export default {
   name: "Warm launch",
-  method: `The image of \`npm start\` in instances of one CPU and 512 MiB. Warm and cold launches, and claims from a pool, are timed from the request: to the answer that its machine runs, to the first answer of its web server through a published port, and to what its guest said first on its control port. \`virsh start\` is that of a domain of type qemu with the same kernel, initramfs, disk, processor, memory and devices, which exists already and is destroyed after each start. ${rounds} rounds each, in turn.`,
+  method: `The image of \`npm start\` in instances of one CPU and 512 MiB. Warm and cold launches, and claims from a pool, are timed from the request: to the answer that its machine runs, to the first file that its web server has given through a published port, and to what its guest said first on its control port. \`virsh start\` is that of a domain of type qemu with the same kernel, initramfs, disk, processor, memory and devices, which exists already and is destroyed after each start. ${rounds} rounds each, in turn.`,
   async run(context) {
     const { scratch, libvirt, say, times } = context;
     await using node = await startHelloNode(scratch, say);

@@ -12,6 +12,11 @@ import { get } from "./requests.ts";
 /** The port that the web server of the hello image listens on. */
 export const webPort = 8080;
 
+/** Asks the web server of an instance, published at a port of the loopback address, for a file: its page is made by programs, which take longer than the server. */
+export async function askWebServer(hostPort: number): Promise<void> {
+  await get({ url: `http://127.0.0.1:${hostPort}/icon.svg` }, new Agent());
+}
+
 /** A berthd with real guests and the image of `npm start`, a web server of one file. */
 export interface HelloNode extends AsyncDisposable {
   readonly client: Client;
@@ -112,7 +117,7 @@ export async function answerTime(
 ): Promise<Launch & { readonly answered: number }> {
   // It is ready once the port is listened on in the guest.
   const { before, launched } = await request(node, { ports: [{ hostPort, guestPort: webPort }], ...wishes });
-  await get({ url: `http://127.0.0.1:${hostPort}/` }, new Agent());
+  await askWebServer(hostPort);
   const answered = performance.now() - before;
   return { ...(await describe(node, launched)), answered };
 }

@@ -21,6 +21,7 @@ cat <<PAGE
 <html lang="en">
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
+<link rel="icon" href="/icon.svg" type="image/svg+xml">
 <title>Hello from $name</title>
 <style>
   :root { color-scheme: light dark; --ink: #0e2a3b; --quiet: #5b7484; --paper: #f6fafb; --line: #d9e5ea; --accent: #0d7f8c }
