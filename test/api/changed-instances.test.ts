@@ -150,20 +150,20 @@ describe.each(["sqlite", "postgres"] as const)("with %s", (kind) => {
   });
 
   it("a disk grows at once while it runs, else at the next start, and never shrinks", async () => {
-    const { id } = await create({ diskMib: 100 });
+    const { id } = await create({ diskMib: 1100 });
     const path = join(dataDir, "instances", id, "vm", "root.qcow2");
     const mebibytes = () => (parseQcow2Header(readFileSync(path).subarray(0, 65_536))?.sizeBytes ?? 0) / 2 ** 20;
-    const { instance, effects } = await change({ diskMib: 200 });
+    const { instance, effects } = await change({ diskMib: 1200 });
     expect(effects).toEqual([{ field: "diskMib", takes: "live" }]);
-    expect(instance).toMatchObject({ spec: { disks: [{ name: "root", sizeMib: 200 }] }, status: { pending: [] } });
-    expect(mebibytes()).toBe(200);
-    await expectRefused(change({ diskMib: 199 }), "invalid_request", "at least 200");
+    expect(instance).toMatchObject({ spec: { disks: [{ name: "root", sizeMib: 1200 }] }, status: { pending: [] } });
+    expect(mebibytes()).toBe(1200);
+    await expectRefused(change({ diskMib: 1199 }), "invalid_request", "at least 1200");
     await client.stopInstance({ params, query: long });
-    const later = await change({ diskMib: 300 });
+    const later = await change({ diskMib: 1300 });
     expect(later.effects).toEqual([{ field: "diskMib", takes: "restart" }]);
-    expect(mebibytes()).toBe(200);
+    expect(mebibytes()).toBe(1200);
     await client.startInstance({ params, query: long });
-    expect(mebibytes()).toBe(300);
+    expect(mebibytes()).toBe(1300);
   });
 
   it("whose disk cannot grow is taken back, ports that were published already included", async () => {
