@@ -983,8 +983,8 @@ describe("down and purge", () => {
 });
 
 describe("the rest", () => {
-  test("version", async () => {
-    expect((await runBerth(["version"])).stdout).toMatch(/^berth \d+\.\d+\.\d+\n$/);
+  test.each(["version", "--version"])("%s", async (word) => {
+    expect((await runBerth([word])).stdout).toMatch(/^berth \d+\.\d+\.\d+\n$/);
   });
 
   test("no berthd: says how to start it", async () => {

@@ -6,7 +6,9 @@ import { Exit, exitCodeOf } from "./errors.ts";
 import { ownSurroundings, type Surroundings } from "./surroundings.ts";
 
 /** Runs one command line and answers its exit code. */
-export async function main(words: readonly string[], outside: Surroundings): Promise<number> {
+export async function main(given: readonly string[], outside: Surroundings): Promise<number> {
+  // As most programs have it.
+  const words = given[0] === "--version" ? ["version", ...given.slice(1)] : given;
   const context = new Context(outside);
   if (words[0] === "__complete") return complete(words.slice(words[1] === "--" ? 2 : 1), context);
   // Known before the options are read, so that what is wrong with them is told as asked, too.
