@@ -27,7 +27,7 @@ describe.each(whoRunsBerthd)("a machine of a berthd as $who", ({ ordinaryUser })
   });
 
   const inside = (...words: readonly string[]) => cli.berth("exec", "web", "--", "/bin/busybox", ...words);
-  const show = () => cli.json<Instance>("show", "web");
+  const show = (instance = "web") => berthd.client.getInstance({ params: { instance } });
   const memoryMib = async () => Number(/MemTotal: +(\d+) kB/.exec(await inside("cat", "/proc/meminfo"))?.[1]) / 1024;
 
   it("CPUs, memory and environment are the machine's from its next start on", async () => {
@@ -56,13 +56,12 @@ describe.each(whoRunsBerthd)("a machine of a berthd as $who", ({ ordinaryUser })
     // Whether it is seen to have run before it ended is a matter of chance.
     const options = ["--name", "crash", "-m", "128M", "--restart", "on-failure:1"];
     await cli.run(["launch", busyboxImage, ...options, "--", ...program]);
-    const status = async () => (await cli.json<Instance>("show", "crash")).status;
     const givenUp = {
       phase: expect.stringMatching(/stopped|failed/),
       exitCode: 3,
       restarts: { count: 1, nextAt: null },
     };
-    await eventually(async () => expect(await status()).toMatchObject(givenUp));
+    await eventually(async () => expect((await show("crash")).status).toMatchObject(givenUp));
     expect(await cli.berth("logs", "crash")).toBe("crashed\ncrashed\n");
   });
 
