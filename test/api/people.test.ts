@@ -113,6 +113,16 @@ describe.each(["sqlite", "postgres"] as const)("with %s", (kind) => {
     await stream.text();
     expect((await send("/instances?project=shop")).status).toBe(403);
     expect((await send("/instances")).status).toBe(200);
+    // Without a role in default, requests are for the first of his projects.
+    await client.createProject({ body: { name: "lab" } });
+    const roles = { shop: "viewer", lab: "viewer", default: null } as const;
+    await client.changeUser({ params: { user: "carol" }, body: { roles } });
+    const { items } = (await (await send("/projects")).json()) as { items: { name: string }[] };
+    expect(items.map(({ name }) => name).toSorted()).toEqual(["lab", "shop"]);
+    expect(await (await send("/whoami")).json()).toMatchObject({ project: "lab" });
+    const build = { reference: "x", source: { type: "directory", path: "/etc" } };
+    const refusal = await send("/images/build", { method: "POST", body: JSON.stringify(build) });
+    expect(refusal.status).toBe(403);
     await client.deleteUser({ params: { user: "carol" } });
     expect((await send("/instances")).status).toBe(401);
   });

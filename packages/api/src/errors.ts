@@ -149,6 +149,11 @@ export const errorCatalogue = {
     title: "The node does not have that much",
     hint: "Ask for less; berth doctor shows what the node has.",
   },
+  quota_exceeded: {
+    status: 422,
+    title: "The project's quota does not allow that much",
+    hint: "Ask for less, delete what is not needed, or ask an administrator for more: berth project show tells limits and use.",
+  },
   unsupported_by_driver: {
     status: 422,
     title: "The driver cannot do this",

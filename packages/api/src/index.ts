@@ -12,6 +12,7 @@ export * from "./operation.ts";
 export * from "./pool.ts";
 export * from "./problem.ts";
 export * from "./project.ts";
+export * from "./quota.ts";
 export * from "./route.ts";
 export * from "./routes.ts";
 export { readServerSentEvents } from "./server-sent-events.ts";

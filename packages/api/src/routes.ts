@@ -22,6 +22,7 @@ import { Node, NodeParams } from "./node.ts";
 import { ListOperationsQuery, Operation, OperationLogQuery, OperationParams, WaitOperationQuery } from "./operation.ts";
 import { ChangePool, CreatePool, Pool, PoolParams } from "./pool.ts";
 import { CreateProject, Project, ProjectParams } from "./project.ts";
+import { ChangeQuota, ProjectQuota } from "./quota.ts";
 import { route } from "./route.ts";
 import {
   CreateSnapshot,
@@ -859,6 +860,30 @@ export const routes = {
     params: ProjectParams,
     status: 200,
     response: Project,
+  }),
+  getQuota: route({
+    method: "GET",
+    path: `${projects}/:project/quota`,
+    summary: "Show what a project may have, and has",
+    resource: "project",
+    action: "read",
+    kind: "json",
+    params: ProjectParams,
+    status: 200,
+    response: ProjectQuota,
+  }),
+  changeQuota: route({
+    method: "PATCH",
+    path: `${projects}/:project/quota`,
+    summary: "Change what a project may have",
+    description: "What it has beyond new limits stays, and it gets no more.",
+    resource: "project",
+    action: "update",
+    kind: "json",
+    params: ProjectParams,
+    body: ChangeQuota,
+    status: 200,
+    response: ProjectQuota,
   }),
   deleteProject: route({
     method: "DELETE",

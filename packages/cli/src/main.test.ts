@@ -777,6 +777,12 @@ describe("projects and tokens", () => {
     expect((await berth("project create shop")).stdout).toBe("shop\n");
     expect((await berth("project ls")).stdout).toMatch(/^NAME +AGE\nshop +\d+d\n$/);
     expect((await berth("project show shop")).stdout).toMatch(/^Name: +shop\n/);
+    expect((await berth("project show shop")).stdout).toMatch(/Memory: +1 GiB of 16 GiB\n/);
+    expect((await berth("project set shop --instances 3 --memory 16G --ports none")).stdout).toMatch(
+      /^Instances: +2 of 10\nCPUs: +2\n/,
+    );
+    expect(berthd?.callsOf("changeQuota")[0]?.json).toEqual({ instances: 3, memoryMib: 16_384, ports: null });
+    expect(await berth("project set shop")).toMatchObject({ code: 2 });
     expect((await berth("project rm shop")).stdout).toBe("shop\n");
   });
 

@@ -124,6 +124,7 @@ export const tree: Readonly<Record<string, Leaf | Branch>> = {
       create: { brief: "Make a project", load: () => import("./commands/project/create.ts") },
       ls: { brief: "List projects", load: () => import("./commands/project/ls.ts") },
       show: { brief: "Show one project", load: () => import("./commands/project/show.ts") },
+      set: { brief: "Change what a project may have", load: () => import("./commands/project/set.ts") },
       rm: { brief: "Delete projects that hold nothing", load: () => import("./commands/project/rm.ts") },
     },
   },

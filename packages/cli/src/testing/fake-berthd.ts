@@ -8,6 +8,7 @@ import {
   type Operation,
   type Pool,
   type Project,
+  type ProjectQuota,
   type Route,
   type RouteName,
   routes,
@@ -204,6 +205,11 @@ export const pool: Pool = {
 
 const project: Project = { id: "p-00000000000000001", name: "shop", createdAt: at };
 
+const quota: ProjectQuota = {
+  limits: { instances: 10, cpus: null, memoryMib: 16_384, diskMib: null, ports: null, images: null },
+  used: { instances: 2, cpus: 2, memoryMib: 1024, diskMib: 2048, ports: 1, images: 1 },
+};
+
 const token: Token = {
   id: "t-00000000000000001",
   name: "ci",
@@ -349,6 +355,8 @@ const defaults: Partial<Record<RouteName, Handler>> = {
   createProject: () => project,
   getProject: () => project,
   deleteProject: () => project,
+  getQuota: () => quota,
+  changeQuota: () => quota,
   listTokens: () => page([token]),
   createToken: () => ({ token, secret: "berth_secret" }),
   getToken: () => token,

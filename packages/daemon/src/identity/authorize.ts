@@ -68,9 +68,13 @@ export function authorize(caller: Caller, action: Action, resource: Resource, pr
   // The machines are everybody's.
   const role = resource === "node" ? firstOf(caller.roles) : caller.roles.get(project);
   if (role === undefined) throw new BerthError("forbidden", `You have no role in the project ${project}.`);
-  if (!allowed[role][resource].includes(action)) {
-    throw new BerthError("forbidden", `The role ${role} may not ${action} this ${resource}.`);
-  }
+  if (allowed[role][resource].includes(action)) return;
+  throw new BerthError(
+    "forbidden",
+    admin[resource].includes(action)
+      ? `The role ${role} may not ${action} this ${resource}.`
+      : "Only who administers the whole system may do this.",
+  );
 }
 
 function firstOf(roles: ReadonlyMap<string, Role>): Role | undefined {

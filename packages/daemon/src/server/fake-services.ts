@@ -173,6 +173,16 @@ export class FakeServices implements Services {
       ),
     get: async (name) => this.#project(name),
     create: async (scope, { name }, options) => this.#once(scope, options, () => this.addProject(name)),
+    quota: async (name) => {
+      this.#project(name);
+      const none = { instances: null, cpus: null, memoryMib: null, diskMib: null, ports: null, images: null };
+      const used = { instances: 1, cpus: 1, memoryMib: 256, diskMib: 1024, ports: 1, images: 1 };
+      return { limits: none, used };
+    },
+    changeQuota: async (name, changes) => {
+      const { limits, used } = await this.projects.quota(name);
+      return { limits: { ...limits, ...changes }, used };
+    },
     remove: async (name) => {
       const project = this.#project(name);
       this.all.projects.delete(name);

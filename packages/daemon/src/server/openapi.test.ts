@@ -102,6 +102,8 @@ const requests: Record<RouteName, InjectOptions> = {
   listProjects: { url: "/api/v1/projects" },
   createProject: { url: "/api/v1/projects", payload: { name: "lab" } },
   getProject: { url: "/api/v1/projects/shop" },
+  getQuota: { url: "/api/v1/projects/shop/quota" },
+  changeQuota: { url: "/api/v1/projects/shop/quota", payload: { instances: 3, cpus: null } },
   deleteProject: { url: "/api/v1/projects/shop" },
   listTokens: { url: "/api/v1/tokens?limit=1" },
   createToken: { url: "/api/v1/tokens", payload: { name: "deploy", role: "operator", scopes: ["instance"] } },

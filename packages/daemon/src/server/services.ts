@@ -6,6 +6,7 @@ import type {
   ChangeInstance,
   ChangePassword,
   ChangePool,
+  ChangeQuota,
   ChangeUser,
   CreateArchive,
   CreateInstance,
@@ -36,6 +37,7 @@ import type {
   Pool,
   PoolChange,
   Project,
+  ProjectQuota,
   PromoteSnapshot,
   PrunedTemplates,
   PruneTemplates,
@@ -174,6 +176,8 @@ export interface Services {
     list(names: readonly string[] | undefined, query: PageRequest): Promise<Page<Project>>;
     get(name: string): Promise<Project>;
     create(scope: Scope, input: CreateProject, options: ChangeOptions): Promise<Project>;
+    quota(name: string): Promise<ProjectQuota>;
+    changeQuota(name: string, changes: ChangeQuota): Promise<ProjectQuota>;
     /** Throws `project_in_use` for one that holds something. */
     remove(name: string): Promise<Project>;
   };

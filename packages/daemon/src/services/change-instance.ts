@@ -1,4 +1,4 @@
-import type { ChangeInstance, Instance, InstanceUpdate } from "@berth/api";
+import type { ChangeInstance, Instance, InstanceSpec, InstanceUpdate, QuotaName } from "@berth/api";
 import { beginChange, effectsOf, liveFields, wishesOf, withWishes } from "../core/change-instance.ts";
 import { checkCapacity, checkPorts } from "../core/new-instance.ts";
 import { noRestarts } from "../core/restart-policy.ts";
@@ -6,6 +6,7 @@ import { startOperation } from "../operations/start.ts";
 import type { ChangeOptions, Scope } from "../server/services.ts";
 import { lockInstance, readOpenChanges, updateInstance } from "../store/instances.ts";
 import { resourceOf } from "../store/operations.ts";
+import { holdToQuota } from "../store/quotas.ts";
 import type { Transaction } from "../store/store.ts";
 import { checkAutosuspend } from "./autosuspend.ts";
 import type { InstanceRequestContext } from "./instances.ts";
@@ -47,9 +48,19 @@ export async function requestUpdate(
   // Another policy counts anew.
   const { status } = (await lockInstance(tx, instance.id)) ?? instance;
   const counted = before.restart === wishes.restart ? {} : { status: { ...status, restarts: noRestarts } };
-  return {
-    instance: await updateInstance(tx, instance.id, { ...written, ...counted, openChanges }),
-    operation,
-    effects,
-  };
+  const updated = await updateInstance(tx, instance.id, { ...written, ...counted, openChanges });
+  await holdToQuota(tx, scope.project, grownOf(instance.spec, updated.spec));
+  return { instance: updated, operation, effects };
+}
+
+/** What an instance takes more of than before. */
+function grownOf(before: InstanceSpec, after: InstanceSpec): QuotaName[] {
+  const size = ({ disks }: InstanceSpec) => disks.reduce((sum, { sizeMib }) => sum + sizeMib, 0);
+  const grown: [QuotaName, boolean][] = [
+    ["cpus", after.cpus > before.cpus],
+    ["memoryMib", after.memoryMib > before.memoryMib],
+    ["diskMib", size(after) > size(before)],
+    ["ports", after.ports.length > before.ports.length],
+  ];
+  return grown.flatMap(([name, isMore]) => (isMore ? [name] : []));
 }

@@ -9,6 +9,7 @@ import { newFolderName } from "../storage/snapshot-folders.ts";
 import { appendEvent } from "../store/events.ts";
 import { findInstance, insertInstance, readRun } from "../store/instances.ts";
 import { resourceOf } from "../store/operations.ts";
+import { holdToQuota, instanceQuotas } from "../store/quotas.ts";
 import type { Transaction } from "../store/store.ts";
 import type { ForkInput } from "../workflows/fork-record.ts";
 import { instanceEvent } from "../workflows/instance-record.ts";
@@ -58,6 +59,7 @@ export async function requestFork(
     appendEvent(tx, instanceEvent(child, "instance.created", operation.id, { image, parentId: parent.id }));
     inserted.push({ ...child, operationId: operation.id });
   }
+  await holdToQuota(tx, project, instanceQuotas);
   return { instance: parent, operation, children: inserted };
 }
 

@@ -14,6 +14,7 @@ import { joinOrStart, startOperation } from "../operations/start.ts";
 import type { ChangeOptions, Scope, Services } from "../server/services.ts";
 import { findImage, insertImage, listImages, listImageUsers, readImage, updateImage } from "../store/images.ts";
 import { readOperation, resourceOf } from "../store/operations.ts";
+import { holdToQuota } from "../store/quotas.ts";
 import type { Queries, Store, Transaction } from "../store/store.ts";
 import type { ImageInput } from "../workflows/made-image.ts";
 import { changeOnce } from "./change.ts";
@@ -148,6 +149,7 @@ export async function startMaking(
     startConfig: null,
     operationId: operation.id,
   });
+  await holdToQuota(tx, scope.project, ["images"]);
   return { image, operation };
 }
 

@@ -22,6 +22,7 @@ import { findInstance, insertInstance, listInstances, readInstance, type SavedMe
 import { lockResources } from "../store/operation-claims.ts";
 import { readOperation, resourceOf } from "../store/operations.ts";
 import { claimPoolMember, doesAnyWait } from "../store/pools.ts";
+import { holdToQuota, instanceQuotas } from "../store/quotas.ts";
 import { readSnapshot } from "../store/snapshots.ts";
 import type { Transaction } from "../store/store.ts";
 import type { NewInstanceInput } from "../workflows/instance-input.ts";
@@ -235,6 +236,7 @@ export async function requestInstance(
     },
   });
   appendEvent(tx, instanceEvent(instance, "instance.created", operation.id, { image: instance.image }));
+  await holdToQuota(tx, scope.project, instanceQuotas);
   return { instance: { ...instance, operationId: operation.id }, operation };
 }
 

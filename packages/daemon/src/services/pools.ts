@@ -4,7 +4,8 @@ import { checkCapacity } from "../core/new-instance.ts";
 import type { Scope, Services as ServerServices } from "../server/services.ts";
 import { appendEvent } from "../store/events.ts";
 import { readImage } from "../store/images.ts";
-import { findPool, insertPool, listPoolMembers, listPools, type StoredPool, updatePool } from "../store/pools.ts";
+import { findPool, insertPool, listPoolMembers, listPools, readPool, type StoredPool, updatePool } from "../store/pools.ts";
+import { holdToQuota } from "../store/quotas.ts";
 import type { Transaction } from "../store/store.ts";
 import { findMachine } from "../workflows/blank-machine.ts";
 import { deletePoolBy } from "../workflows/pool-changes.ts";
@@ -13,6 +14,9 @@ import type { Services } from "../workflows/services.ts";
 import { changeOnce } from "./change.ts";
 import { canonicalReference, requestPull } from "./images.ts";
 import type { InstanceRequestContext } from "./instances.ts";
+
+/** What a pool's machines take. */
+const poolQuotas = ["instances", "cpus", "memoryMib"] as const;
 
 /** Pools, as the server asks for them. */
 export function poolServices(services: Services, context: InstanceRequestContext): ServerServices["pools"] {
@@ -37,9 +41,11 @@ export function poolServices(services: Services, context: InstanceRequestContext
     async change(scope, ref, { size }, options) {
       const { id } = await find(scope, ref);
       const changed = await changeOnce(store, scope, options, async (tx) => {
+        const before = await readPool(tx, id);
         const pool = await updatePool(tx, id, { size, failures: 0, reason: "" });
         if (pool.state === "deleting") throw new BerthError("not_found", `The pool ${pool.name} is being deleted.`);
         appendEvent(tx, poolEvent(pool, "pool.changed", null, { size }));
+        if (size > (before?.size ?? 0)) await holdToQuota(tx, scope.project, poolQuotas);
         return pool;
       });
       return describe(services, changed);
@@ -109,5 +115,6 @@ async function requestCreate(
     size,
   });
   appendEvent(tx, poolEvent(pool, "pool.created", null, { size }));
+  await holdToQuota(tx, scope.project, poolQuotas);
   return pool;
 }

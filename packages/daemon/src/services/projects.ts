@@ -11,6 +11,7 @@ import {
   listProjects,
   lockProject,
 } from "../store/projects.ts";
+import { readQuota, writeLimits } from "../store/quotas.ts";
 import type { Queries, Store } from "../store/store.ts";
 import { deleteProjectTokens } from "../store/tokens.ts";
 import { changeOnce } from "./change.ts";
@@ -28,6 +29,16 @@ export function projectServices(store: Store): Services["projects"] {
         const project = await insertProject(tx, { id: newId("project"), name });
         appendEvent(tx, projectEvent(project, "project.created"));
         return project;
+      }),
+    async quota(name) {
+      await requireProject(store.queries, name);
+      return readQuota(store.queries, name);
+    },
+    changeQuota: (name, changes) =>
+      store.transaction(async (tx) => {
+        await requireProject(tx, name);
+        await writeLimits(tx, name, changes);
+        return readQuota(tx, name);
       }),
     remove: (name) =>
       store.transaction(async (tx) => {

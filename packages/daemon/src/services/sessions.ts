@@ -7,6 +7,7 @@ import { hashToken, looksLikeToken, makeToken } from "../identity/tokens.ts";
 import type { Services } from "../server/services.ts";
 import { isDiskFull } from "../store/errors.ts";
 import { lockResources } from "../store/operation-claims.ts";
+import { defaultProject } from "../store/projects.ts";
 import {
   clearFailures,
   countFailure,
@@ -95,14 +96,14 @@ async function hashNew(password: string, userName: string): Promise<string> {
 }
 
 function callerOf({ hash, userId, userName, admin, roles, expiresAt }: Session): Caller {
-  const [only, second] = roles.keys();
+  const [first = null] = roles.keys();
   return {
     id: userId,
     name: userName,
     session: hash,
     admin,
     roles,
-    project: !admin && second === undefined ? (only ?? null) : null,
+    project: admin || roles.has(defaultProject) ? null : first,
     scopes: null,
     expiresAt,
   };

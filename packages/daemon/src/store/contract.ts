@@ -69,6 +69,7 @@ import {
   updatePool,
 } from "./pools.ts";
 import { countHeld, deleteProject, findProject, insertProject, listProjects, lockProject } from "./projects.ts";
+import { holdToQuota, instanceQuotas, readQuota, writeLimits } from "./quotas.ts";
 import { readSetting, writeSetting } from "./settings.ts";
 import type { Store, Transaction } from "./store.ts";
 import {
@@ -445,6 +446,32 @@ export function describeStore(name: string, open: () => Promise<Store>): void {
       expect((await add("ops", "default")).name).toBe("ops");
       await pruneTokens(store.queries, Date.now());
       expect(await findSystemToken(store.queries, "old")).toBeUndefined();
+    });
+
+    test("many who write at once stay within a project's quota together", async () => {
+      const project = `q${newId("project").slice(-8)}`;
+      await store.transaction(async (tx) => {
+        await insertProject(tx, { id: newId("project"), name: project });
+        await writeLimits(tx, project, { instances: 5, memoryMib: 1_000_000 });
+        await writeLimits(tx, project, { memoryMib: null });
+      });
+      const image = await insertImage(store.queries, { ...newImage(), project });
+      const add = (held: boolean) =>
+        store.transaction(async (tx) => {
+          await insertInstance(tx, newInstance(image.id, { project }));
+          if (held) await holdToQuota(tx, project, instanceQuotas);
+        });
+      const asked = await Promise.allSettled(Array.from({ length: 20 }, () => add(true)));
+      expect(asked.filter(({ status }) => status === "fulfilled")).toHaveLength(5);
+      for (const one of asked)
+        if (one.status === "rejected") expect(one.reason).toMatchObject({ code: "quota_exceeded" });
+      const { limits, used } = await readQuota(store.queries, project);
+      expect(limits).toMatchObject({ instances: 5, memoryMib: null, cpus: null });
+      expect(used).toMatchObject({ instances: 5, images: 1 });
+      await store.transaction((tx) => holdToQuota(tx, project, ["cpus", "images"]));
+      // Negative control.
+      await add(false);
+      expect((await readQuota(store.queries, project)).used.instances).toBe(6);
     });
 
     test("a project is removed with the records of it once it holds nothing", async () => {

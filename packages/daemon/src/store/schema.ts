@@ -27,6 +27,7 @@ export interface Database {
   token: TokenTable;
   person: PersonTable;
   member: MemberTable;
+  quota: QuotaTable;
   session: SessionTable;
   password_code: PasswordCodeTable;
   failed_login: FailedLoginTable;
@@ -395,6 +396,17 @@ export interface FailedLoginTable {
   /** How often in a row. */
   failures: number;
   failed_at: number;
+}
+
+/** The most that a project may have; null for as much as there is. */
+export interface QuotaTable {
+  project: string;
+  instances: number | null;
+  cpus: number | null;
+  memory_mib: number | null;
+  disk_mib: number | null;
+  ports: number | null;
+  images: number | null;
 }
 
 export interface SettingTable {

@@ -1,4 +1,5 @@
 import { command, projectArgument } from "../../command.ts";
+import { describeQuota } from "../../quota.ts";
 import { age, facts } from "../../text.ts";
 
 export default command<Record<never, never>, [string]>({
@@ -6,13 +7,10 @@ export default command<Record<never, never>, [string]>({
   async run(context, _flags, name) {
     const client = await context.client();
     const project = await client.getProject({ params: { project: name } });
+    const quota = await client.getQuota({ params: { project: name } });
     const created = `${project.createdAt} (${age(project.createdAt, Date.now())} ago)`;
-    context.print(project, () =>
-      facts([
-        ["Name", project.name],
-        ["Id", project.id],
-        ["Created", created],
-      ]),
+    context.print({ ...project, quota }, () =>
+      facts([["Name", project.name], ["Id", project.id], ["Created", created], ...describeQuota(quota)]),
     );
   },
 });

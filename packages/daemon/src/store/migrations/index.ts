@@ -9,6 +9,7 @@ import { savedMemory } from "./0008-saved-memory.ts";
 import { automaticSnapshots } from "./0009-automatic-snapshots.ts";
 import { projectTokens } from "./0010-project-tokens.ts";
 import { users } from "./0011-users.ts";
+import { quotas } from "./0012-quotas.ts";
 
 /** What differs in the SQL of the two stores. */
 export interface SqlWords {
@@ -40,4 +41,5 @@ export const migrations: readonly MigrationFile[] = [
   automaticSnapshots,
   projectTokens,
   users,
+  quotas,
 ];

@@ -7,6 +7,7 @@ import type { Step } from "../../operations/workflow.ts";
 import { appendEvent } from "../../store/events.ts";
 import { insertImage } from "../../store/images.ts";
 import { insertInstance, listPublishedPorts } from "../../store/instances.ts";
+import { holdToQuota, instanceQuotas } from "../../store/quotas.ts";
 import { ImportInput } from "../import-input.ts";
 import { instanceEvent } from "../instance-record.ts";
 import type { Services } from "../services.ts";
@@ -61,6 +62,8 @@ export function admitInstance({ archives, host, nodeId, store }: Services): Step
             tx,
             instanceEvent(instance, "instance.created", operationId, { image: reference, archive: archiveId }),
           );
+          // What the archive says is judged by what is made of it.
+          await holdToQuota(tx, project, [...instanceQuotas, "images"]);
         },
       };
     },

@@ -1,6 +1,7 @@
 import { withVolumes } from "../../core/volumes.ts";
 import { readImage } from "../../store/images.ts";
 import { lockInstance, updateInstance } from "../../store/instances.ts";
+import { holdToQuota } from "../../store/quotas.ts";
 import type { Services } from "../services.ts";
 import { type InstanceStep, targetInstance } from "./step.ts";
 
@@ -18,6 +19,7 @@ export function planDisks(services: Services): InstanceStep {
           if (!instance) return;
           const disks = withVolumes(instance.spec.disks, image?.startConfig ?? null);
           await updateInstance(tx, id, { spec: { ...instance.spec, disks } });
+          await holdToQuota(tx, instance.project, ["diskMib"]);
         },
       };
     },
