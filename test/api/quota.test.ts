@@ -61,7 +61,7 @@ describe.each(["sqlite", "postgres"] as const)("with %s", (kind) => {
     const body = { ...off, name: "web", memoryMib: 256, cpus: 1, ports: [{ guestPort: 80 }] };
     await client.createInstance({ body, query: long });
     const params = { instance: "web" };
-    const change = (more: Parameters<typeof client.changeInstance>[0]["body"]) =>
+    const change = (more: NonNullable<Parameters<typeof client.changeInstance>[0]["body"]>) =>
       client.changeInstance({ params, body: more, query: long });
     await expectRefused(change({ memoryMib: 768 }), "quota_exceeded", "512 MiB of memory");
     await expectRefused(change({ diskMib: 4096 }), "quota_exceeded", "2048 MiB of disks");

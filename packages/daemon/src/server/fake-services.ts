@@ -21,6 +21,7 @@ import {
   type User,
 } from "@berth/api";
 import { beginChange, effectsOf, wishesOf, withWishes } from "../core/change-instance.ts";
+import { changedLimits } from "../core/changed-limits.ts";
 import { specOf } from "../core/new-instance.ts";
 import type { Caller } from "../identity/authorize.ts";
 import { hashToken, makeToken } from "../identity/tokens.ts";
@@ -181,7 +182,7 @@ export class FakeServices implements Services {
     },
     changeQuota: async (name, changes) => {
       const { limits, used } = await this.projects.quota(name);
-      return { limits: { ...limits, ...changes }, used };
+      return { limits: changedLimits(limits, changes), used };
     },
     remove: async (name) => {
       const project = this.#project(name);

@@ -4,7 +4,15 @@ import { checkCapacity } from "../core/new-instance.ts";
 import type { Scope, Services as ServerServices } from "../server/services.ts";
 import { appendEvent } from "../store/events.ts";
 import { readImage } from "../store/images.ts";
-import { findPool, insertPool, listPoolMembers, listPools, readPool, type StoredPool, updatePool } from "../store/pools.ts";
+import {
+  findPool,
+  insertPool,
+  listPoolMembers,
+  listPools,
+  readPool,
+  type StoredPool,
+  updatePool,
+} from "../store/pools.ts";
 import { holdToQuota } from "../store/quotas.ts";
 import type { Transaction } from "../store/store.ts";
 import { findMachine } from "../workflows/blank-machine.ts";

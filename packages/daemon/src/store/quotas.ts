@@ -1,5 +1,6 @@
-import { BerthError, InstanceSpec, type ProjectQuota, type Quota, type QuotaName } from "@berth/api";
+import { BerthError, type ChangeQuota, InstanceSpec, type ProjectQuota, type Quota, type QuotaName } from "@berth/api";
 import { sql } from "kysely";
+import { changedLimits } from "../core/changed-limits.ts";
 import { readJson } from "./json.ts";
 import { lockResources } from "./operation-claims.ts";
 import type { Queries, Transaction } from "./store.ts";
@@ -18,8 +19,8 @@ async function readLimits(queries: Queries, project: string): Promise<Quota> {
 }
 
 /** Sets a project's limits; what it has beyond them stays. */
-export async function writeLimits(tx: Transaction, project: string, changes: Partial<Quota>): Promise<void> {
-  const { instances, cpus, memoryMib, diskMib, ports, images } = { ...(await readLimits(tx, project)), ...changes };
+export async function writeLimits(tx: Transaction, project: string, changes: ChangeQuota): Promise<void> {
+  const { instances, cpus, memoryMib, diskMib, ports, images } = changedLimits(await readLimits(tx, project), changes);
   const columns = { instances, cpus, memory_mib: memoryMib, disk_mib: diskMib, ports, images };
   await tx
     .insertInto("quota")
