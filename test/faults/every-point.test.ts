@@ -23,8 +23,8 @@ import { resuming, type Scenario, type Surroundings, scenarioOf } from "./scenar
 const nobody = new Proxy({}, { get: () => undefined }) as Services;
 const points = [...listFaultPoints(allWorkflows(nobody)), ...mergePoints];
 
-/** A start of what is suspended passes most points of any start otherwise. */
-const resumed = points.filter((point) => /^instance\.start\/(start-machine|await-ready|settle)\//.test(point));
+/** A start of what is suspended passes most points of any start otherwise; whether it has to be waited for is a matter of chance. */
+const resumed = points.filter((point) => /^instance\.start\/(start-machine|settle)\//.test(point));
 const resume = (point: string, surroundings: Surroundings): Scenario => {
   const [, step = "", side] = point.split("/");
   return resuming(surroundings, step, side === "undo");

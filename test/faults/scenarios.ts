@@ -68,7 +68,7 @@ export function scenarioOf(point: string, surroundings: Surroundings): Scenario 
     "instance.delete": () => (isOfSleep(step) ? deletingSleeper(surroundings) : deleting(surroundings, step, undo)),
     "instance.export": () => exporting(surroundings, undo),
     "snapshot.export": () => exportingSnapshot(surroundings, undo),
-    "instance.import": () => importing(surroundings, undo),
+    "instance.import": () => importing(surroundings, step, undo),
     "archive.delete": () => deletingArchive(surroundings),
     "instance.restore": () => (isOfSleep(step) ? restoringSleeper(surroundings) : restoring(surroundings, step, undo)),
     "instance.rebuild": () =>
@@ -608,7 +608,7 @@ async function expectExported(client: Client, names: readonly string[]): Promise
 }
 
 /** An instance comes back from an archive that is all there is of it. */
-function importing(surroundings: Surroundings, undo: boolean): Scenario {
+function importing(surroundings: Surroundings, step: string, undo: boolean): Scenario {
   const labels: Record<string, string> = undo ? { "berth.fake/start-error": "internal" } : {};
   return {
     arrange: async (client) => {
@@ -618,7 +618,8 @@ function importing(surroundings: Surroundings, undo: boolean): Scenario {
     },
     act: async (client) => {
       const [archive] = await archivesOf(client);
-      await client.importInstance({ params: { archive: archive?.id ?? "" }, query: long, body: { labels } });
+      const body = { labels: { ...labels, ...beginningFor(step).labels } };
+      await client.importInstance({ params: { archive: archive?.id ?? "" }, query: long, body });
     },
     check: async (client) => {
       expect(await archivesOf(client)).toMatchObject([{ state: "ready", operationId: null }]);
@@ -814,7 +815,7 @@ function restoring(surroundings: Surroundings, step: string, undo: boolean): Sce
       const asked: Partial<CreateInstanceInput> =
         step === "power-off"
           ? { labels: deaf, stopTimeoutMs: 0 }
-          : { ports: [{ guestPort: 80 }], labels: { "berth.fake/ready-after": "200" } };
+          : { ports: [{ guestPort: 80 }], ...beginningFor(step) };
       made = await create(client, surroundings, { ...asked, start: false });
       const disk = diskOf(surroundings.dataDir, made.id);
       disk.write(0, then);
@@ -889,7 +890,7 @@ function rebuilding(surroundings: Surroundings, step: string, undo: boolean): Sc
       const asked: Partial<CreateInstanceInput> =
         step === "power-off"
           ? { labels: deaf, stopTimeoutMs: 0 }
-          : { ports: [{ guestPort: 80 }], labels: { "berth.fake/ready-after": "200" } };
+          : { ports: [{ guestPort: 80 }], ...beginningFor(step) };
       // The image that is built names none.
       made = await create(client, surroundings, { ...asked, command: ["/hello"], start: false });
       diskOf(surroundings.dataDir, made.id).write(0, now);
@@ -1020,6 +1021,8 @@ function prepareFor(step: string, { dataDir }: Surroundings): void {
 
 /** Only who must begin from a template asks for one. */
 function beginningFor(step: string): Partial<CreateInstanceInput> {
+  // Otherwise it may be ready before anybody needs to wait for it.
+  if (step === "await-ready") return { ports: [{ guestPort: 80 }], labels: { "berth.fake/ready-after": "3000" } };
   return step === "request-template" ? { warm: "require" } : {};
 }
 
