@@ -1,7 +1,7 @@
 import { type Archive, ArchiveSource } from "@berth/api";
 import { type Selectable, sql } from "kysely";
 import { readJson, toTimestamp } from "./json.ts";
-import { type Page, readAgeCursor, toPage } from "./page.ts";
+import { newestFirst, type Page, type PageBounds, toPage } from "./page.ts";
 import type { ArchiveTable } from "./schema.ts";
 import type { Queries, Transaction } from "./store.ts";
 
@@ -83,21 +83,16 @@ export async function readArchive(queries: Queries, id: string): Promise<StoredA
 /** A page of a project's archives, newest first. */
 export async function listArchives(
   queries: Queries,
-  options: { readonly project: string; readonly cursor?: string | undefined; readonly limit: number },
+  options: PageBounds & { readonly project: string },
 ): Promise<Page<StoredArchive>> {
   const { project, cursor, limit } = options;
-  let query = queries
-    .selectFrom("archive")
-    .select(columns)
-    .where("archive.project", "=", project)
-    .orderBy("created_at", "desc")
-    .orderBy("id", "desc")
-    .limit(limit + 1);
-  if (cursor !== undefined) {
-    const last = readAgeCursor(cursor);
-    query = query.where(sql<boolean>`(created_at, id) < (${last.createdAt}, ${last.id})`);
-  }
-  return toPage(await query.execute(), limit, (row) => [row.created_at, row.id], toArchive);
+  const query = queries.selectFrom("archive").select(columns).where("archive.project", "=", project);
+  return toPage(
+    await newestFirst(query, { cursor, limit }).execute(),
+    limit,
+    (row) => [row.created_at, row.id],
+    toArchive,
+  );
 }
 
 /** A node's archives whose time is up and that no operation holds. */

@@ -3,7 +3,7 @@ import { type Selectable, sql } from "kysely";
 import { isForeignKeyViolation } from "./errors.ts";
 import { readJson, toTimestamp } from "./json.ts";
 import { resourceOf } from "./operations.ts";
-import { type Page, readAgeCursor, toPage } from "./page.ts";
+import { newestFirst, type Page, type PageBounds, toPage } from "./page.ts";
 import type { ImageTable } from "./schema.ts";
 import type { Queries, Transaction } from "./store.ts";
 
@@ -141,31 +141,20 @@ async function readReferences(queries: Queries, ids: readonly string[]): Promise
 /** A page of images, newest first; of all projects when none is named. `reference` is a full one. */
 export async function listImages(
   queries: Queries,
-  options: {
+  options: PageBounds & {
     readonly project?: string | undefined;
     readonly reference?: string | undefined;
-    readonly cursor?: string | undefined;
-    readonly limit: number;
   },
 ): Promise<Page<Image>> {
   const { project, reference, cursor, limit } = options;
-  let query = queries
-    .selectFrom("image")
-    .selectAll()
-    .orderBy("created_at", "desc")
-    .orderBy("id", "desc")
-    .limit(limit + 1);
+  let query = queries.selectFrom("image").selectAll();
   if (project !== undefined) query = query.where("project", "=", project);
   if (reference !== undefined) {
     query = query.where("id", "in", (from) =>
       from.selectFrom("image_reference").select("image_id").where("reference", "=", reference),
     );
   }
-  if (cursor !== undefined) {
-    const last = readAgeCursor(cursor);
-    query = query.where(sql<boolean>`(created_at, id) < (${last.createdAt}, ${last.id})`);
-  }
-  const rows = await query.execute();
+  const rows = await newestFirst(query, { cursor, limit }).execute();
   const references = await readReferences(
     queries,
     rows.map(({ id }) => id),

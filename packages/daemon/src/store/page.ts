@@ -1,4 +1,5 @@
 import { BerthError } from "@berth/api";
+import { type SelectQueryBuilder, sql } from "kysely";
 import { z } from "zod";
 
 /** A page of a list; `nextCursor` is null on the last. */
@@ -27,6 +28,26 @@ function readCursor<T extends z.ZodType>(schema: T, cursor: string): z.output<T>
   } catch {
     throw new BerthError("invalid_request", "The cursor is not one that a list has given.");
   }
+}
+
+/** What a request for a page says of it. */
+export interface PageBounds {
+  readonly cursor?: string | undefined;
+  readonly limit: number;
+}
+
+/** The rows of a page, newest first, and one more: for a query of a table with `created_at` and `id`, and of no other that has those. `toPage` cuts it to the page. */
+export function newestFirst<DB, Tables extends keyof DB, Row>(
+  query: SelectQueryBuilder<DB, Tables, Row>,
+  { cursor, limit }: PageBounds,
+): SelectQueryBuilder<DB, Tables, Row> {
+  const page = query
+    .orderBy(sql.ref("created_at"), "desc")
+    .orderBy(sql.ref("id"), "desc")
+    .limit(limit + 1);
+  if (cursor === undefined) return page;
+  const last = readAgeCursor(cursor);
+  return page.where(sql<boolean>`(created_at, id) < (${last.createdAt}, ${last.id})`);
 }
 
 /** Cuts the one row too many that was asked for, and makes the cursor of the next page from the last one kept. */

@@ -2,7 +2,7 @@ import { BerthError, isId, Pool } from "@berth/api";
 import { type Selectable, sql } from "kysely";
 import { toTimestamp } from "./json.ts";
 import { isPostgres } from "./operation-claims.ts";
-import { type Page, readAgeCursor, toPage } from "./page.ts";
+import { newestFirst, type Page, type PageBounds, toPage } from "./page.ts";
 import type { PoolMemberTable, PoolTable } from "./schema.ts";
 import type { Queries, Transaction } from "./store.ts";
 import { readShape, shapeKey, type TemplatePlace } from "./templates.ts";
@@ -120,20 +120,10 @@ export async function readPool(queries: Queries, id: string): Promise<StoredPool
 /** A page of a project's pools, newest first. */
 export async function listPools(
   queries: Queries,
-  options: { readonly project: string; readonly cursor?: string | undefined; readonly limit: number },
+  options: PageBounds & { readonly project: string },
 ): Promise<Page<StoredPool>> {
-  let query = queries
-    .selectFrom("pool")
-    .selectAll()
-    .where("project", "=", options.project)
-    .orderBy("created_at", "desc")
-    .orderBy("id", "desc")
-    .limit(options.limit + 1);
-  if (options.cursor !== undefined) {
-    const last = readAgeCursor(options.cursor);
-    query = query.where(sql<boolean>`(created_at, id) < (${last.createdAt}, ${last.id})`);
-  }
-  return toPage(await query.execute(), options.limit, (row) => [row.created_at, row.id], toPool);
+  const query = queries.selectFrom("pool").selectAll().where("project", "=", options.project);
+  return toPage(await newestFirst(query, options).execute(), options.limit, (row) => [row.created_at, row.id], toPool);
 }
 
 /** All pools of a node. */

@@ -2,7 +2,7 @@ import { BerthError, type Project } from "@berth/api";
 import { type Selectable, sql } from "kysely";
 import { toTimestamp } from "./json.ts";
 import { isPostgres } from "./operation-claims.ts";
-import { type Page, readAgeCursor, toPage } from "./page.ts";
+import { newestFirst, type Page, type PageBounds, toPage } from "./page.ts";
 import type { ProjectTable } from "./schema.ts";
 import type { Queries, Transaction } from "./store.ts";
 
@@ -34,26 +34,20 @@ export async function findProject(queries: Queries, name: string): Promise<Proje
 /** A page of projects, newest first; of these only, when names are given. */
 export async function listProjects(
   queries: Queries,
-  options: {
+  options: PageBounds & {
     readonly names: readonly string[] | undefined;
-    readonly cursor?: string | undefined;
-    readonly limit: number;
   },
 ): Promise<Page<Project>> {
   const { names, cursor, limit } = options;
   if (names?.length === 0) return { rows: [], nextCursor: null };
-  let query = queries
-    .selectFrom("project")
-    .selectAll()
-    .orderBy("created_at", "desc")
-    .orderBy("id", "desc")
-    .limit(limit + 1);
+  let query = queries.selectFrom("project").selectAll();
   if (names) query = query.where("name", "in", names);
-  if (cursor !== undefined) {
-    const last = readAgeCursor(cursor);
-    query = query.where(sql<boolean>`(created_at, id) < (${last.createdAt}, ${last.id})`);
-  }
-  return toPage(await query.execute(), limit, (row) => [row.created_at, row.id], toProject);
+  return toPage(
+    await newestFirst(query, { cursor, limit }).execute(),
+    limit,
+    (row) => [row.created_at, row.id],
+    toProject,
+  );
 }
 
 /** Waits for everybody who makes something in a project, and keeps others from it until the transaction ends. */

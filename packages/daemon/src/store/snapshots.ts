@@ -2,7 +2,7 @@ import { BerthError, InstanceSpec, isId, Snapshot, type SnapshotVerification } f
 import { type Selectable, sql } from "kysely";
 import { deleteUnusedImports } from "./images.ts";
 import { readJson, toTimestamp } from "./json.ts";
-import { type Page, readAgeCursor, toPage } from "./page.ts";
+import { newestFirst, type Page, type PageBounds, toPage } from "./page.ts";
 import type { SnapshotTable } from "./schema.ts";
 import type { Queries, Transaction } from "./store.ts";
 
@@ -184,28 +184,21 @@ export async function listReadyFolders(queries: Queries, nodeId: string): Promis
 /** A page of snapshots, newest first; of all projects when none is named. `instance` is an instance's id, or the name that one had. */
 export async function listSnapshots(
   queries: Queries,
-  options: {
+  options: PageBounds & {
     readonly project?: string | undefined;
     readonly instance?: string | undefined;
-    readonly cursor?: string | undefined;
-    readonly limit: number;
   },
 ): Promise<Page<Snapshot>> {
   const { project, instance, cursor, limit } = options;
-  let query = queries
-    .selectFrom("snapshot")
-    .selectAll()
-    .select(operationId)
-    .orderBy("created_at", "desc")
-    .orderBy("id", "desc")
-    .limit(limit + 1);
+  let query = queries.selectFrom("snapshot").selectAll().select(operationId);
   if (project !== undefined) query = query.where("project", "=", project);
   if (instance !== undefined) query = query.where(isId(instance) ? "instance_id" : "instance_name", "=", instance);
-  if (cursor !== undefined) {
-    const last = readAgeCursor(cursor);
-    query = query.where(sql<boolean>`(created_at, id) < (${last.createdAt}, ${last.id})`);
-  }
-  return toPage(await query.execute(), limit, (row) => [row.created_at, row.id], toSnapshot);
+  return toPage(
+    await newestFirst(query, { cursor, limit }).execute(),
+    limit,
+    (row) => [row.created_at, row.id],
+    toSnapshot,
+  );
 }
 
 /** All snapshots of an instance. */

@@ -4,7 +4,7 @@ import { type Selectable, sql } from "kysely";
 import { z } from "zod";
 import { shapeText, type TemplateShape } from "../core/template-shape.ts";
 import { readJson, toTimestamp } from "./json.ts";
-import { type Page, readAgeCursor, toPage } from "./page.ts";
+import { newestFirst, type Page, type PageBounds, toPage } from "./page.ts";
 import type { TemplateTable } from "./schema.ts";
 import type { Queries, Transaction } from "./store.ts";
 
@@ -120,27 +120,21 @@ export async function readTemplate(queries: Queries, id: string): Promise<Templa
 /** A page of templates, newest first; of all projects when none is named. */
 export async function listTemplates(
   queries: Queries,
-  options: {
+  options: PageBounds & {
     readonly project?: string | undefined;
     readonly nodeId?: string | undefined;
-    readonly cursor?: string | undefined;
-    readonly limit: number;
   },
 ): Promise<Page<Template>> {
   const { project, nodeId, cursor, limit } = options;
-  let query = queries
-    .selectFrom("template")
-    .selectAll()
-    .orderBy("created_at", "desc")
-    .orderBy("id", "desc")
-    .limit(limit + 1);
+  let query = queries.selectFrom("template").selectAll();
   if (project !== undefined) query = query.where("project", "=", project);
   if (nodeId !== undefined) query = query.where("node_id", "=", nodeId);
-  if (cursor !== undefined) {
-    const last = readAgeCursor(cursor);
-    query = query.where(sql<boolean>`(created_at, id) < (${last.createdAt}, ${last.id})`);
-  }
-  return toPage(await query.execute(), limit, (row) => [row.created_at, row.id], toTemplate);
+  return toPage(
+    await newestFirst(query, { cursor, limit }).execute(),
+    limit,
+    (row) => [row.created_at, row.id],
+    toTemplate,
+  );
 }
 
 /** Writes what came of making a template. Rejects with BerthError `not_found`. */

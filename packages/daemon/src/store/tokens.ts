@@ -2,7 +2,7 @@ import { BerthError, isId, Role, type Token, TokenScope } from "@berth/api";
 import { type Selectable, sql } from "kysely";
 import { z } from "zod";
 import { readJson, toTimestamp } from "./json.ts";
-import { type Page, readAgeCursor, toPage } from "./page.ts";
+import { newestFirst, type Page, type PageBounds, toPage } from "./page.ts";
 import { wakeAfter } from "./pending.ts";
 import { prepare } from "./prepared.ts";
 import type { TokenTable } from "./schema.ts";
@@ -140,21 +140,11 @@ export async function findSystemToken(queries: Queries, name: string): Promise<T
 /** A page of tokens that were not revoked, newest first; of all projects, and those for the whole system, when none is named. */
 export async function listTokens(
   queries: Queries,
-  options: { readonly project: string | undefined; readonly cursor?: string | undefined; readonly limit: number },
+  options: PageBounds & { readonly project: string | undefined },
 ): Promise<Page<Token>> {
-  let query = queries
-    .selectFrom("token")
-    .select(columns)
-    .where("revoked_at", "is", null)
-    .orderBy("created_at", "desc")
-    .orderBy("id", "desc")
-    .limit(options.limit + 1);
+  let query = queries.selectFrom("token").select(columns).where("revoked_at", "is", null);
   if (options.project !== undefined) query = query.where("project", "=", options.project);
-  if (options.cursor !== undefined) {
-    const last = readAgeCursor(options.cursor);
-    query = query.where(sql<boolean>`(created_at, id) < (${last.createdAt}, ${last.id})`);
-  }
-  return toPage(await query.execute(), options.limit, (row) => [row.created_at, row.id], toToken);
+  return toPage(await newestFirst(query, options).execute(), options.limit, (row) => [row.created_at, row.id], toToken);
 }
 
 /** Revokes a token; nothing happens when it was before. Its name is free again. */

@@ -2,7 +2,7 @@ import { BerthError, isId, Role, type User } from "@berth/api";
 import { type Selectable, sql } from "kysely";
 import { isForeignKeyViolation } from "./errors.ts";
 import { toTimestamp } from "./json.ts";
-import { type Page, readAgeCursor, toPage } from "./page.ts";
+import { newestFirst, type Page, type PageBounds, toPage } from "./page.ts";
 import { wakeAfter } from "./pending.ts";
 import type { PersonTable } from "./schema.ts";
 import type { Queries, Transaction } from "./store.ts";
@@ -107,21 +107,9 @@ async function readRoles(queries: Queries, userId: string): Promise<Map<string, 
 }
 
 /** A page of users, newest first. */
-export async function listUsers(
-  queries: Queries,
-  options: { readonly cursor?: string | undefined; readonly limit: number },
-): Promise<Page<User>> {
-  let query = queries
-    .selectFrom("person")
-    .selectAll()
-    .orderBy("created_at", "desc")
-    .orderBy("id", "desc")
-    .limit(options.limit + 1);
-  if (options.cursor !== undefined) {
-    const last = readAgeCursor(options.cursor);
-    query = query.where(sql<boolean>`(created_at, id) < (${last.createdAt}, ${last.id})`);
-  }
-  const rows = await query.execute();
+export async function listUsers(queries: Queries, options: PageBounds): Promise<Page<User>> {
+  const query = queries.selectFrom("person").selectAll();
+  const rows = await newestFirst(query, options).execute();
   const ids = rows.map(({ id }) => id);
   const members =
     ids.length === 0
