@@ -129,15 +129,24 @@ function parseCount(input: string): number {
   return Number(input);
 }
 
-/** The names of instances, for completion: whoever does not answer within a moment has none. */
-async function proposeInstances(this: Context, partial: string): Promise<readonly string[]> {
-  try {
-    const client = await this.client();
-    const { items } = await client.listInstances({ query: { limit: 500 } }, { signal: AbortSignal.timeout(1000) });
-    return items.map((instance) => instance.name).filter((name) => name.startsWith(partial));
-  } catch {
-    return [];
-  }
+/** Completes what names one of those listed: whoever does not answer within a moment has none. */
+function proposing<T>(
+  list: (
+    client: Client,
+    input: { readonly query: { readonly limit: number } },
+    options: { readonly signal: AbortSignal },
+  ) => Promise<{ readonly items: readonly T[] }>,
+  wordOf: (one: T) => string,
+) {
+  return async function (this: Context, partial: string): Promise<readonly string[]> {
+    try {
+      const client = await this.client();
+      const { items } = await list(client, { query: { limit: 500 } }, { signal: AbortSignal.timeout(1000) });
+      return items.map(wordOf).filter((word) => word.startsWith(partial));
+    } catch {
+      return [];
+    }
+  };
 }
 
 /** The name or id of an instance. */
@@ -145,94 +154,54 @@ export const instanceArgument = {
   parse: String,
   brief: "An instance's name or id",
   placeholder: "NAME",
-  proposeCompletions: proposeInstances,
+  proposeCompletions: proposing(
+    (client, ...asked) => client.listInstances(...asked),
+    ({ name }) => name,
+  ),
 } as const;
-
-/** The ids of templates, for completion. */
-async function proposeTemplates(this: Context, partial: string): Promise<readonly string[]> {
-  try {
-    const client = await this.client();
-    const { items } = await client.listTemplates({ query: { limit: 500 } }, { signal: AbortSignal.timeout(1000) });
-    return items.map(({ id }) => id).filter((id) => id.startsWith(partial));
-  } catch {
-    return [];
-  }
-}
 
 /** The id of a template. */
 export const templateArgument = {
   parse: String,
   brief: "A template's id",
   placeholder: "TEMPLATE",
-  proposeCompletions: proposeTemplates,
+  proposeCompletions: proposing(
+    (client, ...asked) => client.listTemplates(...asked),
+    ({ id }) => id,
+  ),
 } as const;
-
-/** The names of pools, for completion. */
-async function proposePools(this: Context, partial: string): Promise<readonly string[]> {
-  try {
-    const client = await this.client();
-    const { items } = await client.listPools({ query: { limit: 500 } }, { signal: AbortSignal.timeout(1000) });
-    return items.map(({ name }) => name).filter((name) => name.startsWith(partial));
-  } catch {
-    return [];
-  }
-}
-
-/** The names of tokens, for completion. */
-async function proposeTokens(this: Context, partial: string): Promise<readonly string[]> {
-  try {
-    const client = await this.client();
-    const { items } = await client.listTokens({ query: { limit: 500 } }, { signal: AbortSignal.timeout(1000) });
-    return items.map(({ name }) => name).filter((name) => name.startsWith(partial));
-  } catch {
-    return [];
-  }
-}
 
 /** The name or id of a token. */
 export const tokenArgument = {
   parse: String,
   brief: "A token's name or id",
   placeholder: "TOKEN",
-  proposeCompletions: proposeTokens,
+  proposeCompletions: proposing(
+    (client, ...asked) => client.listTokens(...asked),
+    ({ name }) => name,
+  ),
 } as const;
-
-/** The names of users, for completion. */
-async function proposeUsers(this: Context, partial: string): Promise<readonly string[]> {
-  try {
-    const client = await this.client();
-    const { items } = await client.listUsers({ query: { limit: 500 } }, { signal: AbortSignal.timeout(1000) });
-    return items.map(({ name }) => name).filter((name) => name.startsWith(partial));
-  } catch {
-    return [];
-  }
-}
 
 /** The name or id of a user. */
 export const userArgument = {
   parse: String,
   brief: "A user's name or id",
   placeholder: "USER",
-  proposeCompletions: proposeUsers,
+  proposeCompletions: proposing(
+    (client, ...asked) => client.listUsers(...asked),
+    ({ name }) => name,
+  ),
 } as const;
-
-/** The names of projects, for completion. */
-async function proposeProjects(this: Context, partial: string): Promise<readonly string[]> {
-  try {
-    const client = await this.client();
-    const { items } = await client.listProjects({ query: { limit: 500 } }, { signal: AbortSignal.timeout(1000) });
-    return items.map(({ name }) => name).filter((name) => name.startsWith(partial));
-  } catch {
-    return [];
-  }
-}
 
 /** The name of a project. */
 export const projectArgument = {
   parse: String,
   brief: "A project's name",
   placeholder: "PROJECT",
-  proposeCompletions: proposeProjects,
+  proposeCompletions: proposing(
+    (client, ...asked) => client.listProjects(...asked),
+    ({ name }) => name,
+  ),
 } as const;
 
 /** The name or id of a pool. */
@@ -240,29 +209,24 @@ export const poolArgument = {
   parse: String,
   brief: "A pool's name or id",
   placeholder: "POOL",
-  proposeCompletions: proposePools,
+  proposeCompletions: proposing(
+    (client, ...asked) => client.listPools(...asked),
+    ({ name }) => name,
+  ),
 } as const;
 
 /** One or several instances. */
 export const instanceArguments = { kind: "array", parameter: instanceArgument, minimum: 1 } as const;
-
-/** The names of snapshots, for completion. */
-async function proposeSnapshots(this: Context, partial: string): Promise<readonly string[]> {
-  try {
-    const client = await this.client();
-    const { items } = await client.listSnapshots({ query: { limit: 500 } }, { signal: AbortSignal.timeout(1000) });
-    return items.map((snapshot) => snapshot.name).filter((name) => name.startsWith(partial));
-  } catch {
-    return [];
-  }
-}
 
 /** The name or id of a snapshot. */
 export const snapshotArgument = {
   parse: String,
   brief: "A snapshot's name or id",
   placeholder: "SNAPSHOT",
-  proposeCompletions: proposeSnapshots,
+  proposeCompletions: proposing(
+    (client, ...asked) => client.listSnapshots(...asked),
+    ({ name }) => name,
+  ),
 } as const;
 
 /** One or several snapshots. */

@@ -81,6 +81,11 @@ export function age(since: string, now: number): string {
   return `${Math.floor(seconds / 86_400)}d`;
 }
 
+/** A moment, exactly and as how long ago that is: `2026-01-02T03:04:05.000Z (8d ago)`. */
+export function moment(at: string, now: number): string {
+  return `${at} (${age(at, now)} ago)`;
+}
+
 /** A time span as a person says it: 0.4 s, 12.3 s, 2 min 5 s. */
 export function span(ms: number): string {
   if (ms < 60_000) return `${(ms / 1000).toFixed(1)} s`;

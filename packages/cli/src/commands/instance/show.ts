@@ -3,7 +3,7 @@ import { command, instanceArgument } from "../../command.ts";
 import { formatPort } from "../../ports.ts";
 import { describeSchedule } from "../../snapshot-schedule.ts";
 import { howItBegan } from "../../start-mode.ts";
-import { age, bytes, facts, mebibytes } from "../../text.ts";
+import { age, bytes, facts, mebibytes, moment } from "../../text.ts";
 
 export default command<Record<never, never>, [string]>({
   parameters: { positional: { kind: "tuple", parameters: [instanceArgument] } },
@@ -50,7 +50,7 @@ function describe({ status, spec, ...instance }: Instance, now: number): [string
     ["Memory", mebibytes(spec.memoryMib)],
     ["Disk", spec.disks.map((disk) => mebibytes(disk.sizeMib)).join(", ")],
     ["Location", instance.location],
-    ["Created", `${instance.createdAt} (${age(instance.createdAt, now)} ago)`],
+    ["Created", moment(instance.createdAt, now)],
     ...optional.flatMap(([name, value]): [string, string][] => (value ? [[name, value]] : [])),
   ];
 }

@@ -1,6 +1,6 @@
 import type { Pool } from "@berth/api";
 import { command, poolArgument } from "../../command.ts";
-import { age, bytes, facts, mebibytes } from "../../text.ts";
+import { bytes, facts, mebibytes, moment } from "../../text.ts";
 
 export default command<Record<never, never>, [string]>({
   parameters: { positional: { kind: "tuple", parameters: [poolArgument] } },
@@ -27,7 +27,7 @@ function describe({ ready, size, filling, memoryBytes, reason, ...pool }: Pool, 
     ["Memory", mebibytes(pool.memoryMib)],
     ["Location", pool.location],
     ["Uses", String(pool.uses)],
-    ["Created", `${pool.createdAt} (${age(pool.createdAt, now)} ago)`],
+    ["Created", moment(pool.createdAt, now)],
     ...optional.flatMap(([name, value]): [string, string][] => (value ? [[name, value]] : [])),
   ];
 }

@@ -1,6 +1,6 @@
 import { command, projectArgument } from "../../command.ts";
 import { describeQuota } from "../../quota.ts";
-import { age, facts } from "../../text.ts";
+import { facts, moment } from "../../text.ts";
 
 export default command<Record<never, never>, [string]>({
   parameters: { positional: { kind: "tuple", parameters: [projectArgument] } },
@@ -8,7 +8,7 @@ export default command<Record<never, never>, [string]>({
     const client = await context.client();
     const project = await client.getProject({ params: { project: name } });
     const quota = await client.getQuota({ params: { project: name } });
-    const created = `${project.createdAt} (${age(project.createdAt, Date.now())} ago)`;
+    const created = moment(project.createdAt, Date.now());
     context.print({ ...project, quota }, () =>
       facts([["Name", project.name], ["Id", project.id], ["Created", created], ...describeQuota(quota)]),
     );

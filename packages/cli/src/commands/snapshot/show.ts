@@ -1,6 +1,6 @@
 import type { Snapshot } from "@berth/api";
 import { command, snapshotArgument } from "../../command.ts";
-import { age, bytes, facts, mebibytes } from "../../text.ts";
+import { age, bytes, facts, mebibytes, moment } from "../../text.ts";
 
 export default command<Record<never, never>, [string]>({
   parameters: { positional: { kind: "tuple", parameters: [snapshotArgument] } },
@@ -41,7 +41,7 @@ function describe(snapshot: Snapshot, now: number): [string, string][] {
     ["Own", bytes(snapshot.ownBytes)],
     ["Shared", bytes(snapshot.sharedBytes)],
     ["Verified", verified],
-    ["Created", `${createdAt} (${age(createdAt, now)} ago)`],
+    ["Created", moment(createdAt, now)],
     ...optional.flatMap(([name, value]): [string, string][] => (value ? [[name, value]] : [])),
   ];
 }

@@ -1,6 +1,6 @@
 import type { Template } from "@berth/api";
 import { command, templateArgument } from "../../command.ts";
-import { age, bytes, facts, mebibytes } from "../../text.ts";
+import { bytes, facts, mebibytes, moment } from "../../text.ts";
 
 export default command<Record<never, never>, [string]>({
   parameters: { positional: { kind: "tuple", parameters: [templateArgument] } },
@@ -18,7 +18,7 @@ function describe(
   const optional: [string, string | null][] = [
     ["Reason", reason],
     ["Size", sizeBytes === null ? null : bytes(sizeBytes)],
-    ["Last used", lastUsedAt && `${lastUsedAt} (${age(lastUsedAt, now)} ago)`],
+    ["Last used", lastUsedAt && moment(lastUsedAt, now)],
     ["Made by", operationId],
   ];
   return [
@@ -33,7 +33,7 @@ function describe(
     ["Build", template.build],
     ["Location", template.location],
     ["Uses", String(template.uses)],
-    ["Created", `${template.createdAt} (${age(template.createdAt, now)} ago)`],
+    ["Created", moment(template.createdAt, now)],
     ...optional.flatMap(([name, value]): [string, string][] => (value ? [[name, value]] : [])),
   ];
 }

@@ -2,6 +2,7 @@ import type { Role } from "@berth/api";
 import { parseSpan } from "../../amounts.ts";
 import { command, text, texts, yes } from "../../command.ts";
 import { UsageError } from "../../errors.ts";
+import { roleNames } from "../../roles.ts";
 
 type Flags = {
   name?: string;
@@ -20,7 +21,7 @@ export default command<Flags>({
       name: text("A name for it; required", "NAME"),
       role: {
         kind: "enum",
-        values: ["viewer", "operator", "admin"],
+        values: roleNames,
         brief: "What it may do in its project, viewer when not given",
         optional: true,
       },

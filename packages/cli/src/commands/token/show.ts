@@ -1,6 +1,6 @@
 import type { Token } from "@berth/api";
 import { command, tokenArgument } from "../../command.ts";
-import { age, facts } from "../../text.ts";
+import { facts, moment } from "../../text.ts";
 
 export default command<Record<never, never>, [string]>({
   parameters: { positional: { kind: "tuple", parameters: [tokenArgument] } },
@@ -20,7 +20,7 @@ function describe({ lastUsedAt, ...token }: Token, now: number): [string, string
     ["Scopes", token.scopes?.join(", ") ?? "all that its role may"],
     ["Secret", token.prefix === "" ? "unknown" : `${token.prefix}…`],
     ["Expires", token.expiresAt ?? "never"],
-    ["Used", lastUsedAt === null ? "never" : `${lastUsedAt} (${age(lastUsedAt, now)} ago)`],
-    ["Created", `${token.createdAt} (${age(token.createdAt, now)} ago)`],
+    ["Used", lastUsedAt === null ? "never" : moment(lastUsedAt, now)],
+    ["Created", moment(token.createdAt, now)],
   ];
 }

@@ -1,6 +1,7 @@
 import type { Role } from "@berth/api";
 import { command, yes } from "../../command.ts";
 import { printLink } from "../../password-link.ts";
+import { roleNames, rolesAsked } from "../../roles.ts";
 
 export default command<{ role?: Role; admin?: boolean }, [string]>({
   description:
@@ -9,7 +10,7 @@ export default command<{ role?: Role; admin?: boolean }, [string]>({
     flags: {
       role: {
         kind: "enum",
-        values: ["viewer", "operator", "admin"],
+        values: roleNames,
         brief: "What he may do in the project",
         optional: true,
       },
@@ -19,12 +20,11 @@ export default command<{ role?: Role; admin?: boolean }, [string]>({
   },
   async run(context, { role, admin }, name) {
     const client = await context.client();
-    const project = role === undefined ? undefined : (context.project ?? (await client.whoAmI()).project);
     const made = await client.createUser({
       body: {
         name,
         ...(admin ? { admin } : {}),
-        ...(role === undefined || project === undefined ? {} : { roles: { [project]: role } }),
+        ...(await rolesAsked(context, client, role)),
       },
     });
     printLink(context, client.url, made);

@@ -1,6 +1,7 @@
 import type { Role } from "@berth/api";
 import { command, userArgument, yes } from "../../command.ts";
 import { UsageError } from "../../errors.ts";
+import { roleNames, rolesAsked } from "../../roles.ts";
 
 export default command<{ role?: Role | "none"; admin?: boolean; noAdmin?: boolean }, [string]>({
   description:
@@ -9,7 +10,7 @@ export default command<{ role?: Role | "none"; admin?: boolean; noAdmin?: boolea
     flags: {
       role: {
         kind: "enum",
-        values: ["viewer", "operator", "admin", "none"],
+        values: [...roleNames, "none"],
         brief: "What he may do in the project; none takes it away",
         optional: true,
       },
@@ -23,12 +24,11 @@ export default command<{ role?: Role | "none"; admin?: boolean; noAdmin?: boolea
     if (role === undefined && !admin && !noAdmin)
       throw new UsageError("Say what to change: --role, --admin or --no-admin.");
     const client = await context.client();
-    const project = role === undefined ? undefined : (context.project ?? (await client.whoAmI()).project);
     const user = await client.changeUser({
       params: { user: name },
       body: {
         ...(admin || noAdmin ? { admin: admin ?? false } : {}),
-        ...(role === undefined || project === undefined ? {} : { roles: { [project]: role === "none" ? null : role } }),
+        ...(await rolesAsked(context, client, role === "none" ? null : role)),
       },
     });
     context.print(user, () => `${user.name}\n`);

@@ -1,6 +1,7 @@
 import type { User } from "@berth/api";
 import { command, userArgument } from "../../command.ts";
-import { age, facts } from "../../text.ts";
+import { describeRoles } from "../../roles.ts";
+import { facts, moment } from "../../text.ts";
 
 export default command<Record<never, never>, [string]>({
   parameters: { positional: { kind: "tuple", parameters: [userArgument] } },
@@ -15,13 +16,12 @@ function describe(
   { name, id, admin, roles, hasPassword, lastLoginAt, createdAt }: User,
   now: number,
 ): [string, string][] {
-  const inProjects = Object.entries(roles).map(([project, role]) => `${role} of ${project}`);
   return [
     ["Name", name],
     ["Id", id],
-    ["Roles", admin ? "administers the whole system" : inProjects.join(", ") || "none"],
+    ["Roles", describeRoles(admin, roles)],
     ["Password", hasPassword ? "set" : "not set yet"],
-    ["Login", lastLoginAt === null ? "never" : `${lastLoginAt} (${age(lastLoginAt, now)} ago)`],
-    ["Created", `${createdAt} (${age(createdAt, now)} ago)`],
+    ["Login", lastLoginAt === null ? "never" : moment(lastLoginAt, now)],
+    ["Created", moment(createdAt, now)],
   ];
 }
