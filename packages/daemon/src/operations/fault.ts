@@ -28,8 +28,7 @@ export function createFaultPoints(
     pass: async (name, signal) => {
       const mode = armed.get(name);
       armed.delete(name);
-      if (mode === "pause") onPause(name);
-      if (mode) await act[mode](name, signal);
+      if (mode) await act[mode](name, signal, onPause);
     },
   };
 }
@@ -39,7 +38,7 @@ function parseSetting(setting: string): readonly [name: string, mode: FaultMode]
   return mode ? [setting.slice(mode.length + 1), mode] : [setting, "kill"];
 }
 
-const act: Record<FaultMode, (name: string, signal: AbortSignal) => Promise<void>> = {
+const act: Record<FaultMode, (name: string, signal: AbortSignal, onPause: (name: string) => void) => Promise<void>> = {
   kill: async () => {
     process.kill(process.pid, "SIGKILL");
     // The signal may take a moment to be delivered; nothing may happen in it.
@@ -51,8 +50,9 @@ const act: Record<FaultMode, (name: string, signal: AbortSignal) => Promise<void
   flake: async (name) => {
     throw new TransientError(`the fault point ${name} was set to fail once`);
   },
-  pause: (_name, signal) =>
+  pause: (name, signal, onPause) =>
     new Promise((_resolve, reject) => {
+      onPause(name);
       const onAbort = () => reject(signal.reason);
       if (signal.aborted) onAbort();
       else signal.addEventListener("abort", onAbort, { once: true });

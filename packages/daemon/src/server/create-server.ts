@@ -111,9 +111,10 @@ export function createServer(options: ServerOptions): FastifyInstance {
   app.setNotFoundHandler((request, reply) => refuseUnknown(request, reply));
   parseBodies(app, tuning);
 
-  const hostNames = [...(options.hostNames ?? []), options.publicUrl?.hostname ?? []]
-    .flat()
-    .map((name) => name.toLowerCase());
+  const { publicUrl } = options;
+  const hostNames = [...(options.hostNames ?? []), ...(publicUrl ? [publicUrl.hostname] : [])].map((name) =>
+    name.toLowerCase(),
+  );
   const checksHost = !tuning.without.includes("host-check");
   // Hooks that need not wait call back at once: a promise for each would be a good part of what a small request costs.
   app.addHook("onRequest", (request, reply, done) => {
@@ -124,7 +125,7 @@ export function createServer(options: ServerOptions): FastifyInstance {
   });
 
   const upgrades = acceptUpgrades(app, tuning.pingMs);
-  const cookie = sessionCookie(options.publicUrl?.protocol === "https:");
+  const cookie = sessionCookie(publicUrl?.protocol === "https:");
   const { tokens, sessions } = options.services;
   const callers = { ofToken: tokens.find, ofSession: sessions.find };
   const known = authenticator(callers, cookie, tuning.tokenCacheMs);

@@ -5,7 +5,7 @@ import type { Caller } from "../identity/authorize.ts";
 import { hashPassword, verifyPassword } from "../identity/passwords.ts";
 import { hashToken, looksLikeToken, makeToken } from "../identity/tokens.ts";
 import type { Services } from "../server/services.ts";
-import { isDiskFull } from "../store/errors.ts";
+import { unlessDiskFull } from "../store/errors.ts";
 import { lockResources } from "../store/operation-claims.ts";
 import { defaultProject } from "../store/projects.ts";
 import {
@@ -52,10 +52,7 @@ export function sessionServices(store: Store, afterLogin: (name: string) => Prom
     async find(hash) {
       const session = await findSession(store.queries, hash);
       if (!session) return undefined;
-      await touchSession(store.queries, session).catch((error: unknown) => {
-        // Whoever comes to make room must be let in.
-        if (!isDiskFull(error)) throw error;
-      });
+      await unlessDiskFull(touchSession(store.queries, session));
       return callerOf(session);
     },
     async begin({ user: name, password }, address) {

@@ -3,7 +3,7 @@ import { newId } from "../core/ids.ts";
 import { type Caller, mayGrant } from "../identity/authorize.ts";
 import { hashToken, makeToken, shownPrefix } from "../identity/tokens.ts";
 import type { Services } from "../server/services.ts";
-import { isDiskFull } from "../store/errors.ts";
+import { unlessDiskFull } from "../store/errors.ts";
 import type { Queries, Store } from "../store/store.ts";
 import {
   findToken,
@@ -21,10 +21,7 @@ export function tokenServices(store: Store): Services["tokens"] {
     async find(hash) {
       const token = await findTokenByHash(store.queries, hash);
       if (!token) return undefined;
-      await touchToken(store.queries, token).catch((error: unknown) => {
-        // Whoever comes to make room must be let in.
-        if (!isDiskFull(error)) throw error;
-      });
+      await unlessDiskFull(touchToken(store.queries, token));
       return callerOf(token);
     },
     onLess: (listener) => store.wake.onWake(tokenTopic, listener),

@@ -40,3 +40,12 @@ export function isUniqueViolation(error: unknown): boolean {
 export function isForeignKeyViolation(error: unknown): boolean {
   return (error as { errcode?: unknown } | null)?.errcode === 787 || postgresCode(error) === "23503";
 }
+
+/** Waits for a write that can be missed: on a full disk it is, so that whoever comes to make room is let in. */
+export async function unlessDiskFull(write: Promise<void>): Promise<void> {
+  try {
+    await write;
+  } catch (error) {
+    if (!isDiskFull(error)) throw error;
+  }
+}

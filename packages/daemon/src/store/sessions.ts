@@ -1,5 +1,6 @@
 import { Role } from "@berth/api";
 import { sql } from "kysely";
+import { isNoted } from "./last-use.ts";
 import { wakeAfter } from "./pending.ts";
 import { prepare } from "./prepared.ts";
 import type { Queries, Transaction } from "./store.ts";
@@ -20,8 +21,6 @@ export interface Session {
 /** How long a session lasts, and how long it lasts unused, in milliseconds: a week and a day. */
 const lifetimeMs = 7 * 24 * 3_600_000;
 const idleMs = 24 * 3_600_000;
-/** How exactly the last use is known. */
-const usedAtMs = 60_000;
 
 /** Begins a session of a user. Resolves with when it ends. */
 export async function insertSession(tx: Transaction, userId: string, hash: string): Promise<number> {
@@ -72,7 +71,7 @@ export async function touchSession(
   queries: Queries,
   { hash, usedAt }: Pick<Session, "hash" | "usedAt">,
 ): Promise<void> {
-  if (Math.abs(Date.now() - usedAt) < usedAtMs) return;
+  if (isNoted(usedAt)) return;
   await queries.updateTable("session").set({ used_at: sql<number>`berth_now()` }).where("hash", "=", hash).execute();
 }
 

@@ -2,6 +2,7 @@ import { BerthError, isId, Role, type Token, TokenScope } from "@berth/api";
 import { type Selectable, sql } from "kysely";
 import { z } from "zod";
 import { readJson, toTimestamp } from "./json.ts";
+import { isNoted } from "./last-use.ts";
 import { newestFirst, type Page, type PageBounds, toPage } from "./page.ts";
 import { wakeAfter } from "./pending.ts";
 import { prepare } from "./prepared.ts";
@@ -92,15 +93,12 @@ export async function isRevoked(queries: Queries, hash: string): Promise<boolean
   return row !== undefined && row.revoked_at !== null;
 }
 
-/** How exactly the last use of a token is known, in milliseconds: a minute. Writing it at each request would cost more than most requests. */
-const usedAtMs = 60_000;
-
 /** Notes that a token was used just now, unless that was noted a moment ago. */
 export async function touchToken(
   queries: Queries,
   { id, lastUsedAt }: Pick<Token, "id" | "lastUsedAt">,
 ): Promise<void> {
-  if (lastUsedAt !== null && Math.abs(Date.now() - Date.parse(lastUsedAt)) < usedAtMs) return;
+  if (lastUsedAt !== null && isNoted(Date.parse(lastUsedAt))) return;
   await queries.updateTable("token").set({ used_at: sql<number>`berth_now()` }).where("id", "=", id).execute();
 }
 

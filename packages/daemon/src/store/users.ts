@@ -4,7 +4,7 @@ import { isForeignKeyViolation } from "./errors.ts";
 import { toTimestamp } from "./json.ts";
 import { newestFirst, type Page, type PageBounds, toPage } from "./page.ts";
 import { wakeAfter } from "./pending.ts";
-import type { PersonTable } from "./schema.ts";
+import type { MemberTable, PersonTable } from "./schema.ts";
 import type { Queries, Transaction } from "./store.ts";
 import { tokenTopic } from "./tokens.ts";
 
@@ -103,6 +103,10 @@ async function readRoles(queries: Queries, userId: string): Promise<Map<string, 
     .where("user_id", "=", userId)
     .orderBy("project")
     .execute();
+  return toRoles(rows);
+}
+
+function toRoles(rows: readonly Pick<Selectable<MemberTable>, "project" | "role">[]): Map<string, Role> {
   return new Map(rows.map(({ project, role }) => [project, Role.parse(role)]));
 }
 
@@ -120,10 +124,7 @@ export async function listUsers(queries: Queries, options: PageBounds): Promise<
     rows,
     options.limit,
     (row) => [row.created_at, row.id],
-    (row) => {
-      const roles = rolesOf.get(row.id) ?? [];
-      return toUser(row, new Map(roles.map(({ project, role }) => [project, Role.parse(role)])));
-    },
+    (row) => toUser(row, toRoles(rolesOf.get(row.id) ?? [])),
   );
 }
 
