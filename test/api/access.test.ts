@@ -4,7 +4,7 @@ import { type Client, createClient, type ErrorCode, type Route, routes } from "@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type Berthd, startBerthd } from "../support/berthd.ts";
 import { eventually } from "../support/eventually.ts";
-import { createDatabase } from "../support/postgres.ts";
+import { storeSettings } from "../support/postgres.ts";
 import { expectRefused } from "../support/refusals.ts";
 import { berthOf } from "../support/run-berth.ts";
 import { scratchDirectory } from "../support/scratch.ts";
@@ -22,8 +22,7 @@ describe.each(["sqlite", "postgres"] as const)("with %s", (kind) => {
 
   beforeAll(async () => {
     scratch = await scratchDirectory("access");
-    env = { BERTH_DRIVER: "fake", BERTH_LOG_LEVEL: "warn" };
-    if (kind === "postgres") env.BERTH_STORE = await createDatabase();
+    env = { BERTH_DRIVER: "fake", BERTH_LOG_LEVEL: "warn", ...(await storeSettings(kind)) };
     berthd = await startBerthd({ dataDir: join(scratch, "data"), env });
     admin = berthd.client;
     await mkdir(join(scratch, "context"));
@@ -211,7 +210,7 @@ describe.each(["sqlite", "postgres"] as const)("with %s", (kind) => {
 
   it("the token in the data folder comes back as another one when it was revoked", async () => {
     const dataDir = join(scratch, "third");
-    const own = kind === "postgres" ? { ...env, BERTH_STORE: await createDatabase() } : env;
+    const own = { ...env, ...(await storeSettings(kind)) };
     const first = await startBerthd({ dataDir, env: own });
     const [kept] = (await first.client.listTokens()).items;
     expect(kept).toMatchObject({ name: expect.stringMatching(/^admin-of-/), project: null });

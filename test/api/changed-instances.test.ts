@@ -7,7 +7,7 @@ import { parseQcow2Header } from "../../packages/daemon/src/storage/qcow2-header
 import { type Berthd, startBerthd } from "../support/berthd.ts";
 import { eventually } from "../support/eventually.ts";
 import { freePort } from "../support/ports.ts";
-import { createDatabase } from "../support/postgres.ts";
+import { storeSettings } from "../support/postgres.ts";
 import { expectFailed, expectRefused } from "../support/refusals.ts";
 import { scratchDirectory } from "../support/scratch.ts";
 
@@ -24,7 +24,7 @@ describe.each(["sqlite", "postgres"] as const)("with %s", (kind) => {
 
   beforeAll(async () => {
     const scratch = await scratchDirectory("change");
-    const store = kind === "postgres" ? { BERTH_STORE: await createDatabase() } : {};
+    const store = await storeSettings(kind);
     env = { BERTH_DRIVER: "fake", BERTH_LOG_LEVEL: "warn", ...store };
     dataDir = join(scratch, "data");
     berthd = await startBerthd({ dataDir, env });

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { createClient, type ErrorCode, type Login } from "@berth/api";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type Berthd, startBerthd } from "../support/berthd.ts";
-import { createDatabase } from "../support/postgres.ts";
+import { storeSettings } from "../support/postgres.ts";
 import { expectRefused } from "../support/refusals.ts";
 import { berthOf } from "../support/run-berth.ts";
 import { scratchDirectory } from "../support/scratch.ts";
@@ -19,8 +19,7 @@ describe.each(["sqlite", "postgres"] as const)("with %s", (kind) => {
 
   beforeAll(async () => {
     scratch = await scratchDirectory("people");
-    const env: Record<string, string> = { BERTH_DRIVER: "fake", BERTH_LOG_LEVEL: "trace" };
-    if (kind === "postgres") env.BERTH_STORE = await createDatabase();
+    const env = { BERTH_DRIVER: "fake", BERTH_LOG_LEVEL: "trace", ...(await storeSettings(kind)) };
     berthd = await startBerthd({ dataDir: join(scratch, "data"), env });
   });
   afterAll(() => berthd?.stop());

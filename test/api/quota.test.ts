@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { type ChangeQuota, type Client, createClient } from "@berth/api";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type Berthd, startBerthd } from "../support/berthd.ts";
-import { createDatabase } from "../support/postgres.ts";
+import { storeSettings } from "../support/postgres.ts";
 import { expectRefused } from "../support/refusals.ts";
 import { berthOf } from "../support/run-berth.ts";
 import { scratchDirectory } from "../support/scratch.ts";
@@ -18,8 +18,7 @@ describe.each(["sqlite", "postgres"] as const)("with %s", (kind) => {
 
   beforeAll(async () => {
     scratch = await scratchDirectory("quota");
-    const env: Record<string, string> = { BERTH_DRIVER: "fake", BERTH_LOG_LEVEL: "warn" };
-    if (kind === "postgres") env.BERTH_STORE = await createDatabase();
+    const env = { BERTH_DRIVER: "fake", BERTH_LOG_LEVEL: "warn", ...(await storeSettings(kind)) };
     berthd = await startBerthd({ dataDir: join(scratch, "data"), env });
     admin = berthd.client;
     await mkdir(join(scratch, "context"));

@@ -7,7 +7,7 @@ import { World } from "../../packages/daemon/src/drivers/fake/world.ts";
 import { localFiles } from "../../packages/daemon/src/host/files.ts";
 import { type Berthd, startBerthd } from "../support/berthd.ts";
 import { eventually } from "../support/eventually.ts";
-import { createDatabase } from "../support/postgres.ts";
+import { storeSettings } from "../support/postgres.ts";
 import { scratchDirectory } from "../support/scratch.ts";
 
 const image = "localhost/any:latest";
@@ -28,7 +28,7 @@ describe.each(["sqlite", "postgres"] as const)("with %s", (kind) => {
 
   beforeAll(async () => {
     const scratch = await scratchDirectory("again");
-    const store = kind === "postgres" ? { BERTH_STORE: await createDatabase() } : {};
+    const store = await storeSettings(kind);
     env = { BERTH_DRIVER: "fake", BERTH_LOG_LEVEL: "warn", ...store };
     dataDir = join(scratch, "data");
     await start();

@@ -4,7 +4,7 @@ import type { Client, CreateInstanceInput, Operation } from "@berth/api";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { type Berthd, startBerthd } from "../support/berthd.ts";
 import { eventually } from "../support/eventually.ts";
-import { createDatabase } from "../support/postgres.ts";
+import { storeSettings } from "../support/postgres.ts";
 import { scratchDirectory } from "../support/scratch.ts";
 
 const image = "localhost/any:latest";
@@ -18,7 +18,7 @@ describe.each(["sqlite", "postgres"] as const)("with %s", (kind) => {
 
   beforeAll(async () => {
     const scratch = await scratchDirectory("queue");
-    const store = kind === "postgres" ? { BERTH_STORE: await createDatabase() } : {};
+    const store = await storeSettings(kind);
     const env = { BERTH_DRIVER: "fake", BERTH_LOG_LEVEL: "warn", ...store };
     berthd = await startBerthd({ dataDir: join(scratch, "data"), env });
     client = berthd.client;

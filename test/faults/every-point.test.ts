@@ -14,7 +14,7 @@ import type { Services } from "../../packages/daemon/src/workflows/services.ts";
 import { startBerthd } from "../support/berthd.ts";
 import { startDaemonHere } from "../support/daemon-here.ts";
 import { freePort } from "../support/ports.ts";
-import { createDatabase } from "../support/postgres.ts";
+import { storeSettings } from "../support/postgres.ts";
 import { scratchDirectory } from "../support/scratch.ts";
 import { audit } from "./audit.ts";
 import { resuming, type Scenario, type Surroundings, scenarioOf } from "./scenarios.ts";
@@ -68,7 +68,7 @@ afterAll(async () => {
 
 async function makeWorld(kind: StoreKind) {
   const dataDir = join(await scratchDirectory("world"), kind);
-  const store = kind === "postgres" ? { BERTH_STORE: await createDatabase() } : {};
+  const store = await storeSettings(kind);
   const env = { BERTH_DRIVER: "fake", BERTH_ALLOW_HOSTS: registry.host, BERTH_LOG_LEVEL: "warn", ...store };
   await using berthd = await startDaemonHere({ dataDir, env });
   await pull(berthd.client, `${registry.host}/pulled`);

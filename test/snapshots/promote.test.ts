@@ -7,7 +7,7 @@ import { type FakeRegistry, startFakeRegistry } from "../../packages/daemon/src/
 import { audit } from "../faults/audit.ts";
 import { type Berthd, startBerthd } from "../support/berthd.ts";
 import { diskOf, frozenFiles } from "../support/disks.ts";
-import { createDatabase } from "../support/postgres.ts";
+import { storeSettings } from "../support/postgres.ts";
 import { expectFailed, expectRefused } from "../support/refusals.ts";
 import { scratchDirectory } from "../support/scratch.ts";
 import { snapshotCalls } from "../support/snapshot-calls.ts";
@@ -38,7 +38,7 @@ describe.each(["sqlite", "postgres"] as const)("with %s, a promoted snapshot", (
   let client: Client;
 
   beforeAll(async () => {
-    const store = kind === "postgres" ? { BERTH_STORE: await createDatabase() } : {};
+    const store = await storeSettings(kind);
     const env = { BERTH_DRIVER: "fake", BERTH_LOG_LEVEL: "warn", BERTH_ALLOW_HOSTS: registry.host, ...store };
     dataDir = join(await scratchDirectory("prom"), "data");
     berthd = await startBerthd({ dataDir, env });

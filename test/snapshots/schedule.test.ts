@@ -7,7 +7,7 @@ import { audit } from "../faults/audit.ts";
 import { type Berthd, startBerthd } from "../support/berthd.ts";
 import { diskOf } from "../support/disks.ts";
 import { eventually } from "../support/eventually.ts";
-import { createDatabase } from "../support/postgres.ts";
+import { storeSettings } from "../support/postgres.ts";
 import { expectRefused } from "../support/refusals.ts";
 import { scratchDirectory } from "../support/scratch.ts";
 import { snapshotCalls } from "../support/snapshot-calls.ts";
@@ -42,7 +42,7 @@ describe.each(["sqlite", "postgres"] as const)("with %s, a schedule of snapshots
   };
 
   beforeAll(async () => {
-    const store = kind === "postgres" ? { BERTH_STORE: await createDatabase() } : {};
+    const store = await storeSettings(kind);
     env = { BERTH_DRIVER: "fake", BERTH_LOG_LEVEL: "warn", BERTH_ALLOW_HOSTS: registry.host, ...store };
     dataDir = join(await scratchDirectory("sched"), "data");
     berthd = await startBerthd({ dataDir, env });

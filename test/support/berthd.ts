@@ -39,10 +39,26 @@ export interface Berthd extends AsyncDisposable {
   readonly ended: Promise<NodeJS.Signals | null>;
 }
 
+/** Makes the data folder, as berthd asks for it. */
+export function makeDataFolder({ dataDir, ordinaryUser }: Pick<BerthdOptions, "dataDir" | "ordinaryUser">): void {
+  mkdirSync(dataDir, { recursive: true, mode: process.getuid?.() === 0 && !ordinaryUser ? 0o711 : 0o700 });
+}
+
+/** The settings of a berthd in tests. */
+export function settingsOf({ dataDir, port, env }: Pick<BerthdOptions, "dataDir" | "port" | "env">) {
+  return {
+    BERTH_DATA_DIR: dataDir,
+    // Nothing happens but what a test asks for.
+    BERTH_TEMPLATES: "asked",
+    BERTH_LISTEN: `127.0.0.1:${port ?? 0}`,
+    ...env,
+  };
+}
+
 /** Starts berthd and waits for its first answer. Rejects with its last words when it ends instead. */
 export async function startBerthd(options: BerthdOptions): Promise<Berthd> {
-  const { dataDir, ordinaryUser } = options;
-  mkdirSync(dataDir, { recursive: true, mode: process.getuid?.() === 0 && !ordinaryUser ? 0o711 : 0o700 });
+  const { dataDir } = options;
+  makeDataFolder(options);
   const logPath = `${dataDir}.log`;
   const child = spawnBerthd(options, logPath);
   const ended = once(child, "exit");
@@ -70,7 +86,8 @@ export async function startBerthd(options: BerthdOptions): Promise<Berthd> {
 }
 
 /** Nothing of the caller's surroundings reaches it but where programs are. */
-function spawnBerthd({ dataDir, port, env, ordinaryUser }: BerthdOptions, logPath: string): ChildProcess {
+function spawnBerthd(options: BerthdOptions, logPath: string): ChildProcess {
+  const { dataDir, ordinaryUser } = options;
   const log = openSync(logPath, "a", 0o600);
   const script = "packages/daemon/bin/berthd.js";
   try {
@@ -83,11 +100,7 @@ function spawnBerthd({ dataDir, port, env, ordinaryUser }: BerthdOptions, logPat
       env: {
         PATH: process.env.PATH,
         HOME: home,
-        BERTH_DATA_DIR: dataDir,
-        // Nothing happens but what a test asks for.
-        BERTH_TEMPLATES: "asked",
-        BERTH_LISTEN: `127.0.0.1:${port ?? 0}`,
-        ...env,
+        ...settingsOf(options),
       },
       stdio: ["ignore", log, log],
     });

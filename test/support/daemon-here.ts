@@ -1,11 +1,11 @@
-import { mkdirSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Client, createClient } from "@berth/api";
 import { readConfig } from "../../packages/daemon/src/config.ts";
 import { startDaemon } from "../../packages/daemon/src/daemon.ts";
 import { openLog } from "../../packages/daemon/src/log.ts";
 import { readSettingsFile } from "../../packages/daemon/src/settings-file.ts";
-import type { BerthdOptions } from "./berthd.ts";
+import { type BerthdOptions, makeDataFolder, settingsOf } from "./berthd.ts";
 
 const repositoryRoot = join(import.meta.dirname, "../..");
 
@@ -20,11 +20,10 @@ export interface DaemonHere extends AsyncDisposable {
  * Starts all that makes berthd, but no process: it takes a fraction of the time, for tests that need hundreds of them and neither kill it nor look at it as a program. The environment is
  * the test's own, with the settings given.
  */
-export async function startDaemonHere({ dataDir, env }: Pick<BerthdOptions, "dataDir" | "env">): Promise<DaemonHere> {
-  const uid = process.getuid?.() ?? 0;
-  mkdirSync(dataDir, { recursive: true, mode: uid === 0 ? 0o711 : 0o700 });
-  const settings = { BERTH_DATA_DIR: dataDir, BERTH_TEMPLATES: "asked", BERTH_LISTEN: "127.0.0.1:0", ...env };
-  const config = readConfig(settings, uid, repositoryRoot, readSettingsFile);
+export async function startDaemonHere(options: Pick<BerthdOptions, "dataDir" | "env">): Promise<DaemonHere> {
+  const { dataDir } = options;
+  makeDataFolder(options);
+  const config = readConfig(settingsOf(options), process.getuid?.() ?? 0, repositoryRoot, readSettingsFile);
   const logPath = `${dataDir}.log`;
   const daemon = await startDaemon(config, openLog(config.logLevel, logPath), "0.0.0");
   const token = readFileSync(join(dataDir, "admin-token"), "utf8").trim();

@@ -23,6 +23,11 @@ export async function createDatabase({ empty = false } = {}): Promise<string> {
   return address(folder, name);
 }
 
+/** The settings of a berthd on a new store of this kind: an embedded one in its data folder, or a new database. */
+export async function storeSettings(kind: "sqlite" | "postgres"): Promise<{ BERTH_STORE?: string }> {
+  return kind === "postgres" ? { BERTH_STORE: await createDatabase() } : {};
+}
+
 function address(folder: string, database: string): string {
   return `postgres://${superuser}@localhost/${database}?host=${encodeURIComponent(folder)}`;
 }

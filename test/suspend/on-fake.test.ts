@@ -7,7 +7,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { type Berthd, startBerthd } from "../support/berthd.ts";
 import { eventually } from "../support/eventually.ts";
 import { freePort } from "../support/ports.ts";
-import { createDatabase } from "../support/postgres.ts";
+import { storeSettings } from "../support/postgres.ts";
 import { expectFailed, expectRefused } from "../support/refusals.ts";
 import { scratchDirectory } from "../support/scratch.ts";
 
@@ -30,7 +30,7 @@ describe.each(["sqlite", "postgres"] as const)("with %s", (kind) => {
 
   beforeAll(async () => {
     const scratch = await scratchDirectory("susp");
-    const store = kind === "postgres" ? { BERTH_STORE: await createDatabase() } : {};
+    const store = await storeSettings(kind);
     env = { BERTH_DRIVER: "fake", BERTH_LOG_LEVEL: "warn", BERTH_TEMPLATES: "asked", ...store };
     dataDir = join(scratch, "data");
     berthd = await startBerthd({ dataDir, env });

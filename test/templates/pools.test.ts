@@ -7,7 +7,7 @@ import { localFiles } from "../../packages/daemon/src/host/files.ts";
 import { audit } from "../faults/audit.ts";
 import { type Berthd, startBerthd } from "../support/berthd.ts";
 import { eventually } from "../support/eventually.ts";
-import { createDatabase } from "../support/postgres.ts";
+import { storeSettings } from "../support/postgres.ts";
 import { scratchDirectory } from "../support/scratch.ts";
 import { settled } from "../support/settled.ts";
 
@@ -26,7 +26,7 @@ describe.each(["sqlite", "postgres"] as const)("pools with %s", (kind) => {
   beforeAll(async () => {
     scratch = await scratchDirectory("pools");
     dataDir = join(scratch, "data");
-    const store = kind === "postgres" ? { BERTH_STORE: await createDatabase() } : {};
+    const store = await storeSettings(kind);
     env = { BERTH_DRIVER: "fake", BERTH_LOG_LEVEL: "warn", ...store };
     await start();
     await build("one");

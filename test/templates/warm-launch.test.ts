@@ -7,7 +7,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { audit } from "../faults/audit.ts";
 import { type Berthd, startBerthd } from "../support/berthd.ts";
 import { eventually } from "../support/eventually.ts";
-import { createDatabase } from "../support/postgres.ts";
+import { storeSettings } from "../support/postgres.ts";
 import { scratchDirectory } from "../support/scratch.ts";
 import { settled } from "../support/settled.ts";
 
@@ -24,7 +24,7 @@ describe.each(["sqlite", "postgres"] as const)("warm launches with %s", (kind) =
   beforeAll(async () => {
     scratch = await scratchDirectory("warm");
     dataDir = join(scratch, "data");
-    const store = kind === "postgres" ? { BERTH_STORE: await createDatabase() } : {};
+    const store = await storeSettings(kind);
     env = { BERTH_DRIVER: "fake", BERTH_LOG_LEVEL: "warn", BERTH_TEMPLATES: "auto", ...store };
     await start();
     await build(image, "one");
