@@ -5,7 +5,7 @@ import type { Host } from "../host/host.ts";
 import { type Artifact, type ArtifactStore, builderVersion, createArtifactStore } from "./artifact.ts";
 import { type BlobCache, type BlobDescriptor, createBlobCache } from "./blobs.ts";
 import { createBuildahBuilder, removeBuild } from "./builder/buildah.ts";
-import type { BuildRequest } from "./builder/builder.ts";
+import type { BuildRequest, FetchBase } from "./builder/builder.ts";
 import { readDirectoryLayout } from "./builder/directory-layout.ts";
 import { checkoutGit, type GitCheckout, type GitOptions, type GitRequest } from "./git.ts";
 import { parseConfig, parseManifest } from "./manifest.ts";
@@ -65,6 +65,9 @@ export interface ImagesOptions {
   readonly git?: GitOptions;
 }
 
+/** The digest of the content that a reference, as written, names on this node; undefined when it names none. */
+export type FindHere = (reference: string) => Promise<string | undefined>;
+
 /**
  * From any OCI source to verified content and a bootable disk. Every call is safe to repeat, after a kill -9 too: what is there is not
  * made again, and half-made things live only in `<data>/tmp`.
@@ -76,8 +79,11 @@ export interface Images {
   describe(contentDigest: string): Promise<ResolvedImage | undefined>;
   /** Has every layer brought to the blob cache. `reference` says which repository to ask; not needed for what was built here. */
   fetchBlobs(image: ResolvedImage, reference: string, work: Work): Promise<void>;
-  /** Builds a Dockerfile; its layers are then in the blob cache. */
-  build(request: BuildRequest, work: Work): Promise<ResolvedImage>;
+  /**
+   * Builds a Dockerfile; its layers are then in the blob cache. What it builds upon is taken from the blob cache when `findHere` gives the content of that reference and all of it is
+   * there, else from its registry.
+   */
+  build(request: BuildRequest, findHere: FindHere, work: Work): Promise<ResolvedImage>;
   /** Checks out a Git repository for a build; dispose of it afterwards. */
   checkout(request: GitRequest, work: Work): Promise<GitCheckout>;
   buildArtifact(image: ResolvedImage, work: Work): Promise<Artifact>;
@@ -124,16 +130,35 @@ export async function createImages(options: ImagesOptions): Promise<Images> {
     blobs,
     limits,
   });
-  const builder = createBuildahBuilder({
-    host,
-    temporaryDirectory,
-    async fetchBase(text, work) {
-      const image = await resolve(text, work);
-      await fetchBlobs(image, text, work);
+  const builder = createBuildahBuilder({ host, temporaryDirectory });
+
+  /** An image whose every blob is in the blob cache. */
+  async function findComplete(contentDigest: string): Promise<ResolvedImage | undefined> {
+    const image = await describeContent(contentDigest);
+    const layers = await Promise.all(image?.layers.map((layer) => blobs.has(layer)) ?? []);
+    return layers.every(Boolean) ? image : undefined;
+  }
+
+  const fetchBaseBeside =
+    (findHere: FindHere): FetchBase =>
+    async (text, work) => {
+      const digest = await findHere(text);
+      let image = digest === undefined ? undefined : await findComplete(digest);
+      if (!image) {
+        image = await resolve(text, work);
+        await fetchBlobs(image, text, work);
+      }
       const parts = [image.config, ...image.layers].map(({ digest }) => ({ digest, path: blobs.path(digest) }));
       return { digest: image.contentDigest, manifestPath: blobs.path(image.contentDigest), blobs: parts };
-    },
-  });
+    };
+
+  async function describeContent(contentDigest: string): Promise<ResolvedImage | undefined> {
+    const size = await host.files.size(blobs.path(contentDigest));
+    if (size === undefined) return undefined;
+    const manifest = { digest: contentDigest, size };
+    const { config } = parseManifest(await blobs.readSmall(contentDigest, maxManifestBytes));
+    return (await blobs.has(config)) ? await describe(blobs, manifest, architecture) : undefined;
+  }
 
   async function resolve(text: string, work: Work): Promise<ResolvedImage> {
     const reference = parseReference(text);
@@ -171,16 +196,10 @@ export async function createImages(options: ImagesOptions): Promise<Images> {
 
   return {
     resolve,
-    async describe(contentDigest) {
-      const size = await host.files.size(blobs.path(contentDigest));
-      if (size === undefined) return undefined;
-      const manifest = { digest: contentDigest, size };
-      const { config } = parseManifest(await blobs.readSmall(contentDigest, maxManifestBytes));
-      return (await blobs.has(config)) ? await describe(blobs, manifest, architecture) : undefined;
-    },
+    describe: describeContent,
     fetchBlobs,
-    async build(request, work) {
-      await using built = await builder.build(request, work);
+    async build(request, findHere, work) {
+      await using built = await builder.build(request, fetchBaseBeside(findHere), work);
       const layout = await readDirectoryLayout(built.directory);
       const { bytes, digest } = layout.manifest;
       const { config, layers } = parseManifest(bytes);

@@ -55,6 +55,11 @@ export function formatReference({ registry, repository, tag, digest }: ImageRefe
   return `${registry}/${repository}${tag === null ? "" : `:${tag}`}${digest === null ? "" : `@${digest}`}`;
 }
 
+/** A reference written in full: `nginx` is `docker.io/library/nginx:latest`. Throws as `parseReference`. */
+export function canonicalReference(reference: string): string {
+  return formatReference(parseReference(reference));
+}
+
 /** The first component is a registry only when it cannot be a Docker Hub user: it has a dot, a port or a capital, or is localhost. */
 function splitRegistry(name: string): { registry: string; path: string } {
   const slash = name.indexOf("/");

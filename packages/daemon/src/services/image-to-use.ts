@@ -1,11 +1,12 @@
 import { BerthError, type Image, isId } from "@berth/api";
+import { canonicalReference } from "../images/reference.ts";
 import { busy } from "../operations/start.ts";
 import type { Scope } from "../server/services.ts";
 import { findImage, readImage } from "../store/images.ts";
 import { lockResources, readClaims } from "../store/operation-claims.ts";
 import { resourceOf } from "../store/operations.ts";
 import type { Transaction } from "../store/store.ts";
-import { canonicalReference, type ImageRequestContext, requestPull } from "./images.ts";
+import { type ImageRequestContext, requestPull } from "./images.ts";
 
 /** Keeps an image from being deleted before this is committed. Rejects with BerthError `busy` while it is being deleted, `not_found` when it is gone. */
 export async function holdImage(tx: Transaction, id: string): Promise<void> {

@@ -9,7 +9,7 @@ import {
 } from "@berth/api";
 import { newId } from "../core/ids.ts";
 import { refuseSecrets } from "../images/git.ts";
-import { formatReference, parseReference } from "../images/reference.ts";
+import { canonicalReference } from "../images/reference.ts";
 import { joinOrStart, startOperation } from "../operations/start.ts";
 import type { ChangeOptions, Scope, Services } from "../server/services.ts";
 import { findImage, insertImage, listImages, listImageUsers, readImage, updateImage } from "../store/images.ts";
@@ -63,11 +63,6 @@ async function requireImage(queries: Queries, { project }: Scope, ref: string): 
   const image = await findImage(queries, project, isId(ref) ? ref : canonicalReference(ref));
   if (!image) throw new BerthError("not_found", `There is no image ${ref}.`);
   return image;
-}
-
-/** A reference written in full: `nginx` is `docker.io/library/nginx:latest`. */
-export function canonicalReference(reference: string): string {
-  return formatReference(parseReference(reference));
 }
 
 /**

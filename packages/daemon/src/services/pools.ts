@@ -1,6 +1,7 @@
 import { BerthError, type CreatePool, isId, type Pool, type PoolChange } from "@berth/api";
 import { newId } from "../core/ids.ts";
 import { checkCapacity } from "../core/new-instance.ts";
+import { canonicalReference } from "../images/reference.ts";
 import type { Scope, Services as ServerServices } from "../server/services.ts";
 import { appendEvent } from "../store/events.ts";
 import { readImage } from "../store/images.ts";
@@ -20,7 +21,7 @@ import { deletePoolBy } from "../workflows/pool-changes.ts";
 import { poolEvent } from "../workflows/pool-event.ts";
 import type { Services } from "../workflows/services.ts";
 import { changeOnce } from "./change.ts";
-import { canonicalReference, requestPull } from "./images.ts";
+import { requestPull } from "./images.ts";
 import type { InstanceRequestContext } from "./instances.ts";
 
 /** What a pool's machines take. */

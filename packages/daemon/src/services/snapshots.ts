@@ -13,6 +13,7 @@ import {
 } from "@berth/api";
 import { newId } from "../core/ids.ts";
 import { beyondMemory, restoreMismatch, specFromSnapshot } from "../core/snapshot-spec.ts";
+import { canonicalReference } from "../images/reference.ts";
 import { startOperation } from "../operations/start.ts";
 import type { ChangeOptions, Scope, Services } from "../server/services.ts";
 import { readImage } from "../store/images.ts";
@@ -25,7 +26,7 @@ import type { NewInstanceInput } from "../workflows/instance-input.ts";
 import { freeSnapshotName, insertSnapshotOf, openSnapshot, openSnapshotWork } from "../workflows/open-snapshot.ts";
 import { originOf } from "../workflows/saved-memory.ts";
 import { changeOnce } from "./change.ts";
-import { canonicalReference, startMaking } from "./images.ts";
+import { startMaking } from "./images.ts";
 import { type InstanceRequestContext, requestInstance } from "./instances.ts";
 
 /** Snapshots, as the server asks for them. */

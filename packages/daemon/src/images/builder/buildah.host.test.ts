@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { scratchDirectory } from "../../../../../test/support/scratch.ts";
 import { writeTar } from "../../core/testing/tar-writer.ts";
 import { localHost } from "../../host/local.ts";
-import { createImages, type Images } from "../images.ts";
+import { createImages, type FindHere, type Images } from "../images.ts";
 import { type FakeRegistry, startFakeRegistry } from "../testing/fake-registry.ts";
 import { readBack } from "../testing/read-back.ts";
 import { testWork } from "../testing/work.ts";
@@ -34,8 +34,15 @@ async function context(files: Readonly<Record<string, string>>): Promise<string>
   return folder;
 }
 
-const build = async (directory: string, dockerfile = "Dockerfile", buildArgs = {}, work = testWork()) =>
-  await images.build({ directory, dockerfile, buildArgs }, work);
+const nothingHere: FindHere = async () => undefined;
+
+const build = async (
+  directory: string,
+  dockerfile = "Dockerfile",
+  buildArgs = {},
+  work = testWork(),
+  findHere = nothingHere,
+) => await images.build({ directory, dockerfile, buildArgs }, findHere, work);
 
 describe("a build", () => {
   test("runs every kind of instruction without privilege, and honours .dockerignore and arguments", async () => {
@@ -92,6 +99,30 @@ describe("a build", () => {
     expect(facts["/added"]).toMatchObject({ uid: 0, size: 5 });
   });
 
+  test("builds upon an image that was built here, but for one whose layers are gone", async () => {
+    const base = await build(
+      await context({ Dockerfile: "FROM scratch\nCOPY --chown=7:8 kept /kept\n", kept: "kept" }),
+    );
+    const directory = await context({ Dockerfile: "FROM localhost/base:1\nCOPY added /added\n", added: "added" });
+    const asked: string[] = [];
+    const findHere: FindHere = async (reference) => {
+      asked.push(reference);
+      return base.contentDigest;
+    };
+    const { path } = await images.buildArtifact(
+      await build(directory, "Dockerfile", {}, testWork(), findHere),
+      testWork(),
+    );
+    const facts = await readBack(host, path, ["/kept", "/added"]);
+    expect(facts["/kept"]).toMatchObject({ uid: 7, gid: 8 });
+    expect(facts["/added"]).toMatchObject({ uid: 0, size: 5 });
+    expect(asked).toEqual(["localhost/base:1"]);
+
+    await images.collectBlobs(async () => []);
+    const again = build(directory, "Dockerfile", {}, testWork(), findHere);
+    await expect(again).rejects.toMatchObject({ code: "image_not_found" });
+  });
+
   test("an image from an address that nobody listed is refused before anything runs", async () => {
     const directory = await context({ Dockerfile: "FROM 127.0.0.1:9/base\n" });
     await expect(build(directory)).rejects.toMatchObject({ code: "address_refused" });
@@ -134,7 +165,7 @@ describe("a build", () => {
       ...work,
       log: (line: string) => (line === "started" ? stop.abort(new Error("stopped")) : undefined),
     };
-    await expect(images.build({ directory, dockerfile: "Dockerfile", buildArgs: {} }, stopping)).rejects.toThrow();
+    await expect(build(directory, "Dockerfile", {}, stopping)).rejects.toThrow();
     expect(await readdir(join(dataDirectory, "tmp"))).toEqual([]);
   });
 

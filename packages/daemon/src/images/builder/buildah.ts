@@ -11,7 +11,6 @@ import { openUserNamespace, type UserNamespace } from "./user-namespace.ts";
 export interface BuildahOptions {
   readonly host: Host;
   readonly temporaryDirectory: string;
-  readonly fetchBase: FetchBase;
   /** Longest build; an hour when not given. */
   readonly timeoutMs?: number;
 }
@@ -24,9 +23,9 @@ const baseName = (digest: string) => `localhost/berth-base:${digest.slice("sha25
  * build is over. It never pulls: base images are put into its storage from the blob cache. RUN shares the host's network: only for who is trusted so.
  */
 export function createBuildahBuilder(options: BuildahOptions): Builder {
-  const { host, temporaryDirectory, fetchBase, timeoutMs = hourMs } = options;
+  const { host, temporaryDirectory, timeoutMs = hourMs } = options;
 
-  async function build(request: BuildRequest, work: Work): Promise<BuiltImage> {
+  async function build(request: BuildRequest, fetchBase: FetchBase, work: Work): Promise<BuiltImage> {
     const { context, text } = await readContext(request);
     const parsed = parseDockerfile(text, request.buildArgs);
     const bases = new Map<string, Awaited<ReturnType<FetchBase>>>();

@@ -29,7 +29,7 @@ export interface Builder {
    * Rejects with BerthError `build_failed`, naming the line; `invalid_request` for a context or Dockerfile that is not there;
    * `host_program_failed` when the host lacks something, saying what to do.
    */
-  build(request: BuildRequest, work: Work): Promise<BuiltImage>;
+  build(request: BuildRequest, fetchBase: FetchBase, work: Work): Promise<BuiltImage>;
 }
 
 /** Brings an image that a Dockerfile names into the blob cache, under the same guard and checks as any pull. */

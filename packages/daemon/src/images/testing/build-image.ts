@@ -23,7 +23,7 @@ if (mode === "--as") {
   const work = { signal: new AbortController().signal, log: say, progress: () => {} };
   await images.removeLeftovers();
   say(`left in tmp: ${(await readdir(join(dataDirectory, "tmp")).catch(() => [])).length}`);
-  const image = await images.build({ directory, dockerfile: "Dockerfile", buildArgs: {} }, work);
+  const image = await images.build({ directory, dockerfile: "Dockerfile", buildArgs: {} }, async () => undefined, work);
   const artifact = await images.buildArtifact(image, work);
   say(`artifact ${artifact.path}`);
 }
