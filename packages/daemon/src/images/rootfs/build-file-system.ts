@@ -1,12 +1,14 @@
 import { createHash } from "node:crypto";
 import { truncate } from "node:fs/promises";
-import { Worker } from "node:worker_threads";
+import { getCompileCacheDir } from "node:module";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
 import { BerthError } from "@berth/api";
 import { type Host, ProgramError } from "../../host/host.ts";
 import type { DecompressLimits } from "../layers/decompress.ts";
 import type { MergeLimits } from "../layers/merge.ts";
 import type { Work } from "../work.ts";
-import type { BuildInput, BuildMessage } from "./build-worker.ts";
+import type { BuildInput, BuildMessage } from "./fill-file-system.ts";
 import { blockSize } from "./layout.ts";
 
 export interface FileSystemRequest {
@@ -30,56 +32,65 @@ const growthBlocks = 2 ** 40 / blockSize;
 const features =
   "none,has_journal,ext_attr,resize_inode,dir_index,filetype,extent,flex_bg,sparse_super,large_file,huge_file,dir_nlink,extra_isize";
 const journalMib = 16;
-const maxWorkerHeapMib = 2048;
+const maxHeapMib = 2048;
+const fillFileSystem = join(import.meta.dirname, "fill-file-system.ts");
 
 /**
- * Makes a raw ext4 file from layers, lowest first. mke2fs makes the empty file system, a thread of its own unpacks, merges and fills it:
+ * Makes a raw ext4 file from layers, lowest first. mke2fs makes the empty file system, a process of its own unpacks, merges and fills it:
  * no file of the image ever stands on the host, and root and an ordinary user get the same bytes.
  * Rejects with BerthError `unsafe_image`, `unsupported_image`, `digest_mismatch`, `disk_full` or `host_program_failed`.
  */
 export async function buildFileSystem(host: Host, request: FileSystemRequest, work: Work): Promise<BuiltFileSystem> {
-  work.signal.throwIfAborted();
   const { layers, imagePath, limits } = request;
   const input: BuildInput = { layers, imagePath, limits };
-  const worker = new Worker(new URL("./build-worker.ts", import.meta.url), {
-    workerData: input,
-    resourceLimits: { maxOldGenerationSizeMb: maxWorkerHeapMib },
+  const stop = new AbortController();
+  const signal = AbortSignal.any([work.signal, stop.signal]);
+  signal.throwIfAborted();
+  const filling = host.start(process.execPath, [`--max-old-space-size=${maxHeapMib}`, fillFileSystem], {
+    env: { NODE_COMPILE_CACHE: getCompileCacheDir() ?? "" },
+    signal,
   });
-  const { promise, resolve, reject } = Promise.withResolvers<BuiltFileSystem>();
-  const abort = () => reject(work.signal.reason);
-  work.signal.addEventListener("abort", abort, { once: true });
+  const tell = (line: string) => void filling.stdin.write(`${line}\n`);
   let planned: Extract<BuildMessage, { type: "planned" }> | undefined;
-  worker.on("error", (error) => {
-    const outOfMemory = "code" in error && error.code === "ERR_WORKER_OUT_OF_MEMORY";
-    reject(outOfMemory ? new BerthError("unsafe_image", "The image's file tree is too large to be read.") : error);
-  });
-  worker.on("exit", () => reject(new Error("the thread that builds the file system ended early")));
-  worker.on("message", (message: BuildMessage) => {
-    switch (message.type) {
-      case "log":
-        work.log(message.line);
-        break;
-      case "progress":
-        work.progress(percentOf(message, planned?.contentBytes), message.phase === "unpack" ? "unpacking" : "writing");
-        break;
-      case "planned":
-        planned = message;
-        makeEmpty(host, request, message, work.signal).then(() => worker.postMessage("go"), reject);
-        break;
-      case "done":
-        resolve({ sizeBytes: planned?.sizeBytes ?? 0, contentBytes: planned?.contentBytes ?? 0 });
-        break;
-      case "failed":
-        reject(new BerthError(message.code, message.detail));
-        break;
-    }
-  });
+  let isDone = false;
   try {
-    return await promise;
+    tell(JSON.stringify(input));
+    for await (const line of createInterface({ input: filling.stdout })) {
+      const message = JSON.parse(line) as BuildMessage;
+      switch (message.type) {
+        case "log":
+          work.log(message.line);
+          break;
+        case "progress":
+          work.progress(
+            percentOf(message, planned?.contentBytes),
+            message.phase === "unpack" ? "unpacking" : "writing",
+          );
+          break;
+        case "planned":
+          planned = message;
+          await makeEmpty(host, request, message, signal);
+          tell("go");
+          break;
+        case "done":
+          isDone = true;
+          break;
+        case "failed":
+          throw new BerthError(message.code, message.detail);
+      }
+    }
+    await filling.done;
+  } catch (error) {
+    work.signal.throwIfAborted();
+    if (error instanceof ProgramError && error.stderr.includes("JavaScript heap out of memory"))
+      throw new BerthError("unsafe_image", "The image's file tree is too large to be read.", { cause: error });
+    throw error;
   } finally {
-    work.signal.removeEventListener("abort", abort);
-    await worker.terminate();
+    stop.abort();
+    await filling.done.catch(() => {});
   }
+  if (!planned || !isDone) throw new Error("the program that fills the file system ended early");
+  return { sizeBytes: planned.sizeBytes, contentBytes: planned.contentBytes };
 }
 
 /** Writing is measurable, unpacking is not: how large a layer becomes is seen only at its end. */

@@ -1,6 +1,5 @@
-import { once } from "node:events";
 import { closeSync, fstatSync, openSync } from "node:fs";
-import { parentPort, workerData } from "node:worker_threads";
+import { createInterface } from "node:readline";
 import { BerthError, type ErrorCode } from "@berth/api";
 import { type ByteSource, readTar } from "../../core/tar.ts";
 import { isNoSpace } from "../../host/host.ts";
@@ -19,7 +18,7 @@ export interface SourceLayer {
   readonly isUnpacked: boolean;
 }
 
-/** What the thread that builds a file system is given. */
+/** What the program that fills a file system is given. */
 export interface BuildInput {
   readonly layers: readonly SourceLayer[];
   /** The file that mke2fs makes once the size is known. */
@@ -27,7 +26,7 @@ export interface BuildInput {
   readonly limits: MergeLimits & DecompressLimits;
 }
 
-/** What it says. After `planned` it waits for any message, sent when the empty file system is there. */
+/** What it says. After `planned` it waits for a line, sent when the empty file system is there. */
 export type BuildMessage =
   | { readonly type: "log"; readonly line: string }
   | { readonly type: "progress"; readonly phase: "unpack" | "write"; readonly bytes: number }
@@ -39,17 +38,25 @@ const progressEveryBytes = 8 * 1024 * 1024;
 /** Layers unpacked at the same time: unpacking is a thread's work each. */
 const concurrency = 2;
 
-if (!parentPort) throw new Error("build-worker.ts runs as a worker thread");
-const parent = parentPort;
-const say = (message: BuildMessage) => parent.postMessage(message);
+// Run as a program, so that what an image holds is read in a process of its own: the input is the first line of its standard input, and it writes a message a line.
+const lines = createInterface({ input: process.stdin });
+const read = lines[Symbol.asyncIterator]();
+/** Its standard input stays open for as long as somebody wants the result. */
+const stopUnwanted = () => process.exit(1);
+const say = (message: BuildMessage) => process.stdout.write(`${JSON.stringify(message)}\n`);
 
 try {
-  await build(workerData as BuildInput);
+  const { value } = await read.next();
+  lines.once("close", stopUnwanted);
+  await build(JSON.parse(value ?? "") as BuildInput);
 } catch (error) {
   if (error instanceof BerthError) say({ type: "failed", code: error.code, detail: error.message });
   else if (isNoSpace(error)) {
     say({ type: "failed", code: "disk_full", detail: "No space is left to build the image's disk." });
   } else throw error;
+} finally {
+  lines.off("close", stopUnwanted);
+  process.stdin.destroy();
 }
 
 async function build({ layers, imagePath, limits }: BuildInput): Promise<void> {
@@ -76,9 +83,8 @@ async function build({ layers, imagePath, limits }: BuildInput): Promise<void> {
     const log = (line: string) => say({ type: "log", line });
     const layout = planLayout(mergeLayers(entries, limits, log), log);
     const { inodeCount, sizeBytes, contentBytes } = layout;
-    const empty = once(parent, "message");
     say({ type: "planned", inodeCount, sizeBytes, contentBytes });
-    await empty;
+    await read.next();
     const image = openSync(imagePath, "r+");
     try {
       populate(image, layout, sources, reportBytes("write"));
