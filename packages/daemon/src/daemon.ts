@@ -15,11 +15,13 @@ import { tendSnapshots } from "./controllers/tend-snapshots.ts";
 import { dataFolderMode, takeDataFolder } from "./data-folder.ts";
 import type { Host } from "./host/host.ts";
 import { localHost } from "./host/local.ts";
+import { AccessTokens } from "./identity/access-tokens.ts";
 import { dropFirstPassword, keepAdminToken, keepFirstAdmin, readIdentity } from "./installation.ts";
 import { removeListenFile, writeListenFile } from "./listen-file.ts";
 import { OperationEngine } from "./operations/engine.ts";
 import { createServer } from "./server/create-server.ts";
 import { serverServices } from "./services/index.ts";
+import { insertSigningKey, listSigningKeys } from "./store/signing-keys.ts";
 import { openStore } from "./store/store.ts";
 import { wireNode } from "./wire-node.ts";
 import { allWorkflows } from "./workflows/index.ts";
@@ -65,6 +67,10 @@ export async function startDaemon(config: Config, log: Logger, version: string):
       architecture: facts.architecture,
       capacity: facts,
       dataDir,
+      accessTokens: new AccessTokens(`berth/${identity.installationId}`, {
+        save: (key, lifetimeMs) => insertSigningKey(store.queries, key, lifetimeMs),
+        list: () => listSigningKeys(store.queries),
+      }),
       afterLogin: (name) => dropFirstPassword(host, dataDir, name),
       drivers: new Map([[node.driver.location, node.driver]]),
       defaultLocation: node.driver.location,

@@ -15,6 +15,8 @@ export interface Caller {
   readonly project: string | null;
   /** What it is limited to beyond its roles: `instance`, `image:read`; null for nothing. */
   readonly scopes: readonly string[] | null;
+  /** Asks again who it is, of one whose request may go on although what it was sent with ends by itself; undefined once it may not. */
+  readonly again?: () => Promise<Caller | undefined>;
   /** When it ends, in milliseconds since the epoch; null for never. */
   readonly expiresAt: number | null;
 }

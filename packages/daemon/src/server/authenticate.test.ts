@@ -19,7 +19,11 @@ const cookie = sessionCookie(false);
 const nobody = async () => undefined;
 /** An authenticator that finds tokens so. */
 const ofTokens = (ofToken: Callers["ofToken"], ...more: [number, (() => number)?]) => {
-  const { authenticate, forget } = authenticator({ ofToken, ofSession: nobody }, cookie, ...more);
+  const { authenticate, forget } = authenticator(
+    { ofToken, ofSession: nobody, ofAccessToken: nobody },
+    cookie,
+    ...more,
+  );
   return { authenticate: (authorization: string | undefined) => authenticate({ authorization }), forget };
 };
 
@@ -102,7 +106,11 @@ test("what is no token is refused without asking, and callers are not mixed up",
 test("a session's cookie is one among others, of its own name; a token goes before it", async () => {
   const secret = makeToken("session");
   const ofSession = async () => ({ ...caller, name: "alice", session: "x" });
-  const { authenticate } = authenticator({ ofToken: async () => caller, ofSession }, cookie, 5000);
+  const { authenticate } = authenticator(
+    { ofToken: async () => caller, ofSession, ofAccessToken: nobody },
+    cookie,
+    5000,
+  );
   expect(await authenticate({ cookie: `a=b; berth-session=${secret}; c=d` })).toMatchObject({ name: "alice" });
   const both = { cookie: `berth-session=${secret}`, authorization: `Bearer ${makeToken()}` };
   expect(await authenticate(both)).toMatchObject({ name: "ci" });
@@ -113,7 +121,11 @@ test("a session's cookie is one among others, of its own name; a token goes befo
     "berth-session=",
   ])
     expect(() => authenticate({ cookie: text })).toThrow(/neither/);
-  const secure = authenticator({ ofToken: nobody, ofSession }, sessionCookie(true), 5000).authenticate;
+  const secure = authenticator(
+    { ofToken: nobody, ofSession, ofAccessToken: nobody },
+    sessionCookie(true),
+    5000,
+  ).authenticate;
   expect(await secure({ cookie: `__Host-berth=${secret}` })).toMatchObject({ name: "alice" });
   expect(() => secure({ cookie: `berth-session=${secret}` })).toThrow(/neither/);
 });

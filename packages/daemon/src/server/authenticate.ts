@@ -11,6 +11,8 @@ export type Authenticate = (headers: IncomingHttpHeaders) => Caller | Promise<Ca
 export interface Callers {
   ofToken(hash: string): Promise<Caller | undefined>;
   ofSession(hash: string): Promise<Caller | undefined>;
+  /** By the access token itself. */
+  ofAccessToken(token: string): Promise<Caller | undefined>;
 }
 
 export interface Authenticator {
@@ -61,6 +63,8 @@ export function authenticator(
         return ask(shown, callers.ofSession(hashToken(shown)), sessionOver);
       }
       const token = tokenOf(shown);
+      if (looksLikeJwt(token))
+        return ask(shown, callers.ofAccessToken(token), "The access token is not valid: changed, expired or revoked.");
       if (!looksLikeToken(token)) {
         throw new BerthError("unauthenticated", "The token is not one of Berth's: it is cut off or mistyped.");
       }
@@ -75,8 +79,12 @@ export function authenticator(
 
 const sessionOver = "The session is over: log in again.";
 
+function looksLikeJwt(text: string): boolean {
+  return /^eyJ[\w-]+\.[\w-]+\.[\w-]+$/.test(text);
+}
+
 function tokenOf(header: string): string {
-  const token = /^Bearer +(\S{1,200})$/i.exec(header)?.[1];
+  const token = /^Bearer +(\S{1,4000})$/i.exec(header)?.[1];
   if (token === undefined) {
     throw new BerthError("unauthenticated", "The Authorization header is not of the form: Bearer berth_…");
   }

@@ -18,6 +18,7 @@ import { documentation } from "./documentation.ts";
 import { checkHost, checkOrigin } from "./host-header.ts";
 import { checkJsonDepth, maxJsonDepth } from "./json-body.ts";
 import { type LongAnswer, LongAnswers } from "./long-answers.ts";
+import { oauthEndpoints } from "./oauth.ts";
 import { passwordPage } from "./password-page.ts";
 import { problemOf, toBerthError } from "./problems.ts";
 import { joinHandlers } from "./routes/index.ts";
@@ -126,8 +127,8 @@ export function createServer(options: ServerOptions): FastifyInstance {
 
   const upgrades = acceptUpgrades(app, tuning.pingMs);
   const cookie = sessionCookie(publicUrl?.protocol === "https:");
-  const { tokens, sessions } = options.services;
-  const callers = { ofToken: tokens.find, ofSession: sessions.find };
+  const { tokens, sessions, oauth } = options.services;
+  const callers = { ofToken: tokens.find, ofSession: sessions.find, ofAccessToken: oauth.find };
   const known = authenticator(callers, cookie, tuning.tokenCacheMs);
   const authenticate = tuning.without.includes("authentication") ? () => anybody : known.authenticate;
   const longAnswers = new LongAnswers(tuning.tokenCacheMs);
@@ -174,6 +175,7 @@ export function createServer(options: ServerOptions): FastifyInstance {
   app.get("/", async (_, reply) => reply.redirect("/docs", 302));
   documentation(app);
   passwordPage(app);
+  oauthEndpoints(app, oauth, options.publicUrl);
 
   let cut: NodeJS.Timeout | undefined;
   app.addHook("preClose", async () => {
@@ -322,7 +324,9 @@ class CallOf implements Record<keyof Call, unknown> {
     const { longAnswers, authenticate, tuning } = this.#parts;
     return longAnswers.begin(async () => {
       if (tuning.without.includes("asking-again")) return;
-      const caller = await authenticate(this.headers);
+      const { again } = this.scope.caller;
+      const caller = again ? await again() : await authenticate(this.headers);
+      if (!caller) throw new BerthError("unauthenticated", "The login has ended.");
       if (tuning.without.includes("authorization")) return;
       for (const [action, resource, project] of this.#asked) authorize(caller, action, resource, project);
     });
@@ -410,6 +414,9 @@ function parseBodies(app: FastifyInstance, tuning: Tuning): void {
     }
     return parseJson(request, text, done);
   });
+  app.addContentTypeParser("application/x-www-form-urlencoded", { parseAs: "string" }, (_request, text: string, done) =>
+    done(null, new URLSearchParams(text)),
+  );
   for (const type of streamTypes) app.addContentTypeParser(type, (_request, payload, done) => done(null, payload));
 }
 

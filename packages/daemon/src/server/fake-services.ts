@@ -39,9 +39,15 @@ function idMaker(prefix: string): () => string {
   };
 }
 
+function refuseLogin(): never {
+  throw new BerthError("unauthenticated", "Nobody logs in here.");
+}
+
 /** The daemon's services in memory, for tests of the server: real enough to be talked to, with nothing behind them. Operations end when told to. */
 export class FakeServices implements Services {
   readonly callers = new Map<string, Caller>();
+  /** Who is let in with an access token, by that. */
+  readonly accessTokens = new Map<string, Caller>();
   readonly all = {
     instances: new Map<string, Instance>(),
     images: new Map<string, Image>(),
@@ -147,6 +153,15 @@ export class FakeServices implements Services {
     setPassword: async ({ code }) => {
       if (!code.startsWith("berthr_")) throw new BerthError("reset_expired", "The code is not known.");
     },
+  };
+
+  readonly oauth: Services["oauth"] = {
+    find: async (token) => this.accessTokens.get(token),
+    byPassword: async () => refuseLogin(),
+    byClient: async () => refuseLogin(),
+    byRefreshToken: async () => refuseLogin(),
+    revoke: async () => {},
+    keys: async () => [],
   };
 
   readonly users: Services["users"] = {

@@ -1,6 +1,7 @@
 import { Readable } from "node:stream";
 import { createClient } from "@berth/api";
 import { afterEach, describe, expect, test } from "vitest";
+import type { Caller } from "../identity/authorize.ts";
 import { makeToken } from "../identity/tokens.ts";
 import type { Tuning } from "./create-server.ts";
 import { listen, testServer } from "./testing.ts";
@@ -75,6 +76,28 @@ describe("what is open under a token that is revoked", () => {
     const end = await goings["a program in a guest"]?.(served);
     served.drop();
     expect(await end?.()).toMatchObject({ code: "unauthenticated" });
+  });
+
+  test("under an access token: goes on when that has expired, and ends with the login", async () => {
+    const served = await serve();
+    const [known] = served.services.callers.values();
+    const caller = known as Caller;
+    const asked = Promise.withResolvers<void>();
+    let hasEnded = false;
+    const again = async () => {
+      asked.resolve();
+      return hasEnded ? undefined : caller;
+    };
+    served.services.accessTokens.set("eyJh.eyJp.c2ln", { ...caller, again });
+    const headers = { authorization: "Bearer eyJh.eyJp.c2ln" };
+    const end = await goings["an event stream"]?.({ ...served, headers });
+    served.services.accessTokens.clear();
+    served.drop();
+    expect((await fetch(`${served.url}/api/v1/instances`, { headers })).status).toBe(401);
+    await asked.promise;
+    hasEnded = true;
+    served.drop();
+    await end?.();
   });
 
   test("ends although no word of it came, since it is asked about again and again", async () => {

@@ -132,6 +132,19 @@ export interface ExecSession {
   close(): void;
 }
 
+/** Scopes that are asked for; null for all there are. */
+interface Narrowed {
+  readonly scopes: readonly string[] | null;
+}
+
+/** What a client of OAuth is given. */
+export interface OAuthAnswer {
+  readonly accessToken: string;
+  readonly lifetimeMs: number;
+  readonly refreshToken: string | null;
+  readonly scopes: readonly string[] | null;
+}
+
 /**
  * What the server asks of the rest of the daemon. Every function throws BerthErrors: `not_found` for what is not there or not in the scope's project.
  * `ref` is an id or a name.
@@ -162,6 +175,18 @@ export interface Services {
     changePassword(caller: Caller, input: ChangePassword, address: string): Promise<void>;
     /** Throws `reset_expired` and `weak_password`. */
     setPassword(input: SetPassword): Promise<void>;
+  };
+  /** OAuth 2.0. What is refused throws `unauthenticated`, `wrong_password`, `rate_limited`, or `forbidden` for scopes beyond what there is. */
+  readonly oauth: {
+    /** Whose access token it is; undefined for one that was not issued here, was changed, expired, or whose login has ended. */
+    find(accessToken: string): Promise<Caller | undefined>;
+    byPassword(input: LogIn & Narrowed, address: string): Promise<OAuthAnswer>;
+    byClient(input: { readonly clientId: string; readonly secret: string } & Narrowed): Promise<OAuthAnswer>;
+    byRefreshToken(input: { readonly refreshToken: string }): Promise<OAuthAnswer>;
+    /** Ends the login of a refresh token. */
+    revoke(refreshToken: string): Promise<void>;
+    /** The public keys, as JWKs. */
+    keys(): Promise<readonly Readonly<Record<string, string>>[]>;
   };
   readonly users: {
     list(query: PageRequest): Promise<Page<User>>;

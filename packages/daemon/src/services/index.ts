@@ -1,3 +1,4 @@
+import type { AccessTokens } from "../identity/access-tokens.ts";
 import type { Services as ServerServices } from "../server/services.ts";
 import type { Services } from "../workflows/services.ts";
 import { archiveServices } from "./archives.ts";
@@ -6,6 +7,7 @@ import { guestServices } from "./guests.ts";
 import { imageServices } from "./images.ts";
 import { type InstanceRequestContext, instanceServices } from "./instances.ts";
 import { nodeServices } from "./nodes.ts";
+import { oauthServices } from "./oauth.ts";
 import { operationServices } from "./operations.ts";
 import { poolServices } from "./pools.ts";
 import { projectServices } from "./projects.ts";
@@ -20,6 +22,7 @@ export function serverServices(
   services: Services,
   context: InstanceRequestContext & {
     readonly dataDir: string;
+    readonly accessTokens: AccessTokens;
     /** Called once somebody has logged in as the user of this name, or set his password. */
     afterLogin(name: string): Promise<void>;
   },
@@ -30,6 +33,7 @@ export function serverServices(
     projects: projectServices(store),
     sessions: sessionServices(store, context.afterLogin),
     users: userServices(store),
+    oauth: oauthServices(store, context.accessTokens, context.afterLogin),
     instances: { ...instanceServices(context), ...guestServices(services) },
     images: imageServices(context),
     templates: templateServices(services, context.nodeId),

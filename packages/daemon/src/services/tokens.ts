@@ -68,7 +68,8 @@ async function requireToken(queries: Queries, project: string | undefined, ref: 
   return token;
 }
 
-function callerOf({ id, name, project, role, scopes, expiresAt }: Token): Caller {
+/** Who a token stands for. */
+export function callerOf({ id, name, project, role, scopes, expiresAt }: Token): Caller {
   return {
     id,
     name,

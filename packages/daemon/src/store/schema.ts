@@ -28,6 +28,9 @@ export interface Database {
   person: PersonTable;
   member: MemberTable;
   quota: QuotaTable;
+  signing_key: SigningKeyTable;
+  login_grant: LoginGrantTable;
+  refresh_token: RefreshTokenTable;
   session: SessionTable;
   password_code: PasswordCodeTable;
   failed_login: FailedLoginTable;
@@ -407,6 +410,31 @@ export interface QuotaTable {
   disk_mib: number | null;
   ports: number | null;
   images: number | null;
+}
+
+export interface SigningKeyTable {
+  id: string;
+  /** JSON of the public JWK; the private one is in the memory of the berthd that made it, and nowhere else. */
+  public_key: string;
+  expires_at: number;
+}
+
+/** A user's login by a program. */
+export interface LoginGrantTable {
+  id: string;
+  user_id: string;
+  /** JSON of the scopes it is limited to; null for all that the user may. */
+  scopes: string | null;
+  created_at: number;
+  expires_at: number;
+}
+
+export interface RefreshTokenTable {
+  /** SHA-256 of the token, in hex. */
+  hash: string;
+  grant_id: string;
+  /** When another took its place; null while it is the newest. */
+  used_at: number | null;
 }
 
 export interface SettingTable {

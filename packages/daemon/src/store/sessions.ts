@@ -88,6 +88,8 @@ export async function pruneLogins(queries: Queries): Promise<void> {
     .deleteFrom("session")
     .where((eb) => eb.or([eb("expires_at", "<=", now), eb("used_at", "<=", sql<number>`berth_now() - ${idleMs}`)]))
     .execute();
+  await queries.deleteFrom("login_grant").where("expires_at", "<=", now).execute();
+  await queries.deleteFrom("signing_key").where("expires_at", "<=", now).execute();
   await queries.deleteFrom("password_code").where("expires_at", "<=", now).execute();
   await queries.deleteFrom("failed_login").where("failed_at", "<=", sql<number>`berth_now() - ${idleMs}`).execute();
 }

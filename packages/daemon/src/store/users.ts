@@ -148,6 +148,7 @@ export async function setPassword(
   let others = tx.deleteFrom("session").where("user_id", "=", id);
   if (keptSession !== null) others = others.where("hash", "<>", keptSession);
   await others.execute();
+  await tx.deleteFrom("login_grant").where("user_id", "=", id).execute();
   wakeAfter(tx, tokenTopic);
 }
 

@@ -23,7 +23,7 @@ export const sessionHandlers: Handlers<SessionRoutes> = {
     return undefined;
   },
   whoAmI: async ({ scope: { caller } }) => ({
-    kind: caller.session === null ? "token" : "user",
+    kind: caller.id.startsWith("u-") ? "user" : "token",
     id: caller.id,
     name: caller.name,
     admin: caller.admin,

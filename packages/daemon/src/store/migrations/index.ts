@@ -10,6 +10,7 @@ import { automaticSnapshots } from "./0009-automatic-snapshots.ts";
 import { projectTokens } from "./0010-project-tokens.ts";
 import { users } from "./0011-users.ts";
 import { quotas } from "./0012-quotas.ts";
+import { oauth } from "./0013-oauth.ts";
 
 /** What differs in the SQL of the two stores. */
 export interface SqlWords {
@@ -42,4 +43,5 @@ export const migrations: readonly MigrationFile[] = [
   projectTokens,
   users,
   quotas,
+  oauth,
 ];
