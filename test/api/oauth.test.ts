@@ -67,6 +67,16 @@ describe.each(["sqlite", "postgres"] as const)("with %s", (kind) => {
     expect(berthd.log()).not.toContain(first.access_token);
   });
 
+  it("a login is for the project that a session of the same user is for", async () => {
+    for (const name of ["shop", "zoo"]) await berthd.client.createProject({ body: { name } });
+    const { code } = await berthd.client.createUser({
+      body: { name: "carol", roles: { shop: "viewer", zoo: "viewer" } },
+    });
+    await berthd.client.setPassword({ body: { code, password } });
+    const { access_token } = await ask({ grant_type: "password", username: "carol", password });
+    expect(await clientWith(access_token).listInstances()).toMatchObject({ items: [] });
+  });
+
   it("a refresh token shown twice ends the login, with all that descends from it", async () => {
     const first = await logIn();
     const other = await logIn();

@@ -74,3 +74,14 @@ test("nothing else is one: changed, signed by others or by nobody, of another is
     expect(await one.verify(wrong)).toBeUndefined();
   expect(await one.verify(token)).toMatchObject(claims);
 });
+
+test("many who ask at once get one key, and a store that does not answer says nothing of a token", async () => {
+  const { one, other, keys, store } = twoDaemons();
+  const [token = ""] = await Promise.all([one.issue(claims), one.issue(claims), one.issue(claims)]);
+  expect(keys.size).toBe(1);
+  const { list } = store;
+  store.list = () => Promise.reject(new Error("the store is gone"));
+  await expect(other.verify(token)).rejects.toThrow("the store is gone");
+  store.list = list;
+  expect(await other.verify(token)).toMatchObject(claims);
+});

@@ -1,4 +1,3 @@
-import { BerthError } from "@berth/api";
 import type { CryptoKey } from "jose";
 import { z } from "zod";
 
@@ -33,10 +32,16 @@ export interface AccessClaims {
   readonly expiresAt: number;
 }
 
+/** A key by which access tokens are verified: its JWK (RFC 7517) as JSON. */
+interface PublicKey {
+  readonly id: string;
+  readonly publicKey: string;
+}
+
 /** Where public keys are kept for all who verify. */
 export interface KeyStore {
-  save(key: { readonly id: string; readonly publicKey: string }, lifetimeMs: number): Promise<void>;
-  list(): Promise<readonly { readonly id: string; readonly publicKey: string }[]>;
+  save(key: PublicKey, lifetimeMs: number): Promise<void>;
+  list(): Promise<readonly PublicKey[]>;
 }
 
 /**
@@ -48,7 +53,9 @@ export class AccessTokens {
   readonly #keys: KeyStore;
   readonly #now: () => number;
   readonly #known = new Map<string, CryptoKey>();
-  #signing: Promise<{ readonly id: string; readonly key: CryptoKey; readonly until: number }> | undefined;
+  #signing:
+    | { readonly made: Promise<{ readonly id: string; readonly key: CryptoKey }>; readonly until: number }
+    | undefined;
 
   constructor(issuer: string, keys: KeyStore, now: () => number = Date.now) {
     this.#issuer = issuer;
@@ -73,7 +80,7 @@ export class AccessTokens {
 
   /** What a token says; undefined when it was not issued here, was changed, or has expired. */
   async verify(token: string): Promise<AccessClaims | undefined> {
-    const { jwtVerify } = await loadJose();
+    const { errors, jwtVerify } = await loadJose();
     try {
       const { payload } = await jwtVerify(token, ({ kid }) => this.#verifyingKey(kid), {
         algorithms: [algorithm],
@@ -86,19 +93,27 @@ export class AccessTokens {
       const { sub, grant, scope, exp } = Claims.parse(payload);
       return { subject: sub, grant, scopes: scope === null ? null : scope.split(" "), expiresAt: exp * 1000 };
     } catch (error) {
-      if (error instanceof BerthError) throw error;
-      return undefined;
+      // A store that does not answer says nothing of the token.
+      if (error instanceof errors.JOSEError || error instanceof z.ZodError) return undefined;
+      throw error;
     }
   }
 
-  async #signingKey() {
-    const current = await this.#signing;
-    if (current && current.until > this.#now()) return current;
-    this.#signing = this.#makeKey();
-    this.#signing.catch(() => {
-      this.#signing = undefined;
+  /** The keys that verify, of every berthd of the store, as JWKs. */
+  async publicKeys(): Promise<readonly Readonly<Record<string, string>>[]> {
+    return (await this.#keys.list()).map(({ publicKey }) => JSON.parse(publicKey) as Record<string, string>);
+  }
+
+  /** Made once for all who ask meanwhile; one that could not be made is made anew. */
+  #signingKey() {
+    const current = this.#signing;
+    if (current && current.until > this.#now()) return current.made;
+    const made = this.#makeKey();
+    this.#signing = { made, until: this.#now() + signsMs };
+    made.catch(() => {
+      if (this.#signing?.made === made) this.#signing = undefined;
     });
-    return this.#signing;
+    return made;
   }
 
   async #makeKey() {
@@ -108,18 +123,18 @@ export class AccessTokens {
     const id = await calculateJwkThumbprint(jwk);
     const text = JSON.stringify({ ...jwk, kid: id, alg: algorithm, use: "sig" });
     await this.#keys.save({ id, publicKey: text }, verifiesMs);
-    return { id, key: privateKey, until: this.#now() + signsMs };
+    return { id, key: privateKey };
   }
 
   async #verifyingKey(kid: string | undefined): Promise<CryptoKey> {
     const known = this.#known.get(kid ?? "");
     if (known) return known;
-    const { importJWK } = await loadJose();
+    const { errors, importJWK } = await loadJose();
     this.#known.clear();
     for (const { id, publicKey } of await this.#keys.list())
       this.#known.set(id, (await importJWK(JSON.parse(publicKey), algorithm)) as CryptoKey);
     const found = this.#known.get(kid ?? "");
-    if (!found) throw new Error("no such key");
+    if (!found) throw new errors.JWKSNoMatchingKey();
     return found;
   }
 }

@@ -4,12 +4,12 @@ import { type Caller, mayGrant } from "../identity/authorize.ts";
 import { hashToken, looksLikeToken, makeToken } from "../identity/tokens.ts";
 import type { OAuthAnswer, Services } from "../server/services.ts";
 import { deleteGrantOf, exchangeRefreshToken, findGrant, insertGrant } from "../store/grants.ts";
-import { listSigningKeys } from "../store/signing-keys.ts";
 import type { Store } from "../store/store.ts";
-import { findToken, findTokenByHash } from "../store/tokens.ts";
+import { findGoodToken, findTokenByHash } from "../store/tokens.ts";
 import { findUser } from "../store/users.ts";
 import { checkPassword } from "./check-password.ts";
 import { callerOf } from "./tokens.ts";
+import { callerOfUser } from "./user-caller.ts";
 
 /** OAuth 2.0, as the server asks for it. `afterLogin` is called once somebody came in by the password of the user of that name. */
 export function oauthServices(
@@ -34,16 +34,13 @@ export function oauthServices(
       const claims = await accessTokens.verify(accessToken);
       if (!claims) return undefined;
       const { subject, grant, scopes, expiresAt } = claims;
-      const caller = grant === null ? await ofToken(store, subject) : await ofGrant(store, grant);
-      if (caller?.id !== subject) return undefined;
-      const ends = Math.min(expiresAt, caller.expiresAt ?? expiresAt);
-      const narrowed = { ...caller, scopes: scopes ?? caller.scopes };
       // The access token is short so that a stolen one is; what was opened with it lasts as long as the login.
       const again = async () => {
-        const now = grant === null ? await ofToken(store, subject) : await ofGrant(store, grant);
-        return now && { ...now, scopes: narrowed.scopes };
+        const caller = grant === null ? await ofToken(store, subject) : await ofGrant(store, grant);
+        return caller?.id === subject ? { ...caller, scopes: scopes ?? caller.scopes } : undefined;
       };
-      return { ...narrowed, expiresAt: ends, again };
+      const caller = await again();
+      return caller && { ...caller, expiresAt: Math.min(expiresAt, caller.expiresAt ?? expiresAt), again };
     },
     async byPassword({ user: name, password, scopes }, address) {
       const userId = await checkPassword(store, name, password, address);
@@ -79,34 +76,19 @@ export function oauthServices(
       );
     },
     revoke: (refreshToken) => store.transaction((tx) => deleteGrantOf(tx, hashToken(refreshToken))),
-    async keys() {
-      return (await listSigningKeys(store.queries)).map(
-        ({ publicKey }) => JSON.parse(publicKey) as Record<string, string>,
-      );
-    },
+    keys: () => accessTokens.publicKeys(),
   };
 }
 
 async function ofToken(store: Store, id: string): Promise<Caller | undefined> {
-  const token = await findToken(store.queries, undefined, id);
-  const ended = token?.expiresAt && Date.parse(token.expiresAt) <= Date.now();
-  return token && !ended ? callerOf(token) : undefined;
+  const token = await findGoodToken(store.queries, id);
+  return token && callerOf(token);
 }
 
 async function ofGrant(store: Store, id: string): Promise<Caller | undefined> {
   const grant = await findGrant(store.queries, id);
   const user = grant && (await findUser(store.queries, grant.userId));
   if (!user) return undefined;
-  const roles = new Map(Object.entries(user.roles));
-  const [only, second] = roles.keys();
-  return {
-    id: user.id,
-    name: user.name,
-    session: null,
-    admin: user.admin,
-    roles,
-    project: !user.admin && second === undefined ? (only ?? null) : null,
-    scopes: grant.scopes,
-    expiresAt: grant.expiresAt,
-  };
+  const known = { userId: user.id, userName: user.name, admin: user.admin, roles: new Map(Object.entries(user.roles)) };
+  return callerOfUser(known, { session: null, scopes: grant.scopes, expiresAt: grant.expiresAt });
 }

@@ -1,15 +1,14 @@
 import { BerthError } from "@berth/api";
 import { whyWeak } from "../core/password-rules.ts";
-import type { Caller } from "../identity/authorize.ts";
 import { hashPassword } from "../identity/passwords.ts";
 import { hashToken, looksLikeToken, makeToken } from "../identity/tokens.ts";
 import type { Services } from "../server/services.ts";
 import { unlessDiskFull } from "../store/errors.ts";
-import { defaultProject } from "../store/projects.ts";
-import { deleteSession, findSession, insertSession, type Session, touchSession } from "../store/sessions.ts";
+import { deleteSession, findSession, insertSession, touchSession } from "../store/sessions.ts";
 import type { Store } from "../store/store.ts";
 import { findPasswordCode, findUser, setPassword, takePasswordCode } from "../store/users.ts";
 import { checkPassword } from "./check-password.ts";
+import { callerOfUser } from "./user-caller.ts";
 
 /** Logging in and out, as the server asks for it. `afterLogin` is called once somebody came in by the password of the user of that name, or set it. */
 export function sessionServices(store: Store, afterLogin: (name: string) => Promise<void>): Services["sessions"] {
@@ -18,7 +17,7 @@ export function sessionServices(store: Store, afterLogin: (name: string) => Prom
       const session = await findSession(store.queries, hash);
       if (!session) return undefined;
       await unlessDiskFull(touchSession(store.queries, session));
-      return callerOf(session);
+      return callerOfUser(session, { session: hash, scopes: null, expiresAt: session.expiresAt });
     },
     async begin({ user: name, password }, address) {
       const id = await checkPassword(store, name, password, address);
@@ -55,18 +54,4 @@ async function hashNew(password: string, userName: string): Promise<string> {
   const reason = whyWeak(password, userName);
   if (reason !== undefined) throw new BerthError("weak_password", reason);
   return hashPassword(password);
-}
-
-function callerOf({ hash, userId, userName, admin, roles, expiresAt }: Session): Caller {
-  const [first = null] = roles.keys();
-  return {
-    id: userId,
-    name: userName,
-    session: hash,
-    admin,
-    roles,
-    project: admin || roles.has(defaultProject) ? null : first,
-    scopes: null,
-    expiresAt,
-  };
 }

@@ -1,10 +1,8 @@
-import { TokenScope } from "@berth/api";
 import { sql } from "kysely";
-import { z } from "zod";
-import { readJson } from "./json.ts";
 import { wakeAfter } from "./pending.ts";
 import type { Queries, Transaction } from "./store.ts";
-import { tokenTopic } from "./tokens.ts";
+import { readScopes, tokenTopic } from "./tokens.ts";
+import { noteLogin } from "./users.ts";
 
 /** A user's login by a program, from which all its refresh tokens descend. */
 export interface Grant {
@@ -18,8 +16,6 @@ export interface Grant {
 /** How long a grant lasts, in milliseconds: 30 days, after which one logs in again. */
 const lifetimeMs = 30 * 24 * 3_600_000;
 
-const Scopes = z.array(TokenScope);
-
 /** Begins a grant with its first refresh token, whose SHA-256 is `hash`. */
 export async function insertGrant(
   tx: Transaction,
@@ -31,7 +27,7 @@ export async function insertGrant(
   const values = { id, user_id: userId, scopes: scopes && JSON.stringify(scopes), created_at: now, expires_at };
   await tx.insertInto("login_grant").values(values).execute();
   await tx.insertInto("refresh_token").values({ hash, grant_id: id, used_at: null }).execute();
-  await tx.updateTable("person").set({ last_login_at: now }).where("id", "=", userId).execute();
+  await noteLogin(tx, userId);
 }
 
 /** The grant with this id, unless it has ended. */
@@ -46,7 +42,7 @@ export async function findGrant(queries: Queries, id: string): Promise<Grant | u
     row && {
       id: row.id,
       userId: row.user_id,
-      scopes: row.scopes === null ? null : readJson(Scopes, row.scopes, "login_grant.scopes"),
+      scopes: readScopes(row.scopes, "login_grant.scopes"),
       expiresAt: row.expires_at,
     }
   );

@@ -5,6 +5,7 @@ import { wakeAfter } from "./pending.ts";
 import { prepare } from "./prepared.ts";
 import type { Queries, Transaction } from "./store.ts";
 import { tokenTopic } from "./tokens.ts";
+import { noteLogin } from "./users.ts";
 
 /** Somebody who has logged in. Times are milliseconds since the epoch. */
 export interface Session {
@@ -30,7 +31,7 @@ export async function insertSession(tx: Transaction, userId: string, hash: strin
     .values({ hash, user_id: userId, created_at: now, used_at: now, expires_at: sql`berth_now() + ${lifetimeMs}` })
     .returning("expires_at")
     .executeTakeFirstOrThrow();
-  await tx.updateTable("person").set({ last_login_at: now }).where("id", "=", userId).execute();
+  await noteLogin(tx, userId);
   return expires_at;
 }
 
@@ -81,7 +82,7 @@ export async function deleteSession(tx: Transaction, hash: string): Promise<void
   wakeAfter(tx, tokenTopic);
 }
 
-/** Forgets sessions and codes that have ended, and failures that are long past. */
+/** Forgets sessions, grants, keys and codes that have ended, and failures that are long past. */
 export async function pruneLogins(queries: Queries): Promise<void> {
   const now = sql<number>`berth_now()`;
   await queries

@@ -21,13 +21,18 @@ export type NewTokenRow = Pick<Token, "id" | "name" | "role" | "project" | "scop
 
 const Scopes = z.array(TokenScope);
 
+/** The scopes of a column; null for no limit. */
+export function readScopes(text: string | null, column: string): Token["scopes"] {
+  return text === null ? null : readJson(Scopes, text, column);
+}
+
 function toToken(row: Omit<Selectable<TokenTable>, "hash" | "revoked_at">): Token {
   return {
     id: row.id,
     name: row.name,
     project: row.project,
     role: Role.parse(row.role),
-    scopes: row.scopes === null ? null : readJson(Scopes, row.scopes, "token.scopes"),
+    scopes: readScopes(row.scopes, "token.scopes"),
     prefix: row.prefix,
     createdAt: toTimestamp(row.created_at),
     expiresAt: row.expires_at === null ? null : toTimestamp(row.expires_at),
@@ -72,18 +77,24 @@ export async function insertToken(tx: Transaction, token: NewTokenRow): Promise<
   return toToken(row);
 }
 
-const selectByHash = prepare((queries, hash: string) =>
+const selectGood = (queries: Queries) =>
   queries
     .selectFrom("token")
     .select(columns)
-    .where("hash", "=", hash)
     .where("revoked_at", "is", null)
-    .where((eb) => eb.or([eb("expires_at", "is", null), eb("expires_at", ">", sql<number>`berth_now()`)])),
-);
+    .where((eb) => eb.or([eb("expires_at", "is", null), eb("expires_at", ">", sql<number>`berth_now()`)]));
+const selectByHash = prepare((queries, hash: string) => selectGood(queries).where("hash", "=", hash));
+const selectById = prepare((queries, id: string) => selectGood(queries).where("id", "=", id));
 
 /** The token whose secret has this SHA-256, unless it has expired or was revoked. */
 export async function findTokenByHash(queries: Queries, hash: string): Promise<Token | undefined> {
   const [row] = await selectByHash(queries, hash);
+  return row && toToken(row);
+}
+
+/** The token with this id, unless it has expired or was revoked. */
+export async function findGoodToken(queries: Queries, id: string): Promise<Token | undefined> {
+  const [row] = await selectById(queries, id);
   return row && toToken(row);
 }
 

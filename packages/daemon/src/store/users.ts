@@ -47,6 +47,11 @@ export async function insertUser(
   return toUser(row, new Map(Object.entries(roles)));
 }
 
+/** Notes that a user has logged in just now. */
+export async function noteLogin(tx: Transaction, id: string): Promise<void> {
+  await tx.updateTable("person").set({ last_login_at: sql<number>`berth_now()` }).where("id", "=", id).execute();
+}
+
 /** Gives a user roles, by project; null takes one away. Rejects with BerthError `not_found` for a project that is not there. */
 async function setRoles(tx: Transaction, userId: string, roles: Readonly<Record<string, Role | null>>): Promise<void> {
   for (const [project, role] of Object.entries(roles)) {
