@@ -174,6 +174,16 @@ export const errorCatalogue = {
     title: "The registry answered with an error",
     hint: "The detail has the registry's own words; try again later if it is the registry's fault.",
   },
+  git_not_found: {
+    status: 422,
+    title: "The Git repository does not have that",
+    hint: "Check the branch, tag or commit, and the folder: https://host/repo.git#REF:FOLDER.",
+  },
+  git_fetch_failed: {
+    status: 422,
+    title: "The Git repository cannot be fetched",
+    hint: "The detail has git's own words. Check the URL, that everybody may read it, and the node's network.",
+  },
   digest_mismatch: {
     status: 422,
     title: "Content does not match its digest",

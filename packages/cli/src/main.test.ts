@@ -686,6 +686,13 @@ describe("images", () => {
   });
 });
 
+test("launch says when what it launched has ended already", async () => {
+  const ended = { ...instance, status: { ...instance.status, phase: "stopped", exitCode: 3 } } as const;
+  const ran = await berth("launch nginx -- false", { getInstance: () => ended });
+  expect(ran).toMatchObject({ code: 0, stdout: "web\n" });
+  expect(ran.stderr).toContain("web has ended already, with exit code 3; berth logs web has what it wrote.");
+});
+
 describe("templates", () => {
   test("launch says how it began; --cold and --warm ask for one way", async () => {
     const began = (start: Instance["status"]["start"]) => ({

@@ -73,10 +73,16 @@ describe("checkoutGit", () => {
 
   test.each([
     ["a ref that is not there", { ref: "nothing" }],
-    ["an option as a ref", { ref: "--upload-pack=true" }],
     ["a folder that is not there", { subdirectory: "nothing" }],
     ["a folder above", { subdirectory: "../.." }],
     ["a folder behind a link", { subdirectory: "out" }],
+  ])("%s is not found, and nothing stays", async (_what, request) => {
+    await expect(checkout(request)).rejects.toMatchObject({ code: "git_not_found" });
+    expect(await readdir(join(folder, "tmp"))).toEqual([]);
+  });
+
+  test.each([
+    ["an option as a ref", { ref: "--upload-pack=true" }],
     ["git's own way to run a command", { url: "ext::sh -c true" }],
     ["a path", { url: "/etc" }],
     ["ssh", { url: "ssh://localhost/x" }],
@@ -159,7 +165,7 @@ describe("checkoutGit", () => {
       });
       expect(asked).toEqual([]);
       const listed = checkout({ url: `http://127.0.0.1:${port}/x.git` }, false, [`127.0.0.1:${port}`]);
-      await expect(listed).rejects.toMatchObject({ code: "registry_unreachable" });
+      await expect(listed).rejects.toMatchObject({ code: "git_fetch_failed" });
       expect(asked).toHaveLength(1);
     } finally {
       server.close();

@@ -53,7 +53,7 @@ export function refuseSecrets(text: string): void {
 
 /**
  * Fetches one commit, without history, submodules, hooks, or anything of the host's git configuration.
- * Rejects with BerthError `invalid_request` (URL, ref or subdirectory), `address_refused`, `registry_unreachable`, `unsafe_image` for more than the limits, or `disk_full`.
+ * Rejects with BerthError `invalid_request` (a URL or ref that can be none), `address_refused`, `git_not_found`, `git_fetch_failed`, `unsafe_image` for more than the limits, or `disk_full`.
  */
 export async function checkoutGit(
   {
@@ -102,11 +102,11 @@ export async function checkoutGit(
       throw tooLarge(`sends more than ${limits.maxGitBytes} bytes for ${request.ref}`);
     const words = error.stderr.trim().split("\n").at(-1)?.replaceAll(url.href, withoutSecrets(url)) ?? "";
     if (/couldn't find remote ref|not our ref|no such ref/i.test(error.stderr)) {
-      throw new BerthError("invalid_request", `${withoutSecrets(url)} has no branch, tag or commit ${request.ref}.`, {
+      throw new BerthError("git_not_found", `${withoutSecrets(url)} has no branch, tag or commit ${request.ref}.`, {
         cause: error,
       });
     }
-    throw new BerthError("registry_unreachable", `${withoutSecrets(url)}: ${words || error.message}`, { cause: error });
+    throw new BerthError("git_fetch_failed", `${withoutSecrets(url)}: ${words || error.message}`, { cause: error });
   }
 }
 
@@ -173,7 +173,7 @@ async function settingsFor(url: URL, outbound: Outbound, allowFiles: boolean): P
     throw new BerthError("invalid_request", "A Git URL must begin with https://.");
   const { addresses } = await outbound.pin(url.hostname, port).catch((error: unknown) => {
     if (error instanceof BerthError) throw error;
-    throw new BerthError("registry_unreachable", `${url.hostname} has no address.`, { cause: error });
+    throw new BerthError("git_fetch_failed", `${url.hostname} has no address.`, { cause: error });
   });
   const list = addresses.map(({ address, family }) => (family === 6 ? `[${address}]` : address)).join(",");
   return [
@@ -199,7 +199,7 @@ async function inside(folder: string, subdirectory: string): Promise<string> {
   const path = await realpath(join(root, subdirectory)).catch(() => undefined);
   const isInside = path !== undefined && (path === root || path.startsWith(root + sep));
   if (!isInside || !(await stat(path)).isDirectory()) {
-    throw new BerthError("invalid_request", `The repository has no folder ${JSON.stringify(subdirectory)}.`);
+    throw new BerthError("git_not_found", `The repository has no folder ${JSON.stringify(subdirectory)}.`);
   }
   return path;
 }

@@ -1,4 +1,4 @@
-import { CreateInstance, type InstanceChange, type WarmPolicy } from "@berth/api";
+import { CreateInstance, type Instance, type InstanceChange, type WarmPolicy } from "@berth/api";
 import { parseCpus, parseIdle, parseLabels, parseMebibytes, parseSeconds } from "../../amounts.ts";
 import { type Context, command, text, texts, yes } from "../../command.ts";
 import { readEnvironment } from "../../environment.ts";
@@ -119,9 +119,15 @@ export default command<Flags, string[]>({
     await follow(context, operation);
     const ready = await client.getInstance({ params: { instance: instance.id } });
     if (ready.status.start) context.out.say(howItBegan(ready.status.start));
+    if (ready.status.phase === "stopped") context.out.say(howItEnded(ready));
     context.print(ready, () => `${ready.name}\n`);
   },
 });
+
+/** Whoever launches a server wants to hear that it is one no more. */
+function howItEnded({ name, status: { exitCode } }: Instance): string {
+  return `${name} has ended already${exitCode === null ? "" : `, with exit code ${exitCode}`}; berth logs ${name} has what it wrote.`;
+}
 
 async function launchImage(context: Context, flags: Flags, words: readonly string[]): Promise<InstanceChange> {
   const [image, ...command] = words;
