@@ -13,6 +13,8 @@ export interface ClientOptions {
   readonly url: string;
   /** Shown with each request. A function is asked each time, and what it throws is what the request rejects with: the one at that address may change. */
   readonly token: string | (() => string);
+  /** Awaited before each request, which then shows the `token` of that moment: one that is about to end is made new. */
+  readonly renew?: (() => Promise<void>) | undefined;
   /** The project of requests that name none; the token's own when not given. */
   readonly project?: string | undefined;
   /** Instead of the global one, for tests. */
@@ -117,6 +119,7 @@ export function createClient(options: ClientOptions): Client {
   /** Sends one request; the answer is a success. */
   async function send(name: RouteName, input: AnyInput, call: CallOptions & { headers?: Record<string, string> }) {
     const definition: Route = routes[name];
+    await options.renew?.();
     const headers: Record<string, string> = { authorization: authorize(), ...call.headers };
     if (call.idempotencyKey !== undefined) headers["idempotency-key"] = call.idempotencyKey;
     if (call.ifMatch !== undefined) headers["if-match"] = `"${call.ifMatch}"`;

@@ -36,12 +36,15 @@ import {
 import { PrunedTemplates, PruneTemplates, Template, TemplateParams } from "./template.ts";
 import { CreateToken, ListTokensQuery, NewToken, Token, TokenParams } from "./token.ts";
 import {
+  AuthorizeDevice,
+  AuthorizeProgram,
   ChangePassword,
   ChangeUser,
   CreateUser,
   ListUsersQuery,
   LogIn,
   Login,
+  ProgramAuthorization,
   SetPassword,
   User,
   UserParams,
@@ -1079,6 +1082,30 @@ export const routes = {
     body: SetPassword,
     status: 204,
     public: true,
+  }),
+  authorizeProgram: route({
+    method: "POST",
+    path: "/api/v1/login/program",
+    summary: "Let a program act as oneself",
+    description:
+      "Answers the authorization code that the program exchanges for its tokens at /oauth/token. Only a session may ask for it: the page at /oauth/authorize does.",
+    resource: "session",
+    action: "update",
+    kind: "json",
+    body: AuthorizeProgram,
+    status: 201,
+    response: ProgramAuthorization,
+  }),
+  authorizeDevice: route({
+    method: "POST",
+    path: "/api/v1/login/device",
+    summary: "Let a device act as oneself, or refuse it",
+    description: "By the code that the device shows. Only a session may: the page at /device does.",
+    resource: "session",
+    action: "update",
+    kind: "json",
+    body: AuthorizeDevice,
+    status: 204,
   }),
 
   listNodes: route({

@@ -59,6 +59,52 @@ export const SetPassword = z
   .meta({ id: "SetPassword", examples: [{ code: "berthr_…", password: "correct horse battery" }] });
 export type SetPassword = z.infer<typeof SetPassword>;
 
+/**
+ * What a program asks of its user: an authorization code for the loopback address where it listens (RFC 8252, section 7.3), which only it can use, since only it knows what
+ * the challenge was made of (RFC 7636).
+ */
+export const AuthorizeProgram = z
+  .strictObject({
+    clientId: z.literal("berth-cli").describe("The program: Berth's own command line."),
+    redirectUri: z
+      .string()
+      .max(200)
+      .regex(
+        /^http:\/\/(127\.0\.0\.1|\[::1\]):\d{1,5}\/[\w/-]*$/,
+        "must be a loopback address: http://127.0.0.1:PORT/…",
+      ),
+    codeChallenge: z
+      .string()
+      .regex(/^[\w-]{43}$/, "must be a SHA-256 in base64url")
+      .describe("S256 of the program's code verifier."),
+    scopes: z.array(TokenScope).min(1).max(64).nullable().default(null).describe("All that the user may do when null."),
+  })
+  .meta({
+    id: "AuthorizeProgram",
+    examples: [
+      {
+        clientId: "berth-cli",
+        redirectUri: "http://127.0.0.1:41234/",
+        codeChallenge: "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM",
+      },
+    ],
+  });
+export type AuthorizeProgram = z.infer<typeof AuthorizeProgram>;
+
+export const ProgramAuthorization = z
+  .object({ code: z.string().describe("For the program: it works once, within a minute.") })
+  .meta({ id: "ProgramAuthorization" });
+export type ProgramAuthorization = z.infer<typeof ProgramAuthorization>;
+
+/** What a user says to a device that shows him a code (RFC 8628). */
+export const AuthorizeDevice = z
+  .strictObject({
+    userCode: z.string().min(1).max(20).describe("As the device shows it; small letters and other dashes are fine."),
+    allow: z.boolean(),
+  })
+  .meta({ id: "AuthorizeDevice", examples: [{ userCode: "WDJB-MJHT", allow: true }] });
+export type AuthorizeDevice = z.infer<typeof AuthorizeDevice>;
+
 /** Who sends a request, as berthd sees him. */
 export const WhoAmI = z
   .object({

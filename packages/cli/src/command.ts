@@ -39,6 +39,8 @@ export class Context implements CommandContext {
         this.#settings ?? readSettings(this.outside),
         import("@berth/api"),
       ]);
+      // A session in a guest shows its token without waiting.
+      await settings.renew?.();
       return createClient(this.project === undefined ? settings : { ...settings, project: this.project });
     })();
     return this.#client;

@@ -158,6 +158,11 @@ export const tree: Readonly<Record<string, Leaf | Branch>> = {
       show: { brief: "Show one node: what it has, can do and lacks", load: () => import("./commands/node/show.ts") },
     },
   },
+  login: {
+    brief: "Log in to a berthd as yourself, with the browser",
+    load: () => import("./commands/system/login.ts"),
+  },
+  logout: { brief: "End that login", load: () => import("./commands/system/logout.ts") },
   whoami: {
     brief: "Show who you are to berthd, and what you may do",
     load: () => import("./commands/system/whoami.ts"),

@@ -8,6 +8,12 @@ export interface Ran {
   readonly stderr: string;
 }
 
+/** How to press Ctrl-C, and type. */
+interface Keys {
+  interrupt(): void;
+  type(text: string): void;
+}
+
 export interface RunOptions {
   readonly url?: string;
   readonly env?: Readonly<Record<string, string>>;
@@ -16,7 +22,9 @@ export interface RunOptions {
   readonly terminal?: boolean;
   readonly input?: string | Buffer;
   /** Called with how to press Ctrl-C and type, once the command runs. */
-  readonly during?: (keys: { interrupt(): void; type(text: string): void; stderr(): string }) => void;
+  readonly during?: (keys: Keys & { stderr(): string }) => void;
+  /** Called with all it has said on standard error, whenever it says more. */
+  readonly onSaid?: (said: string, keys: Keys) => void;
 }
 
 /** Runs a command line in this process and collects what it says. */
@@ -28,8 +36,17 @@ export async function runBerth(words: readonly string[], options: RunOptions = {
   const [stdin, stdout, stderr] = [stream(), stream(), stream()];
   const written = { stdout: [] as Buffer[], stderr: [] as Buffer[] };
   stdout.on("data", (chunk: Buffer) => written.stdout.push(chunk));
-  stderr.on("data", (chunk: Buffer) => written.stderr.push(chunk));
   const text = (name: "stdout" | "stderr") => Buffer.concat(written[name]).toString("utf8");
+  const keys: Keys = {
+    interrupt: () => {
+      for (const listener of [...listeners]) listener();
+    },
+    type: (typed) => stdin.write(typed),
+  };
+  stderr.on("data", (chunk: Buffer) => {
+    written.stderr.push(chunk);
+    options.onSaid?.(text("stderr"), keys);
+  });
   if (options.input !== undefined) stdin.end(options.input);
   else if (!terminal) stdin.end();
   const outside: Surroundings = {
@@ -46,13 +63,7 @@ export async function runBerth(words: readonly string[], options: RunOptions = {
     },
   };
   const done = main(words, outside);
-  options.during?.({
-    interrupt: () => {
-      for (const listener of [...listeners]) listener();
-    },
-    type: (typed) => stdin.write(typed),
-    stderr: () => text("stderr"),
-  });
+  options.during?.({ ...keys, stderr: () => text("stderr") });
   const code = await done;
   return { code, stdout: text("stdout"), stderr: text("stderr") };
 }

@@ -2,10 +2,17 @@ import { hash, randomInt, timingSafeEqual } from "node:crypto";
 import { crc32 } from "node:zlib";
 
 /**
- * A token is `berth_` (the secret of a session `berths_`, a code that sets a password `berthr_`, a refresh token `berthf_`), 32 random characters of base 62 (190 bits) and the CRC-32 of those as 6 more: so that a secret scanner finds one by its look, and a
+ * A token is `berth_` (the secret of a session `berths_`, a code that sets a password `berthr_`, a refresh token `berthf_`, an authorization code `berthc_`, a device code `berthd_`), 32 random characters of base 62 (190 bits) and the CRC-32 of those as 6 more: so that a secret scanner finds one by its look, and a
  * mistyped one is refused without asking the store. Only its SHA-256 is kept; with that much randomness a slow hash would add nothing.
  */
-const prefixes = { token: "berth_", session: "berths_", code: "berthr_", refresh: "berthf_" } as const;
+const prefixes = {
+  token: "berth_",
+  session: "berths_",
+  code: "berthr_",
+  refresh: "berthf_",
+  authorization: "berthc_",
+  device: "berthd_",
+} as const;
 const alphabet = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 const secretLength = 32;
 const checksumLength = 6;

@@ -19,7 +19,7 @@ const table = new Map(
 /** Requests that are for no project. */
 const ofNoProject: readonly RouteName[] = [
   ...(["listProjects", "listNodes", "getNode"] as const),
-  ...(["logIn", "logOut", "whoAmI", "changePassword", "setPassword"] as const),
+  ...(["logIn", "logOut", "whoAmI", "changePassword", "setPassword", "authorizeProgram", "authorizeDevice"] as const),
 ];
 
 /** A server with a project `shop` that has an operation, and one caller of each kind. */

@@ -17,6 +17,7 @@ import { type Attach, type Call, type MessageStream, projectIn, projectOf } from
 import { documentation } from "./documentation.ts";
 import { checkHost, checkOrigin } from "./host-header.ts";
 import { checkJsonDepth, maxJsonDepth } from "./json-body.ts";
+import { loginPages } from "./login-page.ts";
 import { type LongAnswer, LongAnswers } from "./long-answers.ts";
 import { oauthEndpoints } from "./oauth.ts";
 import { passwordPage } from "./password-page.ts";
@@ -175,6 +176,7 @@ export function createServer(options: ServerOptions): FastifyInstance {
   app.get("/", async (_, reply) => reply.redirect("/docs", 302));
   documentation(app);
   passwordPage(app);
+  loginPages(app);
   oauthEndpoints(app, oauth, options.publicUrl);
 
   let cut: NodeJS.Timeout | undefined;

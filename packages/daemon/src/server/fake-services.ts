@@ -160,6 +160,11 @@ export class FakeServices implements Services {
     byPassword: async () => refuseLogin(),
     byClient: async () => refuseLogin(),
     byRefreshToken: async () => refuseLogin(),
+    authorizeProgram: async () => "berthc_code",
+    byCode: async () => refuseLogin(),
+    beginDevice: async () => refuseLogin(),
+    authorizeDevice: async () => {},
+    byDevice: async () => "authorization_pending",
     revoke: async () => {},
     keys: async () => [],
   };

@@ -1,7 +1,10 @@
 import { BerthError, TokenScope } from "@berth/api";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { checkOrigin } from "./host-header.ts";
-import type { OAuthAnswer, Services } from "./services.ts";
+import type { DeviceWaits, OAuthAnswer, Services } from "./services.ts";
+
+/** The grant type of RFC 8628. */
+const deviceGrant = "urn:ietf:params:oauth:grant-type:device_code";
 
 /** A refusal as RFC 6749 (section 5.2) words it. */
 class OAuthError extends Error {
@@ -15,14 +18,32 @@ class OAuthError extends Error {
 }
 
 /**
- * The endpoints of OAuth 2.0 (RFC 6749): client credentials with an API token, a person's password for our own programs, and refresh; revocation (RFC 7009), the keys
+ * The endpoints of OAuth 2.0 (RFC 6749): client credentials with an API token, a person's password for our own programs, refresh, and what a user allowed by a code (RFC 7636) or on a device (RFC 8628); revocation (RFC 7009), the keys
  * (RFC 7517) and where all this is (RFC 8414).
  */
 export function oauthEndpoints(app: FastifyInstance, oauth: Services["oauth"], publicUrl: URL | undefined): void {
+  const baseOf = ({ headers }: FastifyRequest) => publicUrl?.origin ?? `http://${headers.host}`;
   // Another site's page has no business here; OAuth has no words for that.
   const ownPagesOnly = async ({ headers }: FastifyRequest) => checkOrigin(headers.origin, headers.host);
   app.post("/oauth/token", { onRequest: ownPagesOnly }, (request, reply) =>
     answering(reply, async () => asBody(await issue(oauth, formOf(request), request))),
+  );
+  app.post("/oauth/device_authorization", { onRequest: ownPagesOnly }, (request, reply) =>
+    answering(reply, async () => {
+      const form = formOf(request);
+      ofOurProgram(form);
+      const begun = await oauth.beginDevice({ scopes: scopesIn(form) });
+      const page = `${baseOf(request)}/device`;
+      return {
+        device_code: begun.deviceCode,
+        user_code: begun.userCode,
+        verification_uri: page,
+        // Behind the #, so that no log of a proxy has it.
+        verification_uri_complete: `${page}#${begun.userCode}`,
+        expires_in: begun.lifetimeMs / 1000,
+        interval: begun.intervalMs / 1000,
+      };
+    }),
   );
   app.post("/oauth/revoke", { onRequest: ownPagesOnly }, (request, reply) =>
     answering(reply, async () => {
@@ -32,14 +53,18 @@ export function oauthEndpoints(app: FastifyInstance, oauth: Services["oauth"], p
   );
   app.get("/oauth/jwks.json", async () => ({ keys: await oauth.keys() }));
   app.get("/.well-known/oauth-authorization-server", async (request) => {
-    const base = publicUrl?.origin ?? `http://${request.headers.host}`;
+    const base = baseOf(request);
     return {
       issuer: base,
+      authorization_endpoint: `${base}/oauth/authorize`,
+      device_authorization_endpoint: `${base}/oauth/device_authorization`,
       token_endpoint: `${base}/oauth/token`,
       revocation_endpoint: `${base}/oauth/revoke`,
       jwks_uri: `${base}/oauth/jwks.json`,
-      grant_types_supported: ["client_credentials", "password", "refresh_token"],
-      response_types_supported: [],
+      grant_types_supported: ["authorization_code", deviceGrant, "client_credentials", "password", "refresh_token"],
+      response_types_supported: ["code"],
+      code_challenge_methods_supported: ["S256"],
+      authorization_response_iss_parameter_supported: true,
       token_endpoint_auth_methods_supported: ["client_secret_basic", "client_secret_post", "none"],
     };
   });
@@ -62,8 +87,35 @@ async function issue(oauth: Services["oauth"], form: URLSearchParams, request: F
     );
   }
   if (kind === "refresh_token") return oauth.byRefreshToken({ refreshToken: required(form, "refresh_token") });
+  if (kind === "authorization_code") {
+    ofOurProgram(form);
+    return oauth.byCode({
+      code: required(form, "code"),
+      verifier: required(form, "code_verifier"),
+      redirectUri: required(form, "redirect_uri"),
+    });
+  }
+  if (kind === deviceGrant) {
+    ofOurProgram(form);
+    const heard = await oauth.byDevice({ deviceCode: required(form, "device_code") });
+    if (typeof heard !== "string") return heard;
+    throw new OAuthError(heard, waits[heard]);
+  }
   throw new OAuthError("unsupported_grant_type", "The grant type is none of those that are supported.");
 }
+
+/** Users are asked by Berth's own command line alone, which is a public client: it has no secret. */
+function ofOurProgram(form: URLSearchParams): void {
+  if (required(form, "client_id") !== "berth-cli")
+    throw new OAuthError("invalid_client", "The client is not known; berth-cli is.");
+}
+
+const waits: Readonly<Record<DeviceWaits, string>> = {
+  authorization_pending: "The user has not said anything yet.",
+  slow_down: "The device asks too often.",
+  access_denied: "The user refused it.",
+  expired_token: "The code is not known: used or expired. Begin again.",
+};
 
 function formOf({ body }: FastifyRequest): URLSearchParams {
   if (body instanceof URLSearchParams) return body;

@@ -120,12 +120,20 @@ const requests: Record<RouteName, InjectOptions> = {
   whoAmI: { url: "/api/v1/whoami" },
   changePassword: { url: "/api/v1/password", payload: { current: "a", password: "b" } },
   setPassword: { url: "/api/v1/password/set", payload: { code: "berthr_x", password: "b" } },
+  authorizeProgram: {
+    url: "/api/v1/login/program",
+    payload: { clientId: "berth-cli", redirectUri: "http://127.0.0.1:4000/", codeChallenge: "a".repeat(43) },
+  },
+  authorizeDevice: { url: "/api/v1/login/device", payload: { userCode: "WDJB-MJHT", allow: true } },
   listNodes: { url: "/api/v1/nodes" },
   getNode: { url: "/api/v1/nodes/node1" },
 };
 
 /** WebSockets and the endless stream are held to the document in their own tests. */
 const apart: readonly RouteName[] = ["execInstance", "consoleInstance", "streamEvents"];
+
+/** Requests that only somebody who has logged in sends. */
+const ofSession: readonly string[] = ["logOut", "changePassword", "authorizeProgram", "authorizeDevice"];
 
 /** Sends a request in a session that begins with it, and answers its status. */
 async function sendLoggedIn(name: RouteName): Promise<number> {
@@ -146,7 +154,7 @@ describe("every answer fits the OpenAPI document", () => {
     if (apart.includes(name as RouteName)) continue;
     test(name, async () => {
       // What only somebody who has logged in may do.
-      if (name === "logOut" || name === "changePassword") return expect(await sendLoggedIn(name)).toBe(204);
+      if (ofSession.includes(name)) return expect(await sendLoggedIn(name as RouteName)).toBe(route.status);
       if (name === "cancelOperation")
         server.services.changeOperation(operation.id, { status: "running", endedAt: null });
       const answer = await server.send({ method: route.method, ...requests[name as RouteName] } as InjectOptions);

@@ -2,6 +2,8 @@ import type { Duplex, Readable, Writable } from "node:stream";
 import type {
   Archive,
   ArchiveChange,
+  AuthorizeDevice,
+  AuthorizeProgram,
   BuildImage,
   ChangeInstance,
   ChangePassword,
@@ -145,6 +147,17 @@ export interface OAuthAnswer {
   readonly scopes: readonly string[] | null;
 }
 
+/** A device's login that waits for its user. */
+export interface DeviceLogin {
+  readonly deviceCode: string;
+  readonly userCode: string;
+  readonly lifetimeMs: number;
+  readonly intervalMs: number;
+}
+
+/** Why a device is not let in, in the words of RFC 8628 (section 3.5). */
+export type DeviceWaits = "authorization_pending" | "slow_down" | "access_denied" | "expired_token";
+
 /**
  * What the server asks of the rest of the daemon. Every function throws BerthErrors: `not_found` for what is not there or not in the scope's project.
  * `ref` is an id or a name.
@@ -183,6 +196,18 @@ export interface Services {
     byPassword(input: LogIn & Narrowed, address: string): Promise<OAuthAnswer>;
     byClient(input: { readonly clientId: string; readonly secret: string } & Narrowed): Promise<OAuthAnswer>;
     byRefreshToken(input: { readonly refreshToken: string }): Promise<OAuthAnswer>;
+    /** Resolves with the code by which the program gets its tokens. */
+    authorizeProgram(caller: Caller, input: AuthorizeProgram): Promise<string>;
+    byCode(input: {
+      readonly code: string;
+      readonly verifier: string;
+      readonly redirectUri: string;
+    }): Promise<OAuthAnswer>;
+    /** Throws `rate_limited` while too many devices wait. */
+    beginDevice(input: Narrowed): Promise<DeviceLogin>;
+    /** Throws `not_found` when no device waits with this code. */
+    authorizeDevice(caller: Caller, input: AuthorizeDevice): Promise<void>;
+    byDevice(input: { readonly deviceCode: string }): Promise<OAuthAnswer | DeviceWaits>;
     /** Ends the login of a refresh token. */
     revoke(refreshToken: string): Promise<void>;
     /** The public keys, as JWKs. */

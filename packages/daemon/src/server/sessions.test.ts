@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { Script } from "node:vm";
 import type { InjectOptions } from "fastify";
 import { afterEach, describe, expect, test } from "vitest";
 import { createServer, type Tuning } from "./create-server.ts";
@@ -92,14 +93,15 @@ test("a token has no session to end and no password to change", async () => {
     expect((await server.send({ method: "POST", ...request })).json().code).toBe("no_session");
 });
 
-test("the page that sets a password runs its own script and no other", async () => {
+test.each(["/password", "/oauth/authorize", "/device"])("the page %s runs its own script and no other", async (url) => {
   const { app } = await logIn();
-  const answer = await app.inject({ url: "/password", headers: { host: "localhost" } });
+  const answer = await app.inject({ url, headers: { host: "localhost" } });
   expect(answer.statusCode).toBe(200);
   const policy = String(answer.headers["content-security-policy"]);
   expect(policy).toMatch(/default-src 'none'.*script-src 'sha256-[^']+'; connect-src 'self'/);
   for (const tag of ["script", "style"]) {
     const text = new RegExp(`<${tag}>([\\s\\S]*?)</${tag}>`).exec(answer.body)?.[1] ?? "";
     expect(policy).toContain(`'sha256-${createHash("sha256").update(text).digest("base64")}'`);
+    if (tag === "script") expect(() => new Script(text)).not.toThrow();
   }
 });

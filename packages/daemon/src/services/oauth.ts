@@ -1,10 +1,22 @@
+import { createHash } from "node:crypto";
 import { BerthError } from "@berth/api";
 import { type AccessTokens, accessTokenMs } from "../identity/access-tokens.ts";
 import { type Caller, mayGrant } from "../identity/authorize.ts";
 import { hashToken, looksLikeToken, makeToken } from "../identity/tokens.ts";
-import type { OAuthAnswer, Services } from "../server/services.ts";
+import { makeUserCode, readUserCode } from "../identity/user-code.ts";
+import type { DeviceWaits, OAuthAnswer, Services } from "../server/services.ts";
+import {
+  type Authorized,
+  askForDevice,
+  decideDevice,
+  deviceCodeMs,
+  deviceIntervalMs,
+  insertCode,
+  insertDevice,
+  takeCode,
+} from "../store/authorizations.ts";
 import { deleteGrantOf, exchangeRefreshToken, findGrant, insertGrant } from "../store/grants.ts";
-import type { Store } from "../store/store.ts";
+import type { Store, Transaction } from "../store/store.ts";
 import { findGoodToken, findTokenByHash } from "../store/tokens.ts";
 import { findUser } from "../store/users.ts";
 import { checkPassword } from "./check-password.ts";
@@ -28,6 +40,20 @@ export function oauthServices(
     refreshToken,
     scopes,
   });
+
+  /** Begins a grant of what turns out to be authorized; undefined when nothing is. */
+  const begin = async (
+    take: (tx: Transaction, grantId: string) => Promise<Authorized | undefined>,
+  ): Promise<OAuthAnswer | undefined> => {
+    const refreshToken = makeToken("refresh");
+    const id = crypto.randomUUID();
+    const authorized = await store.transaction(async (tx) => {
+      const taken = await take(tx, id);
+      if (taken) await insertGrant(tx, { id, ...taken, hash: hashToken(refreshToken) });
+      return taken;
+    });
+    return authorized && answer(authorized.userId, id, authorized.scopes, refreshToken);
+  };
 
   return {
     async find(accessToken) {
@@ -75,10 +101,57 @@ export function oauthServices(
           : "The refresh token is not known: expired or revoked. Log in again.",
       );
     },
+    async authorizeProgram({ id: userId }, { redirectUri, codeChallenge, scopes }) {
+      const code = makeToken("authorization");
+      const hash = hashToken(code);
+      await store.transaction((tx) => insertCode(tx, { hash, userId, scopes, codeChallenge, redirectUri }));
+      return code;
+    },
+    async byCode({ code, verifier, redirectUri }) {
+      const codeChallenge = createHash("sha256").update(verifier).digest("base64url");
+      const shown = { hash: hashToken(code), codeChallenge, redirectUri };
+      const begun = await begin((tx, grantId) => takeCode(tx, shown, grantId));
+      if (begun) return begun;
+      throw new BerthError(
+        "unauthenticated",
+        "The code is not known: used, expired, or another program's. Log in again.",
+      );
+    },
+    async beginDevice({ scopes }) {
+      const deviceCode = makeToken("device");
+      const userCode = makeUserCode();
+      await store.transaction((tx) => insertDevice(tx, { hash: hashToken(deviceCode), userCode, scopes }));
+      return { deviceCode, userCode, lifetimeMs: deviceCodeMs, intervalMs: deviceIntervalMs };
+    },
+    async authorizeDevice({ id: userId }, { userCode, allow }) {
+      const decision = { userCode: readUserCode(userCode), userId, allow };
+      if (!(await store.transaction((tx) => decideDevice(tx, decision))))
+        throw new BerthError(
+          "not_found",
+          `No device waits with the code ${decision.userCode}: mistyped, used or expired.`,
+        );
+    },
+    async byDevice({ deviceCode }) {
+      let waits: DeviceWaits = "expired_token";
+      const begun = await begin(async (tx, grantId) => {
+        const heard = await askForDevice(tx, hashToken(deviceCode), grantId);
+        if (heard.kind === "allowed") return heard.authorized;
+        waits = deviceWords[heard.kind];
+        return undefined;
+      });
+      return begun ?? waits;
+    },
     revoke: (refreshToken) => store.transaction((tx) => deleteGrantOf(tx, hashToken(refreshToken))),
     keys: () => accessTokens.publicKeys(),
   };
 }
+
+const deviceWords = {
+  pending: "authorization_pending",
+  too_soon: "slow_down",
+  refused: "access_denied",
+  unknown: "expired_token",
+} as const;
 
 async function ofToken(store: Store, id: string): Promise<Caller | undefined> {
   const token = await findGoodToken(store.queries, id);

@@ -87,7 +87,8 @@ export async function deleteGrantOf(tx: Transaction, hash: string): Promise<void
   if (row) await deleteGrant(tx, row.grant_id);
 }
 
-async function deleteGrant(tx: Transaction, id: string): Promise<void> {
+/** Ends a grant; nothing happens when it has ended. */
+export async function deleteGrant(tx: Transaction, id: string): Promise<void> {
   await tx.deleteFrom("login_grant").where("id", "=", id).execute();
   wakeAfter(tx, tokenTopic);
 }

@@ -31,6 +31,7 @@ export interface Database {
   signing_key: SigningKeyTable;
   login_grant: LoginGrantTable;
   refresh_token: RefreshTokenTable;
+  login_authorization: LoginAuthorizationTable;
   session: SessionTable;
   password_code: PasswordCodeTable;
   failed_login: FailedLoginTable;
@@ -435,6 +436,25 @@ export interface RefreshTokenTable {
   grant_id: string;
   /** When another took its place; null while it is the newest. */
   used_at: number | null;
+}
+
+export interface LoginAuthorizationTable {
+  /** SHA-256 of the authorization code or the device code, in hex. */
+  hash: string;
+  /** What a device shows its user; null for an authorization code. */
+  user_code: string | null;
+  code_challenge: string | null;
+  redirect_uri: string | null;
+  /** JSON of the scopes it is limited to; null for all that the user may. */
+  scopes: string | null;
+  /** Who allowed it; null while nobody has. */
+  user_id: string | null;
+  /** The grant it was used for; null while it is not used. */
+  grant_id: string | null;
+  refused_at: number | null;
+  /** When the device asked last. */
+  asked_at: number | null;
+  expires_at: number;
 }
 
 export interface SettingTable {

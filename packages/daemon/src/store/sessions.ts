@@ -1,5 +1,6 @@
 import { Role } from "@berth/api";
 import { sql } from "kysely";
+import { pruneAuthorizations } from "./authorizations.ts";
 import { isNoted } from "./last-use.ts";
 import { wakeAfter } from "./pending.ts";
 import { prepare } from "./prepared.ts";
@@ -90,6 +91,7 @@ export async function pruneLogins(queries: Queries): Promise<void> {
     .where((eb) => eb.or([eb("expires_at", "<=", now), eb("used_at", "<=", sql<number>`berth_now() - ${idleMs}`)]))
     .execute();
   await queries.deleteFrom("login_grant").where("expires_at", "<=", now).execute();
+  await pruneAuthorizations(queries);
   await queries.deleteFrom("signing_key").where("expires_at", "<=", now).execute();
   await queries.deleteFrom("password_code").where("expires_at", "<=", now).execute();
   await queries.deleteFrom("failed_login").where("failed_at", "<=", sql<number>`berth_now() - ${idleMs}`).execute();

@@ -4,10 +4,17 @@ import { hashToken } from "../../identity/tokens.ts";
 import { type Handlers, projectOf } from "../call.ts";
 import { csrfTokenOf } from "../session-cookie.ts";
 
-type SessionRoutes = "logIn" | "logOut" | "whoAmI" | "changePassword" | "setPassword";
+type SessionRoutes =
+  | "logIn"
+  | "logOut"
+  | "whoAmI"
+  | "changePassword"
+  | "setPassword"
+  | "authorizeProgram"
+  | "authorizeDevice";
 
-function sessionOf({ session, name }: Caller): string {
-  if (session === null) throw new BerthError("no_session", `${name} is a token.`);
+function sessionOf({ session }: Caller): string {
+  if (session === null) throw new BerthError("no_session", "It carries a token, not a session's cookie.");
   return session;
 }
 
@@ -41,6 +48,15 @@ export const sessionHandlers: Handlers<SessionRoutes> = {
   },
   setPassword: async ({ services, body }) => {
     await services.sessions.setPassword(body);
+    return undefined;
+  },
+  authorizeProgram: async ({ services, scope: { caller }, body }) => {
+    sessionOf(caller);
+    return { code: await services.oauth.authorizeProgram(caller, body) };
+  },
+  authorizeDevice: async ({ services, scope: { caller }, body }) => {
+    sessionOf(caller);
+    await services.oauth.authorizeDevice(caller, body);
     return undefined;
   },
 };

@@ -11,6 +11,7 @@ import { projectTokens } from "./0010-project-tokens.ts";
 import { users } from "./0011-users.ts";
 import { quotas } from "./0012-quotas.ts";
 import { oauth } from "./0013-oauth.ts";
+import { authorizations } from "./0014-authorizations.ts";
 
 /** What differs in the SQL of the two stores. */
 export interface SqlWords {
@@ -44,4 +45,5 @@ export const migrations: readonly MigrationFile[] = [
   users,
   quotas,
   oauth,
+  authorizations,
 ];

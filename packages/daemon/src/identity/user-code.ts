@@ -1,0 +1,17 @@
+import { randomInt } from "node:crypto";
+
+/** Consonants that are hard to mistake, so that no words come of it (RFC 8628, section 6.1). */
+const alphabet = "BCDFGHJKLMNPQRSTVWXZ";
+const length = 8;
+
+/** Makes the code that a device shows its user: `WDJB-MJHT`. Of 2.6 × 10¹⁰ there are, few wait at once, and each for ten minutes. */
+export function makeUserCode(): string {
+  const letters = Array.from({ length }, () => alphabet[randomInt(alphabet.length)]).join("");
+  return `${letters.slice(0, length / 2)}-${letters.slice(length / 2)}`;
+}
+
+/** A code as somebody typed it, in the form in which it was made. */
+export function readUserCode(typed: string): string {
+  const letters = typed.toUpperCase().replace(/[^A-Z]/g, "");
+  return `${letters.slice(0, length / 2)}-${letters.slice(length / 2)}`;
+}
