@@ -25,7 +25,7 @@ export default {
   async run({ scratch, times, freePort, say }) {
     await using berthd = await startBerthd({
       dataDir: join(scratch, "data"),
-      env: { BERTH_DRIVER: "fake", BERTH_LOG_LEVEL: "warn" },
+      env: { BERTH_RATE_LIMIT: "999999", BERTH_DRIVER: "fake", BERTH_LOG_LEVEL: "warn" },
     });
     const [instance] = await launchFake(berthd.client, scratch, 1);
     const ours: Target = {

@@ -50,6 +50,8 @@ export function settingsOf({ dataDir, port, env }: Pick<BerthdOptions, "dataDir"
     BERTH_DATA_DIR: dataDir,
     // Nothing happens but what a test asks for.
     BERTH_TEMPLATES: "asked",
+    // Tests send more than people do.
+    BERTH_RATE_LIMIT: "0",
     BERTH_LISTEN: `127.0.0.1:${port ?? 0}`,
     ...env,
   };

@@ -19,6 +19,8 @@ export interface Config {
   readonly driver: "qemu" | "fake";
   /** Whether berthd makes templates by itself, or only where one is asked for. */
   readonly templates: "auto" | "asked";
+  /** How many requests a second each token and user may send; 0 for no limit. */
+  readonly requestsPerSecond: number;
   readonly logLevel: string;
   /** The fault point where a test lets berthd die or stumble: see operations/fault.ts. */
   readonly fault: string | undefined;
@@ -62,6 +64,7 @@ const inFile = new Set([
   "BERTH_ALLOW_HOSTS",
   "BERTH_DRIVER",
   "BERTH_TEMPLATES",
+  "BERTH_RATE_LIMIT",
   "BERTH_LOG_LEVEL",
   "BERTH_READY_TIMEOUT",
 ]);
@@ -94,6 +97,7 @@ export function readConfig(
     allowHosts: readAllowHosts(env.BERTH_ALLOW_HOSTS ?? ""),
     driver: readChoice("BERTH_DRIVER", env.BERTH_DRIVER ?? "qemu", ["qemu", "fake"] as const),
     templates: readChoice("BERTH_TEMPLATES", env.BERTH_TEMPLATES ?? "auto", ["auto", "asked"] as const),
+    requestsPerSecond: readRate(env.BERTH_RATE_LIMIT ?? "200"),
     logLevel: readChoice("BERTH_LOG_LEVEL", env.BERTH_LOG_LEVEL ?? "info", [
       "trace",
       "debug",
@@ -156,6 +160,12 @@ function readAllowHosts(text: string): readonly string[] {
 function readChoice<const T extends readonly string[]>(name: string, value: string, choices: T): T[number] {
   if (!choices.includes(value)) throw new ConfigError(`${name} must be one of ${choices.join(", ")}, not "${value}".`);
   return value;
+}
+
+function readRate(value: string): number {
+  if (!/^\d{1,6}$/.test(value))
+    throw new ConfigError(`BERTH_RATE_LIMIT must be a whole number of requests a second, or 0, not "${value}".`);
+  return Number(value);
 }
 
 function readSeconds(name: string, value: string): number {

@@ -61,6 +61,7 @@ export async function startDaemon(config: Config, log: Logger, version: string):
     log,
     hostNames: [facts.hostname],
     publicUrl: config.publicUrl,
+    tuning: { requestsPerSecond: config.requestsPerSecond },
     services: serverServices(node.services, {
       store,
       nodeId: identity.nodeId,

@@ -22,6 +22,7 @@ import { type LongAnswer, LongAnswers } from "./long-answers.ts";
 import { oauthEndpoints } from "./oauth.ts";
 import { passwordPage } from "./password-page.ts";
 import { problemOf, toBerthError } from "./problems.ts";
+import { rateLimits } from "./rate-limits.ts";
 import { joinHandlers } from "./routes/index.ts";
 import type { FileAnswer, Scope, Services } from "./services.ts";
 import { forgeryIn, type SessionCookie, sessionCookie } from "./session-cookie.ts";
@@ -53,6 +54,8 @@ export interface Tuning {
   readonly tokenCacheMs: number;
   /** How long closing waits for answers under way before it cuts them. */
   readonly closeMs: number;
+  /** How many requests a second each token and user may send, ten seconds' worth at once; 0 for no limit. */
+  readonly requestsPerSecond: number;
   /** Protections that a test switches off to see it fail without them. */
   readonly without: readonly (
     | "host-check"
@@ -72,6 +75,7 @@ const defaults: Tuning = {
   pingMs: 30_000,
   tokenCacheMs: 500,
   closeMs: 5_000,
+  requestsPerSecond: 200,
   without: [],
 };
 
@@ -138,26 +142,33 @@ export function createServer(options: ServerOptions): FastifyInstance {
     longAnswers.askAll();
   });
   const checksForgery = !tuning.without.includes("forgery-check");
+  const limits = rateLimits(tuning.requestsPerSecond);
   const handlers = joinHandlers();
   for (const [name, route] of Object.entries<Route>(routes)) {
     app.route({
       method: route.method,
       url: route.path,
-      onRequest: (request, _reply, done) => {
+      onRequest: (request, reply, done) => {
         const enter = (caller: Caller) => {
           request.caller = caller;
           const { session } = caller;
           const forgery =
             session !== null && checksForgery ? forgeryIn(route.method, request.headers, session) : undefined;
-          done(forgery ?? wrongMediaType(route, request));
+          done(limits.ofCaller(caller.id, reply) ?? forgery ?? wrongMediaType(route, request));
         };
         if (route.public) {
           checkOrigin(request.headers.origin, request.headers.host);
-          return enter(nobody);
+          request.caller = nobody;
+          return done(limits.ofAddress(request.ip, reply) ?? wrongMediaType(route, request));
         }
-        const found = authenticate(request.headers);
-        if (found instanceof Promise) void found.then(enter, done);
-        else enter(found);
+        const refuse = (error: Error) => done(limits.ofAddress(request.ip, reply) ?? error);
+        try {
+          const found = authenticate(request.headers);
+          if (found instanceof Promise) void found.then(enter, refuse);
+          else enter(found);
+        } catch (error) {
+          refuse(error as Error);
+        }
       },
       handler: answerer(name as RouteName, route, {
         services: options.services,
@@ -177,7 +188,7 @@ export function createServer(options: ServerOptions): FastifyInstance {
   documentation(app);
   passwordPage(app);
   loginPages(app);
-  oauthEndpoints(app, oauth, options.publicUrl);
+  oauthEndpoints(app, oauth, limits, options.publicUrl);
 
   let cut: NodeJS.Timeout | undefined;
   app.addHook("preClose", async () => {

@@ -88,7 +88,7 @@ export class FakeServices implements Services {
   /** Lets a token in: with a role in one project, else as who administers the whole system. */
   addToken(token: string, { project, role = "admin" }: { project?: string; role?: Role } = {}): void {
     const caller: Caller = {
-      id: "t-1",
+      id: `t-${this.callers.size + 1}`,
       name: "test",
       session: null,
       admin: project === undefined,

@@ -1,6 +1,7 @@
 import { BerthError, TokenScope } from "@berth/api";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { checkOrigin } from "./host-header.ts";
+import type { RateLimits } from "./rate-limits.ts";
 import type { DeviceWaits, OAuthAnswer, Services } from "./services.ts";
 
 /** The grant type of RFC 8628. */
@@ -21,10 +22,19 @@ class OAuthError extends Error {
  * The endpoints of OAuth 2.0 (RFC 6749): client credentials with an API token, a person's password for our own programs, refresh, and what a user allowed by a code (RFC 7636) or on a device (RFC 8628); revocation (RFC 7009), the keys
  * (RFC 7517) and where all this is (RFC 8414).
  */
-export function oauthEndpoints(app: FastifyInstance, oauth: Services["oauth"], publicUrl: URL | undefined): void {
+export function oauthEndpoints(
+  app: FastifyInstance,
+  oauth: Services["oauth"],
+  limits: RateLimits,
+  publicUrl: URL | undefined,
+): void {
   const baseOf = ({ headers }: FastifyRequest) => publicUrl?.origin ?? `http://${headers.host}`;
   // Another site's page has no business here; OAuth has no words for that.
-  const ownPagesOnly = async ({ headers }: FastifyRequest) => checkOrigin(headers.origin, headers.host);
+  const ownPagesOnly = async ({ headers, ip }: FastifyRequest, reply: FastifyReply) => {
+    checkOrigin(headers.origin, headers.host);
+    const tooMany = limits.ofAddress(ip, reply);
+    if (tooMany) throw tooMany;
+  };
   app.post("/oauth/token", { onRequest: ownPagesOnly }, (request, reply) =>
     answering(reply, async () => asBody(await issue(oauth, formOf(request), request))),
   );

@@ -37,7 +37,7 @@ export function testServer(tuning: Partial<Tuning> = {}) {
   const pool = services.addPool({ name: "spare", image: "nginx", size: 2, cpus: 1, memoryMib: 512 });
   const operation = services.begin("instance.create", { kind: "instance", id: instance.id, name: instance.name });
   services.emit("instance.created", { phase: "pending", nested: { list: [1, "two", null] } });
-  const app = createServer({ services, checkResponses: true, tuning });
+  const app = createServer({ services, checkResponses: true, tuning: { requestsPerSecond: 0, ...tuning } });
   const authorization = `Bearer ${token}`;
   return {
     app,
