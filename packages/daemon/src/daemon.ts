@@ -46,8 +46,7 @@ export async function startDaemon(config: Config, log: Logger, version: string):
   await keepAdminToken(store, host, dataDir, identity.nodeId);
   await keepFirstAdmin(store, host, dataDir);
 
-  const stopping = new AbortController();
-  const node = await wireNode({ config, log, host, facts, store, identity, signal: stopping.signal });
+  const node = await wireNode({ config, log, host, facts, store, identity });
   await node.services.images.removeLeftovers();
   await emptyTemporaryFolder(host, dataDir, dataFolderMode(facts));
   const engine = new OperationEngine({
@@ -82,7 +81,7 @@ export async function startDaemon(config: Config, log: Logger, version: string):
   const url = await listen(server, config.listen);
   await writeListenFile(host, dataDir, url);
 
-  const parts = {
+  const nodeParts = {
     id: identity.nodeId,
     version,
     dataDir,
@@ -90,7 +89,10 @@ export async function startDaemon(config: Config, log: Logger, version: string):
     host,
     kitBuildId: node.services.kit?.buildId ?? null,
   };
-  const working = Promise.all([
+  // From here on nothing fails any more: what is begun below is ended by `stop` alone.
+  const stopping = new AbortController();
+  const parts = [
+    node.findAccelerator(stopping.signal),
     engine.run(stopping.signal),
     observeInstances(node.services, identity.nodeId, log, stopping.signal),
     keepTemplates(
@@ -99,13 +101,14 @@ export async function startDaemon(config: Config, log: Logger, version: string):
     ),
     restartInstances(node.services, identity.nodeId, log, stopping.signal),
     keepPools({ services: node.services, nodeId: identity.nodeId, log }, stopping.signal),
-    keepNode({ store, parts, node, drivers: [node.driver], log }, stopping.signal),
+    keepNode({ store, parts: nodeParts, node, drivers: [node.driver], log }, stopping.signal),
     prune(store, log, stopping.signal),
     expireArchives(store, identity.nodeId, log, stopping.signal),
     tendSnapshots(node.services, log, stopping.signal),
     scheduleSnapshots(node.services, log, stopping.signal),
     node.cannotStandIn === "" && autosuspend(node.services, identity.nodeId, log, stopping.signal),
-  ]);
+  ];
+  const working = Promise.all(parts);
   working.catch((error: unknown) => log.error({ err: error }, "a part of berthd ended that should not"));
   log.info({ url, dataDir, version }, "berthd is up");
 
@@ -115,11 +118,13 @@ export async function startDaemon(config: Config, log: Logger, version: string):
       stopping.abort();
       await removeListenFile(host, dataDir);
       await server.close();
-      await working;
+      // All of them, also when one has failed: what they started is gone only when they say so.
+      await Promise.allSettled(parts);
       node.services.guests.close();
       await node.services.standIns.close();
       await store.close();
       await lock.release();
+      await working;
     },
   };
 }

@@ -34,7 +34,6 @@ export interface NodeWiring {
   readonly facts: HostFacts;
   readonly store: Store;
   readonly identity: Identity;
-  readonly signal: AbortSignal;
 }
 
 /** A node's rooms, joined. */
@@ -43,6 +42,8 @@ export interface WiredNode {
   readonly driver: Driver;
   /** Why nobody can be put to sleep and woken by connections here; empty when that can be. */
   readonly cannotStandIn: string;
+  /** Finds out how guests are run, once; who starts one waits for it. Resolves when that is known or given up, and what was tried is gone. */
+  findAccelerator(signal: AbortSignal): Promise<void>;
   /** How guests are run; null while it is being found out. */
   accelerator(): Node["accelerator"];
   /** Resolves when that is known. */
@@ -53,26 +54,21 @@ export interface WiredNode {
 
 const qemuByArchitecture = { amd64: "qemu-system-x86_64", arm64: "qemu-system-aarch64" } as const;
 
-/** Makes the rooms of this node and joins them; finds out in the background how guests run here. */
+/** Makes the rooms of this node and joins them; nothing runs yet that would have to be ended. */
 export async function wireNode(wiring: NodeWiring): Promise<WiredNode> {
   const { config, host, facts, store, identity } = wiring;
   const { dataDir } = config;
   const { installationId } = identity;
   const kit = await kitToBoot(wiring);
-  const accelerator = () => probing;
+  const found = Promise.withResolvers<Verdict>();
+  const accelerator = () => found.promise;
   const machines = joinMachines({ host, facts, dataDir, installationId, kind: config.driver, accelerator });
   const { driver, network, portTable, uids, isOurs, instancesDir } = machines;
   // What a former daemon diverted leads nowhere.
   await portTable?.remove();
   let verdict: Verdict | null = null;
-  const probing = probe()
-    .catch((error: Error): Verdict => ({ kind: "none", reason: error.message, probedAt: Date.now() }))
-    .then((found) => {
-      verdict = found;
-      return found;
-    });
 
-  async function probe(): Promise<Verdict> {
+  async function probe(signal: AbortSignal): Promise<Verdict> {
     if (config.driver !== "qemu")
       return { kind: "none", reason: `the driver ${config.driver} runs no guests here`, probedAt: Date.now() };
     if (!kit) return { kind: "none", reason: "the guest kit has not been built", probedAt: Date.now() };
@@ -86,7 +82,7 @@ export async function wireNode(wiring: NodeWiring): Promise<WiredNode> {
       scratchDir,
       cachePath: join(dataDir, "accelerator.json"),
       user: uids && { uid: uids.last, gid: uids.last },
-      signal: wiring.signal,
+      signal,
     });
   }
 
@@ -122,7 +118,13 @@ export async function wireNode(wiring: NodeWiring): Promise<WiredNode> {
     services,
     driver,
     cannotStandIn: portTable ? "" : onlyRootStandsIn,
-    found: probing.then(() => undefined),
+    async findAccelerator(signal) {
+      verdict = await probe(signal).catch(
+        (error: Error): Verdict => ({ kind: "none", reason: error.message, probedAt: Date.now() }),
+      );
+      found.resolve(verdict);
+    },
+    found: found.promise.then(() => undefined),
     networkCheck: async () => {
       const { healthy, reason, hint } = await network.check();
       return { name: "user-mode network", ok: healthy, detail: reason, hint };
