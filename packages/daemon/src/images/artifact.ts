@@ -94,16 +94,16 @@ export function createArtifactStore(options: ArtifactOptions): ArtifactStore {
       const layers = [];
       for (const [index, layer] of image.layers.entries()) {
         const unpackedPath = join(folder, `${index}.tar`);
-        const isUnpacked = await layerCache.take(layer.diffId, unpackedPath);
-        layers.push({ ...layer, path: blobs.path(layer.digest), unpackedPath, isUnpacked });
+        await layerCache.take(layer.diffId, unpackedPath);
+        layers.push({ ...layer, path: blobs.path(layer.digest), unpackedPath });
       }
       const seed = image.contentDigest;
       const built = await buildFileSystem(host, { layers, imagePath, seed, limits }, work);
       // The notes first: the artifact is there once its file is.
       await host.files.writeAtomic(notesOf(image.contentDigest), JSON.stringify({ contentBytes: built.contentBytes }));
       await rename(imagePath, pathOf(image.contentDigest));
-      for (const { diffId, unpackedPath, isUnpacked } of layers) {
-        if (!isUnpacked && (await host.files.exists(unpackedPath))) await layerCache.keep(diffId, unpackedPath);
+      for (const { diffId, unpackedPath } of layers) {
+        if (await host.files.exists(unpackedPath)) await layerCache.keep(diffId, unpackedPath);
       }
       return {
         path: pathOf(image.contentDigest),

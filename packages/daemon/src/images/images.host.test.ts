@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { chown, copyFile, mkdir, readdir, readFile, stat, truncate } from "node:fs/promises";
+import { chown, copyFile, mkdir, readdir, readFile, stat, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { gzipSync, zstdCompressSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -209,6 +209,24 @@ describe("a file system", () => {
     expect(registry.requests.filter((request) => request.includes(digestOf(shared)))).toEqual([]);
     const alone = await (await freshImages()).pull("second");
     expect(await sumOf(artifact.path)).toBe(await sumOf(alone.artifact.path));
+  });
+
+  test.each<[string, (path: string) => Promise<void>]>([
+    ["nothing", (path) => truncate(path, 0)],
+    ["zeros", async (path) => await writeFile(path, Buffer.alloc((await stat(path)).size))],
+  ])("a kept layer of which a power loss left %s is unpacked again, and kept again", async (_what, damage) => {
+    const layer = writeTar(lower);
+    registry.addImage("kept", "latest", [gzipSync(layer)], { diffIds: [digestOf(layer)] });
+    const { images, pull, dataDirectory } = await freshImages();
+    const { image, artifact } = await pull("kept");
+    const before = await sumOf(artifact.path);
+    const kept = join(dataDirectory, `layers/${digestOf(layer).slice("sha256:".length)}.tar`);
+    await damage(kept);
+    await images.removeArtifact(image.contentDigest);
+    const again = await images.buildArtifact(image, testWork());
+    expect(await sumOf(again.path)).toBe(before);
+    expect(await readFile(kept)).toEqual(layer);
+    expect((await stat(kept)).nlink).toBe(1);
   });
 });
 

@@ -1,11 +1,12 @@
 import { createHash } from "node:crypto";
 import { createReadStream, createWriteStream } from "node:fs";
-import { open } from "node:fs/promises";
+import { open, rm } from "node:fs/promises";
 import { Transform, type TransformCallback, Writable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { createGunzip, createZstdDecompress } from "node:zlib";
 import { BerthError } from "@berth/api";
 import { isNoSpace } from "../../host/host.ts";
+import { digestOfFile } from "../digest-of-file.ts";
 
 export type Compression = "gzip" | "zstd" | "none";
 
@@ -30,12 +31,33 @@ async function detectCompression(path: string): Promise<Compression> {
   }
 }
 
+/** A layer's blob, and its digest unpacked. */
+interface LayerBlob {
+  readonly path: string;
+  readonly size: number;
+  readonly digest: string;
+  readonly diffId: string;
+}
+
+/**
+ * Gives the path of a layer's plain archive as `decompressLayer` does; one that is at `unpackedPath` already is taken when it has the right digest, else replaced.
+ */
+export async function unpackLayer(
+  layer: LayerBlob & { readonly unpackedPath: string },
+  limits: DecompressLimits,
+  onBytes: (count: number) => void,
+): Promise<string> {
+  if ((await digestOfFile(layer.unpackedPath)) === layer.diffId) return layer.unpackedPath;
+  await rm(layer.unpackedPath, { force: true });
+  return await decompressLayer(layer, layer.unpackedPath, limits, onBytes);
+}
+
 /**
  * Gives the path of a layer's plain archive, checked against the digest its image's configuration promises (`diff_id`): the blob itself when
  * that is plain, else `target`, written now. Rejects with BerthError `digest_mismatch`, `unsafe_image` or `disk_full`.
  */
-export async function decompressLayer(
-  blob: { readonly path: string; readonly size: number; readonly digest: string; readonly diffId: string },
+async function decompressLayer(
+  blob: LayerBlob,
   target: string,
   limits: DecompressLimits,
   onBytes: (count: number) => void,

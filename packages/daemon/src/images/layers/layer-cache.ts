@@ -2,13 +2,14 @@ import { link, mkdir, readdir, rm, stat, utimes } from "node:fs/promises";
 import { join } from "node:path";
 
 /**
- * Unpacked layers kept for the next image that shares them: `<data>/layers/<diff id>.tar`. What is kept was verified when it was unpacked.
+ * Unpacked layers kept for the next image that shares them: `<data>/layers/<diff id>.tar`. Nothing waits until they are on the disk, so a node that loses its power may have any
+ * bytes of them: whoever takes one checks it against its name.
  * Bounded: those unused for longest go first. Files come and go by hard links, so one that is in use elsewhere is never half there.
  */
 export interface LayerCache {
-  /** Puts the unpacked layer at `target`; false when it is not kept. */
-  take(diffId: string, target: string): Promise<boolean>;
-  /** Keeps a file, and makes room. */
+  /** Puts what is kept of a layer, if anything, at `target`. That is the kept file itself: remove it, never write to it. */
+  take(diffId: string, target: string): Promise<void>;
+  /** Keeps a file in place of what was kept, and makes room. */
   keep(diffId: string, source: string): Promise<void>;
 }
 
@@ -36,14 +37,14 @@ export function createLayerCache(directory: string, maxBytes: number): LayerCach
         await link(pathOf(diffId), target);
         const now = new Date();
         await utimes(target, now, now);
-        return true;
       } catch (error) {
-        if (error instanceof Error && "code" in error && error.code === "ENOENT") return false;
-        throw error;
+        if (!(error instanceof Error && "code" in error && error.code === "ENOENT")) throw error;
       }
     },
     async keep(diffId, source) {
       await mkdir(directory, { recursive: true });
+      await rm(pathOf(diffId), { force: true });
+      // Another image that has just kept the same layer has checked it too.
       await link(source, pathOf(diffId)).catch((error: NodeJS.ErrnoException) => {
         if (error.code !== "EEXIST") throw error;
       });

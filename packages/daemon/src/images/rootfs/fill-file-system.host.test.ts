@@ -5,6 +5,7 @@ import { expect, test } from "vitest";
 import { scratchDirectory } from "../../../../../test/support/scratch.ts";
 import { writeTar } from "../../core/testing/tar-writer.ts";
 import { localHost } from "../../host/local.ts";
+import { digestOf } from "../testing/fake-registry.ts";
 import type { BuildInput } from "./fill-file-system.ts";
 
 test("the program that fills a file system ends with whoever wanted it", async () => {
@@ -13,7 +14,7 @@ test("the program that fills a file system ends with whoever wanted it", async (
   const unpackedPath = join(folder, "layer");
   await writeFile(unpackedPath, layer);
   const input: BuildInput = {
-    layers: [{ path: unpackedPath, size: layer.length, digest: "", diffId: "", unpackedPath, isUnpacked: true }],
+    layers: [{ path: "", size: layer.length, digest: "", diffId: digestOf(layer), unpackedPath }],
     imagePath: join(folder, "image"),
     limits: { maxEntries: 10, maxBytes: 1000, maxLayerBytes: 100_000, maxRatio: 200, ratioFromBytes: 100_000 },
   };

@@ -3,19 +3,18 @@ import { createInterface } from "node:readline";
 import { BerthError, type ErrorCode } from "@berth/api";
 import { type ByteSource, readTar } from "../../core/tar.ts";
 import { isNoSpace } from "../../host/host.ts";
-import { type DecompressLimits, decompressLayer } from "../layers/decompress.ts";
+import { type DecompressLimits, unpackLayer } from "../layers/decompress.ts";
 import { type MergeLimits, mergeLayers } from "../layers/merge.ts";
 import { planLayout } from "./layout.ts";
 import { populate, readFully } from "./populate.ts";
 
-/** A layer to build from: a blob, and where it is unpacked to unless it is already. */
+/** A layer to build from: a blob, and where it is unpacked to unless it is there already. */
 export interface SourceLayer {
   readonly path: string;
   readonly size: number;
   readonly digest: string;
   readonly diffId: string;
   readonly unpackedPath: string;
-  readonly isUnpacked: boolean;
 }
 
 /** What the program that fills a file system is given. */
@@ -66,9 +65,7 @@ async function build({ layers, imagePath, limits }: BuildInput): Promise<void> {
   await Promise.all(
     Array.from({ length: concurrency }, async () => {
       for (const [index, layer] of queue) {
-        archives[index] = layer.isUnpacked
-          ? layer.unpackedPath
-          : await decompressLayer(layer, layer.unpackedPath, limits, unpacked);
+        archives[index] = await unpackLayer(layer, limits, unpacked);
       }
     }),
   );
