@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { expect, test } from "vitest";
 import { type Proof, promisesOf, readPage } from "../support/markdown.ts";
 import { repositoryRoot } from "../support/parts.ts";
+import { testTitles } from "../support/test-titles.ts";
 
 const promises = promisesOf(readPage("SPECIFICATION.md"));
 
@@ -16,10 +17,36 @@ test("every test and benchmark named there exists", () => {
   expect(missing).toEqual([]);
 });
 
-/** A test's name stands in its file as written; what a table of cases puts into it is left out after `…`. */
+test("what a benchmark found is said with the promise, unless it is kept", () => {
+  const silent = promises.flatMap(({ text, proofs }) =>
+    proofs
+      .filter(({ file }) => file.startsWith("bench/"))
+      .filter(({ file }) => !text.includes(`(${foundBy(file)}`) && foundBy(file) !== "kept")
+      .map(({ file }) => `${file}: ${foundBy(file)}`),
+  );
+  expect(silent).toEqual([]);
+});
+
+/** A test stands in its file, and is run; what a table of cases puts into its title is left out after `…`. */
 function exists({ file, test: name }: Proof): boolean {
   const path = join(repositoryRoot, file);
   if (!existsSync(path)) return false;
   if (file.startsWith("bench/")) return true;
-  return name !== undefined && readFileSync(path, "utf8").includes(name.replace(/…$/, ""));
+  const isIt = (title: string) => title === name || (name?.endsWith("…") && title.startsWith(name.slice(0, -1)));
+  return titlesIn(path).some(isIt);
+}
+
+const titlesByFile = new Map<string, string[]>();
+function titlesIn(path: string): string[] {
+  const titles = titlesByFile.get(path) ?? testTitles(readFileSync(path, "utf8"));
+  titlesByFile.set(path, titles);
+  return titles;
+}
+
+/** What the last run of a benchmark came to: kept only when all of it was. */
+function foundBy(bench: string): "kept" | "missed" | "not measured yet" {
+  const path = join(repositoryRoot, bench.replace("bench/", "bench/results/").replace(/\.ts$/, ".json"));
+  if (!existsSync(path)) return "not measured yet";
+  const { findings } = JSON.parse(readFileSync(path, "utf8")) as { findings: readonly { verdict: string }[] };
+  return findings.every(({ verdict }) => verdict === "kept") ? "kept" : "missed";
 }
