@@ -12,6 +12,15 @@ test("so many at once, then as many as the rate gives back; each sender for itse
   expect(rate.take("a", 1000)).toMatchObject({ allowed: true, remaining: 2 });
 });
 
+test("the last of a burst is let in at any moment, however its fractions add up", () => {
+  fc.assert(
+    fc.property(fc.double({ min: 0, max: 1e10, noNaN: true }), fc.integer({ min: 1, max: 1000 }), (now, perSecond) => {
+      const rate = new RequestRate(perSecond / 10, 3);
+      expect([1, 2, 3, 4].map(() => rate.take("a", now).allowed)).toEqual([true, true, true, false]);
+    }),
+  );
+});
+
 test("in any time nobody gets more than the burst and what the rate gives, and who waits as told is let in", () => {
   const steps = fc.array(fc.nat({ max: 400 }), { minLength: 1, maxLength: 200 });
   fc.assert(

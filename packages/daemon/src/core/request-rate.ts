@@ -17,25 +17,37 @@ const maxKnown = 10_000;
  * was his. It costs less than a microsecond and no promise, since every request pays it.
  */
 export class RequestRate {
-  readonly #intervalMs: number;
-  readonly #toleranceMs: number;
+  // Whole microseconds: sums of fractions are off by so little that the last request of a burst would be refused now and then.
+  readonly #interval: number;
+  readonly #tolerance: number;
   readonly #usedUntil = new Map<string, number>();
 
   /** `perSecond` above zero; `burst` at least 1. */
   constructor(perSecond: number, burst: number) {
-    this.#intervalMs = 1000 / perSecond;
-    this.#toleranceMs = this.#intervalMs * burst;
+    this.#interval = Math.round(1e6 / perSecond);
+    this.#tolerance = this.#interval * burst;
   }
 
-  /** Counts a request of `sender` at `now`, in milliseconds of any clock; one that is not allowed is not counted. */
-  take(sender: string, now: number): RateState {
-    const usedUntil = Math.max(this.#usedUntil.get(sender) ?? 0, now) + this.#intervalMs;
-    const leftMs = this.#toleranceMs - (usedUntil - now);
-    if (leftMs < 0)
-      return { allowed: false, remaining: 0, retryMs: -leftMs, resetMs: usedUntil - this.#intervalMs - now };
+  /** Counts a request of `sender` at `nowMs`, in milliseconds of any clock; one that is not allowed is not counted. */
+  take(sender: string, nowMs: number): RateState {
+    const now = Math.floor(nowMs * 1000);
+    const usedUntil = Math.max(this.#usedUntil.get(sender) ?? 0, now) + this.#interval;
+    const left = this.#tolerance - (usedUntil - now);
+    if (left < 0)
+      return {
+        allowed: false,
+        remaining: 0,
+        retryMs: -left / 1000,
+        resetMs: (usedUntil - this.#interval - now) / 1000,
+      };
     if (this.#usedUntil.size >= maxKnown) this.#forget(now);
     this.#usedUntil.set(sender, usedUntil);
-    return { allowed: true, remaining: Math.floor(leftMs / this.#intervalMs), retryMs: 0, resetMs: usedUntil - now };
+    return {
+      allowed: true,
+      remaining: Math.floor(left / this.#interval),
+      retryMs: 0,
+      resetMs: (usedUntil - now) / 1000,
+    };
   }
 
   #forget(now: number): void {
