@@ -11,6 +11,7 @@ const repositoryRoot = join(import.meta.dirname, "../..");
 
 /** The whole of berthd in the test's own process. */
 export interface DaemonHere extends AsyncDisposable {
+  readonly url: string;
   readonly client: Client;
   /** What it wrote so far. */
   log(): string;
@@ -28,6 +29,7 @@ export async function startDaemonHere(options: Pick<BerthdOptions, "dataDir" | "
   const daemon = await startDaemon(config, openLog(config.logLevel, logPath), "0.0.0");
   const token = readFileSync(join(dataDir, "admin-token"), "utf8").trim();
   return {
+    url: daemon.url,
     client: createClient({ url: daemon.url, token }),
     log: () => readFileSync(logPath, "utf8"),
     [Symbol.asyncDispose]: () => daemon.stop(),

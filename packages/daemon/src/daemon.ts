@@ -18,6 +18,7 @@ import { localHost } from "./host/local.ts";
 import { AccessTokens } from "./identity/access-tokens.ts";
 import { dropFirstPassword, keepAdminToken, keepFirstAdmin, readIdentity } from "./installation.ts";
 import { removeListenFile, writeListenFile } from "./listen-file.ts";
+import { nodeName } from "./nodes/describe-node.ts";
 import { OperationEngine } from "./operations/engine.ts";
 import { createServer } from "./server/create-server.ts";
 import { serverServices } from "./services/index.ts";
@@ -42,7 +43,9 @@ export async function startDaemon(config: Config, log: Logger, version: string):
   const { dataDir } = config;
   const lock = await takeDataFolder(host, facts, dataDir);
   const store = await openStore(config.store, { onError: (error) => log.warn({ err: error }, "the store") });
-  const identity = await readIdentity(store, host, dataDir);
+  const identity = await readIdentity(store, host, dataDir, facts.hostname);
+  if (identity.nodeName !== nodeName(facts.hostname))
+    log.info({ node: identity.nodeName, hostname: facts.hostname }, "the host was renamed; the node keeps its name");
   await keepAdminToken(store, host, dataDir, identity.nodeId);
   await keepFirstAdmin(store, host, dataDir);
 
@@ -83,6 +86,7 @@ export async function startDaemon(config: Config, log: Logger, version: string):
 
   const nodeParts = {
     id: identity.nodeId,
+    name: identity.nodeName,
     version,
     dataDir,
     startedAt: new Date().toISOString(),

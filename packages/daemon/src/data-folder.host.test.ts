@@ -47,9 +47,19 @@ test("one that is no folder, or lies below one that is none, is refused in words
   }
 });
 
-test("the node stays the same, whatever becomes of its store", async () => {
+test("the node stays the same, whatever becomes of its store and its host's name", async () => {
   expect(await readNodeFile(host, scratch)).toBeUndefined();
-  const nodeId = await keepNodeFile(host, scratch, "one");
-  expect(await keepNodeFile(host, scratch, "two")).toBe(nodeId);
-  expect(await readNodeFile(host, scratch)).toEqual({ nodeId, installationId: "two" });
+  const node = await keepNodeFile(host, scratch, { installationId: "one", name: "box" });
+  expect(node.name).toBe("box");
+  expect(await keepNodeFile(host, scratch, { installationId: "two", name: "renamed" })).toEqual(node);
+  expect(await readNodeFile(host, scratch)).toEqual({ ...node, installationId: "two" });
+});
+
+test("a node of before names takes its host's, and keeps it", async () => {
+  const folder = join(scratch, "nameless");
+  await mkdir(folder);
+  await writeFile(join(folder, "node.json"), JSON.stringify({ nodeId: "n-1", installationId: "one" }));
+  const node = { nodeId: "n-1", name: "box" };
+  expect(await keepNodeFile(host, folder, { installationId: "one", name: "box" })).toEqual(node);
+  expect(await keepNodeFile(host, folder, { installationId: "one", name: "renamed" })).toEqual(node);
 });

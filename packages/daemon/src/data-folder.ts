@@ -76,8 +76,13 @@ async function requirePassage(dataDir: string): Promise<void> {
   }
 }
 
-/** What `node.json` says: which node this folder is, and of which installation. */
-export const NodeFile = z.object({ nodeId: z.string(), installationId: z.string().nullable().default(null) });
+/** What `node.json` says: which node this folder is, what it is called, and of which installation it is. */
+export const NodeFile = z.object({
+  nodeId: z.string(),
+  /** Begins the names of its locations; null in files older than names. */
+  name: z.string().nullable().default(null),
+  installationId: z.string().nullable().default(null),
+});
 
 /** Which node a data folder is; undefined when it is none yet. */
 export async function readNodeFile(host: Host, dataDir: string): Promise<z.infer<typeof NodeFile> | undefined> {
@@ -85,13 +90,20 @@ export async function readNodeFile(host: Host, dataDir: string): Promise<z.infer
   return text === undefined ? undefined : NodeFile.parse(JSON.parse(text));
 }
 
-/** The folder's node, which is made up on the first run. The installation is written beside it, so that it is known without the store. */
-export async function keepNodeFile(host: Host, dataDir: string, installationId: string): Promise<string> {
+/**
+ * The folder's node, which is made up on the first run. It keeps its first name, whatever its host is called later, since instances are known by locations that begin
+ * with it. The installation is written beside it, so that it is known without the store.
+ */
+export async function keepNodeFile(
+  host: Host,
+  dataDir: string,
+  now: { readonly installationId: string; readonly name: string },
+): Promise<{ readonly nodeId: string; readonly name: string }> {
   const known = await readNodeFile(host, dataDir);
-  const nodeId = known?.nodeId ?? newId("node");
-  if (known?.installationId !== installationId) {
-    const text = `${JSON.stringify({ nodeId, installationId })}\n`;
+  const node = { nodeId: known?.nodeId ?? newId("node"), name: known?.name ?? now.name };
+  if (known?.name !== node.name || known.installationId !== now.installationId) {
+    const text = `${JSON.stringify({ ...node, installationId: now.installationId })}\n`;
     await host.files.writeAtomic(join(dataDir, "node.json"), text, { mode: 0o600 });
   }
-  return nodeId;
+  return node;
 }

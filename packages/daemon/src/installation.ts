@@ -6,6 +6,7 @@ import { keepNodeFile } from "./data-folder.ts";
 import type { Host } from "./host/host.ts";
 import { hashPassword } from "./identity/passwords.ts";
 import { hashToken, looksLikeToken, makeToken, shownPrefix } from "./identity/tokens.ts";
+import { nodeName } from "./nodes/describe-node.ts";
 import { readSetting, writeSetting } from "./store/settings.ts";
 import type { Store } from "./store/store.ts";
 import { findSystemToken, findTokenByHash, insertToken, isRevoked, revokeToken } from "./store/tokens.ts";
@@ -15,10 +16,12 @@ import { findUser, insertUser } from "./store/users.ts";
 export interface Identity {
   readonly installationId: string;
   readonly nodeId: string;
+  /** What the node is called: as its host was on the first run. */
+  readonly nodeName: string;
 }
 
-/** Reads who this daemon is, or makes it up on the first run. */
-export async function readIdentity(store: Store, host: Host, dataDir: string): Promise<Identity> {
+/** Reads who this daemon is, or makes it up on the first run; `hostname` is the host's name now. */
+export async function readIdentity(store: Store, host: Host, dataDir: string, hostname: string): Promise<Identity> {
   const installationId = await store.transaction(async (tx) => {
     const known = await readSetting(tx, "installation", z.string());
     if (known) return known;
@@ -26,7 +29,8 @@ export async function readIdentity(store: Store, host: Host, dataDir: string): P
     await writeSetting(tx, "installation", made);
     return made;
   });
-  return { installationId, nodeId: await keepNodeFile(host, dataDir, installationId) };
+  const { nodeId, name } = await keepNodeFile(host, dataDir, { installationId, name: nodeName(hostname) });
+  return { installationId, nodeId, nodeName: name };
 }
 
 /**

@@ -25,8 +25,9 @@ export async function purge(dataDir: string, say: (line: string) => void): Promi
   await requireDataFolder(host, facts, dataDir);
   const lock = await takeOver(host, dataDir, say);
   try {
-    const installationId = (await readNodeFile(host, dataDir))?.installationId;
-    if (installationId) await removeMachines({ host, facts, dataDir, installationId }, say);
+    const { installationId, nodeId, name } = (await readNodeFile(host, dataDir)) ?? {};
+    if (installationId)
+      await removeMachines({ host, facts, dataDir, installationId, nodeName: name ?? nodeId ?? "" }, say);
     await removeFolder(host, dataDir, say);
   } finally {
     await lock.release();
@@ -64,6 +65,7 @@ interface Installation {
   readonly facts: HostFacts;
   readonly dataDir: string;
   readonly installationId: string;
+  readonly nodeName: string;
 }
 
 async function removeMachines(installation: Installation, say: (line: string) => void): Promise<void> {

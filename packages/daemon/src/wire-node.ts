@@ -18,7 +18,6 @@ import { nftPortTable, noPortTable, type PortTable } from "./network/port-table.
 import { PortTraffic } from "./network/port-traffic.ts";
 import { StandIns } from "./network/stand-ins.ts";
 import { portTableName, type UserNetwork, userNetwork } from "./network/user-network.ts";
-import { nodeName } from "./nodes/describe-node.ts";
 import { createFaultPoints } from "./operations/fault.ts";
 import { InstanceFolders, type UserRange, userRange } from "./storage/instance-folder.ts";
 import { SnapshotFolders } from "./storage/snapshot-folders.ts";
@@ -58,11 +57,11 @@ const qemuByArchitecture = { amd64: "qemu-system-x86_64", arm64: "qemu-system-aa
 export async function wireNode(wiring: NodeWiring): Promise<WiredNode> {
   const { config, host, facts, store, identity } = wiring;
   const { dataDir } = config;
-  const { installationId } = identity;
+  const { installationId, nodeName } = identity;
   const kit = await kitToBoot(wiring);
   const found = Promise.withResolvers<Verdict>();
   const accelerator = () => found.promise;
-  const machines = joinMachines({ host, facts, dataDir, installationId, kind: config.driver, accelerator });
+  const machines = joinMachines({ host, facts, dataDir, installationId, nodeName, kind: config.driver, accelerator });
   const { driver, network, portTable, uids, isOurs, instancesDir } = machines;
   // What a former daemon diverted leads nowhere.
   await portTable?.remove();
@@ -154,14 +153,15 @@ export function joinMachines(parts: {
   readonly facts: HostFacts;
   readonly dataDir: string;
   readonly installationId: string;
+  readonly nodeName: string;
   readonly kind: keyof typeof drivers;
   readonly accelerator: () => Promise<Verdict>;
 }): Machines {
-  const { host, facts, dataDir, installationId, kind, accelerator } = parts;
+  const { host, facts, dataDir, installationId, nodeName, kind, accelerator } = parts;
   const uids = facts.uid === 0 ? userRange(installationId) : null;
   const isOurs = (uid: number) => (uids ? uid >= uids.first && uid <= uids.last : uid === facts.uid);
   const instancesDir = join(dataDir, "instances");
-  const location = `${nodeName(facts.hostname)}/${kind}`;
+  const location = `${nodeName}/${kind}`;
   const fixedPorts = uids === null;
   const settings = { host, location, installationId, dataDir, instancesDir, isOurs, accelerator, fixedPorts };
   const driver = drivers[kind](settings);

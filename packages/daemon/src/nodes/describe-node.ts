@@ -4,6 +4,7 @@ import type { Host } from "../host/host.ts";
 /** What a node's record is made from. */
 export interface NodeParts {
   readonly id: string;
+  readonly name: string;
   readonly version: string;
   readonly dataDir: string;
   readonly startedAt: string;
@@ -34,7 +35,7 @@ export async function describeNode(parts: NodeParts): Promise<Node> {
   const free = await parts.host.files.freeBytes(parts.dataDir);
   return {
     id: parts.id,
-    name: nodeName(facts.hostname),
+    name: parts.name,
     version: parts.version,
     architecture: facts.architecture,
     kernel: facts.kernel,
