@@ -1,4 +1,4 @@
-import { mkdir, readFile, stat, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, readlink, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import { setTimeout as delay } from "node:timers/promises";
@@ -6,7 +6,7 @@ import { afterEach, beforeAll, describe, expect, test } from "vitest";
 import { scratchDirectory } from "../../../../../test/support/scratch.ts";
 import { tinyGuest } from "../../../../../test/support/tiny-guest.ts";
 import type { KitDescription } from "../../core/descriptions.ts";
-import type { ProcessIdentity } from "../../host/host.ts";
+import type { Host, ProcessIdentity } from "../../host/host.ts";
 import { localHost } from "../../host/local.ts";
 import { userNetdev } from "../../network/netdev.ts";
 import { InstanceFolders, userRange } from "../../storage/instance-folder.ts";
@@ -14,6 +14,8 @@ import { createOverlay } from "../../storage/qcow2.ts";
 import type { CreateInputs, Handle } from "../driver.ts";
 import { probeAccelerator } from "./accelerator.ts";
 import { qemuDriver } from "./driver.ts";
+import { machinePaths } from "./handle.ts";
+import { Machine } from "./machine.ts";
 
 const host = localHost();
 const installationId = `machine-${process.pid}`;
@@ -205,6 +207,49 @@ test("a QEMU that does not start leaves its own words and nothing else", async (
   expect(await newDriver().inspect(handle)).toMatchObject({ exists: true, power: "stopped" });
   const left = await host.processes((args) => args.some((arg) => arg.includes(instancesDir)));
   expect(left).toEqual([]);
+});
+
+test("one whose run cannot be written down is not started: nothing runs, and no descriptor stays open", async () => {
+  const handle = await make({ kernelPath: "/k", initrdPath: "/i", buildId: "none" });
+  const [memory, state] = [join(folder, "ram"), join(folder, "state")];
+  for (const path of [memory, state]) await writeFile(path, "");
+  const openPaths = async () =>
+    Promise.all((await readdir("/proc/self/fd")).map((fd) => readlink(`/proc/self/fd/${fd}`).catch(() => "")));
+  const opened: string[] = [memory, state];
+  const keepers: ProcessIdentity[] = [];
+  const fullHost: Host = {
+    ...host,
+    async pipes(count) {
+      const pipes = await host.pipes(count);
+      for (const fd of pipes.flatMap(({ readFd, writeFd }) => [readFd, writeFd]))
+        opened.push(await readlink(`/proc/self/fd/${fd}`));
+      return pipes;
+    },
+    files: {
+      ...host.files,
+      async writeAtomic(path, content, options) {
+        const { helpers = [] } = path === runRecord() ? (JSON.parse(String(content)) as { helpers: [] }) : {};
+        keepers.push(...helpers);
+        if (helpers.length > 0) throw Object.assign(new Error("no space left on device"), { code: "ENOSPC" });
+        await host.files.writeAtomic(path, content, options);
+      },
+    },
+  };
+  const machine = new Machine({ host: fullHost, owner, isOurs, paths: machinePaths(instancesDir, instanceId) });
+  const started = machine.start({
+    qemu: "qemu-system-x86_64",
+    accelerator: { kind: "tcg", gid: null },
+    memory: async () => ({
+      ramFd: await host.files.openDescriptor(memory),
+      stateFd: await host.files.openDescriptor(state),
+    }),
+    signal: signal(),
+  });
+  await expect(started).rejects.toThrow(/no space left/);
+  expect(keepers).toHaveLength(1);
+  for (const keeper of keepers) expect(await host.isAlive(keeper)).toBe(false);
+  expect((await openPaths()).filter((path) => opened.includes(path))).toEqual([]);
+  expect(await newDriver().inspect(handle)).toMatchObject({ exists: true, power: "stopped" });
 });
 
 test("output without end stays within its bounds, and its last lines are kept", async () => {

@@ -3,7 +3,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { BerthError } from "@berth/api";
 import { z } from "zod";
 import type { HostUser, PortForward } from "../../core/descriptions.ts";
-import type { Host, Pipe, ProcessIdentity } from "../../host/host.ts";
+import type { DetachOptions, Host, Pipe, ProcessIdentity } from "../../host/host.ts";
 import type { CreateInputs, OwnerMark } from "../driver.ts";
 import { memoryUnusable } from "../memory-image.ts";
 import type { Accelerator } from "./accelerator.ts";
@@ -55,12 +55,6 @@ export interface StartOptions {
   /** Opens the memory it goes on from: its descriptors are closed when they were handed over. */
   readonly memory?: (inputs: CreateInputs) => Promise<OpenMemory>;
   readonly signal: AbortSignal;
-}
-
-/** What writes the logs to disk, and the descriptors of what it reads. */
-interface OpenLogs {
-  readonly keeper: ProcessIdentity;
-  readonly writeFds: Readonly<Record<keyof typeof logBounds, number>>;
 }
 
 /** A checked memory image, as descriptors. */
@@ -292,29 +286,21 @@ export class Machine {
     await note({});
     await this.#forgetControl(inputs);
     const nodes = await this.#nodes(inputs);
-    const memory = await options.memory?.(inputs);
-    const logs = await this.#openLogs(inputs).catch(async (error: unknown) => {
-      for (const fd of Object.values(memory ?? {})) await this.#host.files.closeDescriptor(fd);
-      throw error;
-    });
-    const { console, control, machine } = logs.writeFds;
-    await note({ helpers: [logs.keeper] });
-
     const own = commandLine(inputs, {
       sockets: this.paths.sockets,
       accelerator: accelerator.kind,
       generation: randomBytes(10).toString("hex"),
       nodes,
-      fromMemory: memory !== undefined,
+      fromMemory: options.memory !== undefined,
       paused: options.paused ?? false,
     });
     const user = inputs.user && { uid: inputs.user.uid, gid: accelerator.gid ?? inputs.user.gid };
     const becomesUser = user && publishesLowPort(inputs) ? asUserWithLowPorts(user) : undefined;
     const [program = qemu, ...args] = [...(becomesUser ?? inputs.launcher), qemu, ...own];
+    const streams = await this.#openStreams(inputs, options, (keeper) => note({ helpers: [keeper] }));
     const started = await this.#host.detach(program, args, {
       cwd: this.paths.vm,
-      outputFd: machine,
-      fds: [console, control, machine, ...(memory ? [memory.ramFd, memory.stateFd] : [])],
+      ...streams,
       ...(becomesUser ? {} : user),
     });
     if (inputs.launcher.length === 0) await note({ hypervisor: started });
@@ -358,17 +344,42 @@ export class Machine {
     await this.#host.files.makeDirectory(folder, { mode: 0o700, ...user });
   }
 
-  async #openLogs({ user }: CreateInputs): Promise<OpenLogs> {
-    const [console, control, machine] = await this.#host.pipes(3);
-    if (!console || !control || !machine) throw new Error("The host made no pipes");
-    const log = (name: keyof typeof logBounds, { readFd }: Pipe) => ({
+  /**
+   * The descriptors that QEMU is handed, as `command-line.ts` counts them: what it writes, and the memory it goes on from. `note` is told who writes the logs. When any of it fails,
+   * all are closed again, and who would have written the logs has ended.
+   */
+  async #openStreams(
+    inputs: CreateInputs,
+    options: StartOptions,
+    note: (keeper: ProcessIdentity) => Promise<void>,
+  ): Promise<Required<Pick<DetachOptions, "outputFd" | "fds">>> {
+    const opened: number[] = [];
+    let keeper: ProcessIdentity | undefined;
+    try {
+      const memory = await options.memory?.(inputs);
+      const memoryFds = memory ? [memory.ramFd, memory.stateFd] : [];
+      opened.push(...memoryFds);
+      const [console, control, machine] = await this.#host.pipes(3);
+      if (!console || !control || !machine) throw new Error("The host made no pipes");
+      const logFds = [console.writeFd, control.writeFd, machine.writeFd];
+      opened.push(...logFds);
+      keeper = await this.#keepLogs({ console, control, machine }, inputs.user);
+      await note(keeper);
+      return { outputFd: machine.writeFd, fds: [...logFds, ...memoryFds] };
+    } catch (error) {
+      for (const fd of opened) await this.#host.files.closeDescriptor(fd);
+      if (keeper) await this.#endHelper(keeper);
+      throw error;
+    }
+  }
+
+  #keepLogs(pipes: Readonly<Record<keyof typeof logBounds, Pipe>>, user: HostUser | null): Promise<ProcessIdentity> {
+    const log = (name: keyof typeof logBounds) => ({
       folder: `${this.paths.vm}/${this.paths.logs[name]}`,
-      readFd,
+      readFd: pipes[name].readFd,
       bounds: logBounds[name],
     });
-    const kept = [log("console", console), log("control", control), log("machine", machine)];
-    const keeper = await keepLogs(this.#host, kept, user);
-    return { keeper, writeFds: { console: console.writeFd, control: control.writeFd, machine: machine.writeFd } };
+    return keepLogs(this.#host, [log("console"), log("control"), log("machine")], user);
   }
 
   /** Waits for the end of a process that is about to end; false when it does not. */
