@@ -6,10 +6,14 @@ export interface RunOptions {
   /** The whole environment; PATH and the locale are added when missing, nothing else is inherited. */
   readonly env?: Readonly<Record<string, string>>;
   readonly input?: string | Uint8Array | Readable;
-  /** Kills the program after this long; 60 s when not given. */
+  /**
+   * Ends the program after this long, in milliseconds, with all that it started in its session: SIGTERM, and SIGKILL 2 s later. What took a session of its own goes on, but is not waited
+   * for. `run` takes 60 s when not given, `start` no limit.
+   */
   readonly timeoutMs?: number;
   /** More output than this fails the run; 16 MiB when not given. */
   readonly maxOutputBytes?: number;
+  /** Ends the program as `timeoutMs` does. */
   readonly signal?: AbortSignal;
   /** Runs as this user with no supplementary groups; only root can. */
   readonly uid?: number;

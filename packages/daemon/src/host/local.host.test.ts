@@ -54,6 +54,26 @@ describe("a program", () => {
     if (child) await host.waitForExit(child, signal());
   });
 
+  test("is not waited for once it was ended, though what left its session holds its streams", async () => {
+    const folder = await scratchDirectory("left");
+    const stop = new AbortController();
+    const leaving = (pidFile: string) => ["-c", `setsid sh -c 'echo $$ > ${pidFile}; exec sleep 600' & exit 0`];
+    const [one, other] = [join(folder, "1"), join(folder, "2")];
+    const ended = [
+      host.run("sh", leaving(one), { timeoutMs: 300_000, signal: stop.signal }),
+      host.start("sh", leaving(other), { signal: stop.signal }).done,
+    ].map((done) => expect(done).rejects.toMatchObject({ reason: "aborted" }));
+    const holders = await eventually(async () => {
+      const pids = await Promise.all([one, other].map((path) => host.files.readText(path)));
+      const found = await Promise.all(pids.map((pid) => host.identify(Number(pid || "none"))));
+      expect(found).not.toContain(undefined);
+      return found as ProcessIdentity[];
+    });
+    stop.abort();
+    await Promise.all(ended);
+    for (const holder of holders) expect(await host.signal(holder, "SIGKILL")).toBe(true);
+  });
+
   test("hands over its lines as they come, and its streams", async () => {
     const lines: [string, string][] = [];
     await host.run("sh", ["-c", "printf 'a\\r\\nb\\nc'; echo d >&2"], {

@@ -10,7 +10,7 @@ import { OutputCollector } from "./output-collector.ts";
 const defaultTimeoutMs = 60_000;
 const defaultMaxOutputBytes = 16 * 1024 * 1024;
 const keptBytes = 64 * 1024;
-/** How long a program told to end (SIGTERM) may take to clean up before it is killed. */
+/** How long a program told to end (SIGTERM) may take to clean up before it is killed, and nothing more is read of it. */
 const graceMs = 2_000;
 
 const systemFolders = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
@@ -81,9 +81,9 @@ export function startProgram(program: string, args: readonly string[], options: 
 /** A child process with its time limit and cancellation. */
 interface Watched {
   readonly child: ChildProcess;
-  /** Ends the program and all it started, for that reason. */
+  /** Ends the program and all it started in its session, for that reason; `outcome` is settled soon after, whatever still holds its streams. */
   end(reason: ProgramError["reason"]): void;
-  /** Resolves when it exited with 0 and its streams are closed; `stderr` is asked for its words otherwise. */
+  /** Resolves when it exited with 0 and its streams are closed, which takes the end of all that share them; `stderr` is asked for its words otherwise. */
   outcome(stderr: () => string): Promise<void>;
 }
 
@@ -106,7 +106,12 @@ function watch(program: string, args: readonly string[], options: RunOptions): W
     if (endReason) return;
     endReason = reason;
     signalGroup(child, "SIGTERM");
-    killTimer = setTimeout(() => signalGroup(child, "SIGKILL"), graceMs);
+    killTimer = setTimeout(() => {
+      signalGroup(child, "SIGKILL");
+      // Its streams may never end: what took a session of its own holds them open, and is not killed with it.
+      if (hasExited(child)) stopReading(child);
+      else child.once("exit", () => stopReading(child));
+    }, graceMs);
   };
   const timer = options.timeoutMs === undefined ? undefined : setTimeout(() => end("timeout"), options.timeoutMs);
   const onAbort = () => end("aborted");
@@ -138,12 +143,21 @@ function watch(program: string, args: readonly string[], options: RunOptions): W
 /** Only while it has not been waited for: until then neither its pid nor its group can be anyone else's. */
 function signalGroup(child: ChildProcess, signal: NodeJS.Signals): void {
   if (child.pid === undefined) return;
-  const reaped = child.exitCode !== null || child.signalCode !== null;
+  const reaped = hasExited(child);
   try {
     process.kill(-child.pid, signal);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "ESRCH" && !reaped) throw error;
   }
+}
+
+function hasExited(child: ChildProcess): boolean {
+  return child.exitCode !== null || child.signalCode !== null;
+}
+
+function stopReading(child: ChildProcess): void {
+  child.stdout?.destroy();
+  child.stderr?.destroy();
 }
 
 function feed(child: ChildProcess, input: RunOptions["input"]): void {
