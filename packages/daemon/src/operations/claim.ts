@@ -14,23 +14,31 @@ export interface Claimer {
 
 const now = sql<number>`berth_now()`;
 
-/** The operations that this claimer may run, once they are due and nobody has a lease on them: those with all they claim, and those only to be cancelled. */
-function claimable(queries: Queries, { nodeId, types }: Claimer) {
+/**
+ * The operations that this claimer may run, once they are due and nobody has a lease on them: those with all they claim, and those only to be cancelled. None of those
+ * that `running` names, which it runs already: their leases are on the store's clock, and look as if they had run out when that jumps.
+ */
+function claimable(queries: Queries, { nodeId, types }: Claimer, running: readonly string[]) {
   return queries
     .selectFrom("operation")
     .where("ended_at", "is", null)
     .where((eb) => eb.or([eb("claims_missing", "=", 0), eb("cancel_requested", "=", 1)]))
     .where((eb) => eb.or([eb("node_id", "is", null), eb("node_id", "=", nodeId)]))
-    .where("type", "in", types);
+    .where("type", "in", types)
+    .$if(running.length > 0, (query) => query.where("id", "not in", running));
 }
 
 /**
  * Takes the next operation that is due: the highest rank first, then the oldest. Its lease, on the store's clock, keeps others off; its fence tells a worker that lost
- * it. Undefined when there is nothing to do.
+ * it. `running` are the ids of those that the claimer runs already. Undefined when there is nothing to do.
  */
-export async function claimNext(store: Store, claimer: Claimer): Promise<OperationRow | undefined> {
+export async function claimNext(
+  store: Store,
+  claimer: Claimer,
+  running: readonly string[] = [],
+): Promise<OperationRow | undefined> {
   return store.transaction(async (tx) => {
-    const next = claimable(tx, claimer)
+    const next = claimable(tx, claimer, running)
       .select("seq")
       .where("due_at", "<=", now)
       .where("lease_until", "<=", now)
@@ -60,10 +68,14 @@ export async function claimNext(store: Store, claimer: Claimer): Promise<Operati
   });
 }
 
-/** In how many milliseconds the next operation is due; undefined when none is. */
-export async function timeToNext(store: Store, claimer: Claimer): Promise<number | undefined> {
+/** In how many milliseconds the next operation is due beside those that run here; undefined when none is. */
+export async function timeToNext(
+  store: Store,
+  claimer: Claimer,
+  running: readonly string[],
+): Promise<number | undefined> {
   const larger = sql`case when due_at > lease_until then due_at else lease_until end`;
-  const row = await claimable(store.queries, claimer)
+  const row = await claimable(store.queries, claimer, running)
     .select(sql<number | null>`min(${larger}) - berth_now()`.as("ms"))
     .executeTakeFirst();
   return row?.ms ?? undefined;

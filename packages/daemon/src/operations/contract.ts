@@ -18,7 +18,8 @@ import { waitForOperation } from "./wait.ts";
 import type { EngineLog } from "./worker.ts";
 import { inOrder, type Json, type Step, type StepContext, TransientError, type Workflow } from "./workflow.ts";
 
-const silent: EngineLog = { info: () => undefined, warn: () => undefined, error: () => undefined };
+/** The log of engines whose words nobody reads. */
+export const silent: EngineLog = { info: () => undefined, warn: () => undefined, error: () => undefined };
 const quick = { limit: 3, baseMs: 2, capMs: 10 };
 const never = new AbortController().signal;
 
@@ -620,7 +621,8 @@ function newType(): string {
   return `toy.${newId("operation")}`;
 }
 
-function listed(type: string, steps: readonly Step[]): Workflow<never> & Workflow {
+/** A workflow that is a plain list of steps. */
+export function listed(type: string, steps: readonly Step[]): Workflow<never> & Workflow {
   return {
     type,
     steps,

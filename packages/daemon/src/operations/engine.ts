@@ -44,6 +44,7 @@ export class OperationEngine {
   readonly #slots: number;
   readonly #retry: RetryPolicy;
   readonly #faults: FaultPoints;
+  /** By id. One that was lost stays until its worker has ended, and is not claimed again before: nothing is done twice at once here. */
   readonly #running = new Map<string, Running>();
   #prolongedAt = 0;
 
@@ -98,7 +99,7 @@ export class OperationEngine {
   async #look(work: Subscription, signal: AbortSignal): Promise<void> {
     await this.#checkRunning();
     while (this.#running.size < this.#slots && !signal.aborted) {
-      const row = await claimNext(this.#store, this.#claimer);
+      const row = await claimNext(this.#store, this.#claimer, [...this.#running.keys()]);
       if (!row) return;
       this.#launch(row, work, signal);
     }
@@ -109,7 +110,7 @@ export class OperationEngine {
     const untilHeartbeat = this.#claimer.leaseMs / 3 - (performance.now() - this.#prolongedAt);
     const heartbeat = this.#running.size > 0 ? untilHeartbeat : Number.POSITIVE_INFINITY;
     if (this.#running.size >= this.#slots) return heartbeat;
-    const next = await timeToNext(this.#store, this.#claimer);
+    const next = await timeToNext(this.#store, this.#claimer, [...this.#running.keys()]);
     return Math.min(heartbeat, next ?? Number.POSITIVE_INFINITY);
   }
 
