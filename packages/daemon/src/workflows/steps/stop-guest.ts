@@ -7,7 +7,7 @@ import { type InstanceStep, requireHandle, targetInstance } from "./step.ts";
 
 /** How long a guest may take to shut itself down after its process ended, in milliseconds. */
 const shutdownMs = 3_000;
-/** How long a guest may take to be reached at all, in milliseconds. */
+/** How long a guest may take to be reached at all, in milliseconds; a part of its deadline. */
 const reachMs = 2_000;
 /** How often the machine is looked at while it goes off, in milliseconds: the end of QEMU itself tells nobody. */
 const lookMs = 50;
@@ -27,10 +27,12 @@ export function stopGuest(services: Services): InstanceStep {
       await attachGuest(services, instance, driver, handle);
       const { stopTimeoutMs } = instance.spec;
       const stopSignal = (await readImage(store.queries, instance.imageId))?.startConfig?.stopSignal ?? "";
+      const deadline = performance.now() + stopTimeoutMs + shutdownMs;
       const reach = AbortSignal.any([context.signal, AbortSignal.timeout(reachMs)]);
       await guests.waitFor(instance.id, ({ connected }) => connected, reach).catch(() => undefined);
+      // Whoever goes on after a shutdown takes a step that ended for a guest that was asked, and cuts its power.
+      context.signal.throwIfAborted();
       if (!guests.stop(instance.id, { signal: signalNumber(stopSignal), timeoutMs: stopTimeoutMs })) return undefined;
-      const deadline = performance.now() + stopTimeoutMs + shutdownMs;
       while (performance.now() < deadline && (await driver.inspect(handle)).power !== "stopped") {
         await delay(lookMs, undefined, { signal: context.signal });
       }
