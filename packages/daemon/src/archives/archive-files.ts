@@ -50,7 +50,7 @@ export class ArchiveFiles {
 
   /** Gives what was written its name. */
   async keep(id: string): Promise<void> {
-    await this.#host.files.rename(this.halfPath(id), this.path(id));
+    await this.#host.files.renameSynced(this.halfPath(id), this.path(id));
   }
 
   /**

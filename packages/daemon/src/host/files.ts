@@ -65,6 +65,11 @@ export const localFiles: HostFiles = {
 
   remove: (path) => rm(path, { recursive: true, force: true }),
   rename,
+  async renameSynced(from, to) {
+    await syncAll(from);
+    await rename(from, to);
+    await syncPath(dirname(to));
+  },
   list: async (path) => ((await orUndefined(readdir(path))) ?? []).sort(),
   size: async (path) => (await orUndefined(stat(path)))?.size,
   async usedBytes(path) {
@@ -212,6 +217,12 @@ async function orUnseen<T>(call: Promise<T>): Promise<T | undefined> {
     if (["ENOENT", "ESRCH", "EACCES"].includes((error as NodeJS.ErrnoException).code ?? "")) return undefined;
     throw error;
   }
+}
+
+async function syncAll(path: string): Promise<void> {
+  const names = (await lstat(path)).isDirectory() ? await readdir(path) : [];
+  for (const name of names) await syncAll(join(path, name));
+  await syncPath(path);
 }
 
 /** A rename is durable once its folder is synced (fsync(2)). */

@@ -170,6 +170,11 @@ export interface HostFiles {
   /** Resolves when it is already gone. Never follows a link out of it. */
   remove(path: string): Promise<void>;
   rename(from: string, to: string): Promise<void>;
+  /**
+   * Gives what is made the name it is found by: a file, or a folder with all that is in it, is on the disk before it is renamed, and its new name is when this resolves. So what has the
+   * name is whole, also after the node lost its power. Rejects with the system's error, ENOSPC among them: some file systems find their place only now.
+   */
+  renameSynced(from: string, to: string): Promise<void>;
   list(path: string): Promise<readonly string[]>;
   size(path: string): Promise<number | undefined>;
   /** What a file, or a folder with all that is in it, takes on the disk, in bytes; 0 when it is not there. */

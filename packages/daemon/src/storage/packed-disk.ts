@@ -3,7 +3,7 @@ import { BerthError } from "@berth/api";
 import { z } from "zod";
 import type { HostUser } from "../core/descriptions.ts";
 import { type Host, ProgramError } from "../host/host.ts";
-import { inspectOverlay, qemuImg } from "./qcow2.ts";
+import { inspectOverlay, placeDisk, qemuImg } from "./qcow2.ts";
 import { maxHeaderBytes, refuseQcow2 } from "./qcow2-header.ts";
 
 /** A qcow2 file that stands on its own, inside another file: compressed, without backing. */
@@ -156,7 +156,7 @@ export async function unpackDisk(host: Host, disk: PackedDisk, request: UnpackRe
   const wanted = sizeMib * bytesPerMib;
   if (wanted > disk.sizeBytes) await qemuImg(host, ["resize", "-q", "-f", "qcow2", half, String(wanted)], user);
   await host.files.chmod(half, 0o600);
-  await host.files.rename(half, path);
+  await placeDisk(host, half, path);
 }
 
 /** Names a part of a file as qemu-img takes it; a part without a length goes to the end of the file. */

@@ -2,6 +2,7 @@ import { stat, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
 import { scratchDirectory } from "../../../../test/support/scratch.ts";
+import { syncedWhile } from "../../../../test/support/synced.ts";
 import { localHost } from "../host/local.ts";
 import { InstanceFolders } from "./instance-folder.ts";
 import { createOverlay, growOverlay, inspectOverlay, isUntouched, removeOverlay } from "./qcow2.ts";
@@ -38,6 +39,14 @@ describe("an overlay", () => {
       ...wish.user,
     });
     expect((await stat(backingPath)).size).toBe(2 * mib);
+  });
+
+  test("is on the disk before it has its name, the first of an artifact like any later one", async () => {
+    for (const id of ["i-8", "i-9"]) {
+      const wish = await request(id, 48);
+      const synced = await syncedWhile(() => createOverlay(host, wish));
+      expect(synced).toEqual([expect.stringMatching(/\/\.?root\.qcow2\.\w+$/), `${dirname(wish.path)}/: root.qcow2`]);
+    }
   });
 
   test.runIf(isRoot)("belongs to its instance's user alone", async () => {

@@ -80,19 +80,24 @@ async function makeOverlay(host: Host, request: OverlayRequest, size: number, si
   await host.files.chmod(half, 0o600);
   // Snapshots' files come and go; many are made over an artifact.
   const made = backingFormat === "raw" ? await host.files.readHead(half, maxKeptBytes + 1) : undefined;
-  await host.files.rename(half, path);
+  await placeDisk(host, half, path);
   if (!made || made.length > maxKeptBytes) return;
   freshOverlays.set(key, made);
   for (const oldest of [...freshOverlays.keys()].slice(0, -keptOverlays)) freshOverlays.delete(oldest);
 }
 
-async function writeWhole(host: Host, path: string, content: Uint8Array, user: HostUser | null): Promise<void> {
-  try {
-    await host.files.writeAtomic(path, content, { mode: 0o600, ...user });
-  } catch (cause) {
-    if (!isNoSpace(cause)) throw cause;
-    throw new BerthError("disk_full", `No space is left for the disk ${path}.`, { cause });
-  }
+function writeWhole(host: Host, path: string, content: Uint8Array, user: HostUser | null): Promise<void> {
+  return host.files.writeAtomic(path, content, { mode: 0o600, ...user }).catch((error) => explainNoSpace(path, error));
+}
+
+/** Gives a disk that is made its name, durably: one that has its name is taken as it is ever after. Rejects with `disk_full`. */
+export function placeDisk(host: Host, half: string, path: string): Promise<void> {
+  return host.files.renameSynced(half, path).catch((error) => explainNoSpace(path, error));
+}
+
+function explainNoSpace(path: string, cause: unknown): never {
+  if (!isNoSpace(cause)) throw cause;
+  throw new BerthError("disk_full", `No space is left for the disk ${path}.`, { cause });
 }
 
 /** How large a guest sees an image; undefined when there is none. */

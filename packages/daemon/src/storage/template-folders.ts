@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import type { HostUser } from "../core/descriptions.ts";
 import type { Host } from "../host/host.ts";
+import { placeDisk } from "./qcow2.ts";
 
 /** Where templates are kept, a folder each: the daemon's own, no machine's user reaches it. */
 export class TemplateFolders {
@@ -78,7 +79,7 @@ export class TemplateFolders {
     await this.#host.run("cp", ["--reflink=auto", "--sparse=always", "--no-dereference", from, half], { signal });
     await files.chmod(half, 0o600);
     if (user) await files.chown(half, user.uid, user.gid);
-    await files.rename(half, to);
+    await placeDisk(this.#host, half, to);
   }
 
   #diskPath(templateId: string, disk: string): string {

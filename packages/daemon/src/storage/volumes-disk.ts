@@ -1,7 +1,7 @@
 import { BerthError } from "@berth/api";
 import type { DiskDescription, HostUser } from "../core/descriptions.ts";
 import { type Host, ProgramError } from "../host/host.ts";
-import { describeDisk, qemuImg } from "./qcow2.ts";
+import { describeDisk, placeDisk, qemuImg } from "./qcow2.ts";
 
 /** A disk for an instance's volumes, as it is to be made. */
 export interface VolumesDiskRequest {
@@ -43,7 +43,7 @@ export async function createVolumesDisk(
       await files.remove(raw);
     }
     await files.chmod(half, 0o600);
-    await files.rename(half, path);
+    await placeDisk(host, half, path);
   }
   return describeDisk(name, path);
 }

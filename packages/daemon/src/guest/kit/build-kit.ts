@@ -58,7 +58,7 @@ export async function buildKit(host: Host, { kitRoot, signal, log }: BuildKitOpt
 /** Another process may have finished the same build first: then that one is used. */
 async function rename(host: Host, from: string, to: string): Promise<void> {
   try {
-    await host.files.rename(from, to);
+    await host.files.renameSynced(from, to);
   } catch (error) {
     if (!(await readKit(host, to))) throw error;
   }

@@ -2,6 +2,7 @@ import { mkdir, readdir, readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { scratchDirectory } from "../../../../../test/support/scratch.ts";
+import { syncedWhile } from "../../../../../test/support/synced.ts";
 import { localHost } from "../../host/local.ts";
 import { describeKit } from "./find-kit.ts";
 import { keepKit } from "./keep-kit.ts";
@@ -14,7 +15,7 @@ const record = {
   builtAt: "2026-01-01T00:00:00Z",
 };
 
-test("a kit is copied once, whole, and readable by all", async () => {
+test("a kit is copied once, whole, on the disk before it has its name, and readable by all", async () => {
   const scratch = await scratchDirectory("kit");
   const clone = join(scratch, "clone");
   await mkdir(clone);
@@ -27,7 +28,16 @@ test("a kit is copied once, whole, and readable by all", async () => {
     await writeFile(join(clone, name), text, { mode: 0o600 });
   // What a crash left of an earlier attempt.
   await mkdir(join(scratch, "kept/.half"), { recursive: true });
-  const kept = await keepKit(host, describeKit(clone, "b1"), join(scratch, "kept"));
+  const keep = () => keepKit(host, describeKit(clone, "b1"), join(scratch, "kept"));
+  const names = ["initrd.img", "kit.json", "memory-file", "vmlinuz"];
+  expect([...(await syncedWhile(keep))].sort()).toEqual(
+    [
+      ...names.map((name) => join(scratch, "kept/.half", name)),
+      `${join(scratch, "kept/.half")}/: ${names.join(" ")}`,
+      `${join(scratch, "kept")}/: b1`,
+    ].sort(),
+  );
+  const kept = await keep();
   expect(kept).toEqual(describeKit(join(scratch, "kept/b1"), "b1"));
   expect(await readdir(join(scratch, "kept"))).toEqual(["b1"]);
   expect(await readFile(kept.kernelPath, "utf8")).toBe("k");

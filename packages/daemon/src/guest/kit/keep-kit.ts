@@ -25,6 +25,6 @@ export async function keepKit(host: Host, kit: KitDescription, folder: string): 
     await host.run("cp", ["--reflink=auto", join(from, name), half]);
     await files.chmod(join(half, name), mode);
   }
-  await files.rename(half, join(folder, kit.buildId));
+  await files.renameSynced(half, join(folder, kit.buildId));
   return kept;
 }
