@@ -3,6 +3,7 @@ import { createReadStream } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import { BerthError } from "@berth/api";
 import { tarEnd, tarHeader, tarPadding } from "../core/tar-header.ts";
+import { writeFully } from "../host/write-fully.ts";
 import { completeManifest, entryNames, type Manifest, type ManifestDraft, maxManifestBytes } from "./manifest.ts";
 
 const headerBytes = 512;
@@ -60,7 +61,7 @@ export class ArchiveWriter {
     const offset = this.#end + headerBytes;
     const fileBytes = (await this.#file.stat()).size - offset;
     const sha256 = await this.#sum(offset, fileBytes, signal);
-    await this.#write(this.#header(path, fileBytes), this.#end);
+    await writeFully(this.#file, this.#header(path, fileBytes), this.#end);
     this.#end = offset + fileBytes + tarPadding(fileBytes);
     await this.#file.truncate(this.#end);
     this.#disks.push({ name, sizeBytes, fileBytes, sha256 });
@@ -72,8 +73,8 @@ export class ArchiveWriter {
     const manifest = textOf(completeManifest(this.#draft, this.#disks));
     const content = Buffer.concat([manifest, Buffer.alloc(this.#manifestBytes - manifest.length, " ")]);
     content[content.length - 1] = 0x0a;
-    await this.#write(this.#header(entryNames.manifest, content.length), 0);
-    await this.#write(content, headerBytes);
+    await writeFully(this.#file, this.#header(entryNames.manifest, content.length), 0);
+    await writeFully(this.#file, content, headerBytes);
     const sums = [
       [createHash("sha256").update(content).digest("hex"), entryNames.manifest],
       ...this.#disks.map(({ name, sha256 }) => [sha256, entryNames.disk(name)]),
@@ -81,7 +82,7 @@ export class ArchiveWriter {
     const checksums = Buffer.from(sums.map(([sum, path]) => `${sum}  ${path}\n`).join(""));
     const padding = Buffer.alloc(tarPadding(checksums.length));
     const last = [this.#header(entryNames.checksums, checksums.length), checksums, padding, tarEnd];
-    await this.#write(Buffer.concat(last), this.#end);
+    await writeFully(this.#file, Buffer.concat(last), this.#end);
     await this.#file.sync();
   }
 
@@ -91,12 +92,6 @@ export class ArchiveWriter {
 
   #header(path: string, size: number): Buffer {
     return tarHeader({ path, size, mtimeSeconds: Math.floor(Date.parse(this.#draft.createdAt) / 1000) });
-  }
-
-  async #write(bytes: Buffer, position: number): Promise<void> {
-    for (let done = 0; done < bytes.length; ) {
-      done += (await this.#file.write(bytes, done, bytes.length - done, position + done)).bytesWritten;
-    }
   }
 
   async #sum(offset: number, size: number, signal: AbortSignal): Promise<string> {

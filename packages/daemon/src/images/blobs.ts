@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { Readable } from "node:stream";
 import { BerthError } from "@berth/api";
 import { isNoSpace } from "../host/host.ts";
+import { writeFully } from "../host/write-fully.ts";
 import { createSharedWork } from "./shared-work.ts";
 
 /** What a manifest says of a blob: its digest is its name, its size a promise. */
@@ -122,7 +123,7 @@ export function createBlobCache(
             if (received + chunk.length > descriptor.size) {
               throw longerThanPromised(descriptor);
             }
-            await file.write(chunk, 0, chunk.length, received);
+            await writeFully(file, chunk, received);
             hash.update(chunk);
             received += chunk.length;
             onBytes(chunk.length);

@@ -3,6 +3,7 @@ import { BerthError } from "@berth/api";
 import { z } from "zod";
 import type { HostUser } from "../core/descriptions.ts";
 import { type Host, ProgramError } from "../host/host.ts";
+import { writeFully } from "../host/write-fully.ts";
 import { inspectOverlay, placeDisk, qemuImg } from "./qcow2.ts";
 import { maxHeaderBytes, refuseQcow2 } from "./qcow2-header.ts";
 
@@ -63,7 +64,7 @@ async function putEmptyDisk(host: Host, path: string, offset: number, sizeBytes:
   try {
     let position = offset;
     for await (const chunk of host.files.readStream(empty)) {
-      await target.write(chunk as Buffer, 0, (chunk as Buffer).length, position);
+      await writeFully(target, chunk as Buffer, position);
       position += (chunk as Buffer).length;
     }
   } finally {
