@@ -1,5 +1,6 @@
 import { mkdir, mkdtemp, readdir, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
+import { BerthError } from "@berth/api";
 import { z } from "zod";
 import type { Host } from "../host/host.ts";
 import type { BlobCache } from "./blobs.ts";
@@ -32,8 +33,11 @@ const Notes = z.object({ contentBytes: z.number() });
  * guests, and all there is of their images.
  */
 export interface ArtifactStore {
-  /** The artifact, built unless it is here; those who ask for the same one share one build, which ends when the last of them has left. */
-  build(image: ResolvedImage, work: Work): Promise<Artifact>;
+  /**
+   * The artifact, built unless it is here; those who ask for the same one share one build, which ends when the last of them has left. When it fails, `repair` may bring back what it
+   * lacked of the image's blobs, and it is built once more; false when it lacked nothing.
+   */
+  build(image: ResolvedImage, work: Work, repair: (work: Work) => Promise<boolean>): Promise<Artifact>;
   find(contentDigest: string): Promise<Artifact | undefined>;
   /** Resolves when it is already gone. */
   remove(contentDigest: string): Promise<void>;
@@ -117,17 +121,26 @@ export function createArtifactStore(options: ArtifactOptions): ArtifactStore {
 
   return {
     find,
-    async build(image, work) {
+    async build(image, work, repair) {
       const present = await find(image.contentDigest);
       if (present) return present;
       return await shared.run(
         image.contentDigest,
-        (signal, tellAll) =>
-          build(image, {
+        async (signal, tellAll) => {
+          const all: Work = {
             signal,
             log: (line) => tellAll((each) => each.log(line)),
             progress: (percent, detail) => tellAll((each) => each.progress(percent, detail)),
-          }),
+          };
+          try {
+            return await build(image, all);
+          } catch (error) {
+            signal.throwIfAborted();
+            if (error instanceof BerthError && error.code === "disk_full") throw error;
+            if (!(await repair(all))) throw error;
+            return await build(image, all);
+          }
+        },
         work,
         work.signal,
       );

@@ -6,6 +6,7 @@ import { Readable } from "node:stream";
 import { BerthError } from "@berth/api";
 import { isNoSpace } from "../host/host.ts";
 import { writeFully } from "../host/write-fully.ts";
+import { digestOfFile } from "./digest-of-file.ts";
 import { createSharedWork } from "./shared-work.ts";
 
 /** What a manifest says of a blob: its digest is its name, its size a promise. */
@@ -34,9 +35,11 @@ export interface BlobCache {
     openBlob: OpenBlob,
     work: { readonly signal: AbortSignal; readonly onBytes?: (count: number) => void },
   ): Promise<string>;
-  /** Keeps bytes that are already here. */
+  /** Reads blobs anew: removes each that is not what its digest says, and gives those and the ones that are not here at all. */
+  dropDamaged(descriptors: readonly BlobDescriptor[], signal: AbortSignal): Promise<readonly BlobDescriptor[]>;
+  /** Keeps bytes that are already here, in place of damaged ones. */
   put(descriptor: BlobDescriptor, bytes: Buffer, signal: AbortSignal): Promise<void>;
-  /** A small blob's bytes, checked again. */
+  /** A small blob's bytes, checked again. Rejects with BerthError `digest_mismatch` when they were damaged here. */
   readSmall(digest: string, maxBytes: number): Promise<Buffer>;
   /**
    * Removes every blob that is not in use, but none being fetched; gives the bytes freed. What is in use is asked for while nobody new is told that a blob is here: who
@@ -173,6 +176,21 @@ export function createBlobCache(
     );
   }
 
+  async function dropDamaged(
+    descriptors: readonly BlobDescriptor[],
+    signal: AbortSignal,
+  ): Promise<readonly BlobDescriptor[]> {
+    await collected;
+    const lacking: BlobDescriptor[] = [];
+    for (const descriptor of descriptors) {
+      const kept = path(descriptor.digest);
+      if ((await has(descriptor)) && (await digestOfFile(kept, signal)) === descriptor.digest) continue;
+      await rm(kept, { force: true });
+      lacking.push(descriptor);
+    }
+    return lacking;
+  }
+
   async function collect(findInUse: () => Promise<ReadonlySet<string> | undefined>): Promise<number> {
     const inUse = await findInUse();
     let freed = 0;
@@ -189,7 +207,9 @@ export function createBlobCache(
     path,
     has,
     fetch,
+    dropDamaged,
     async put(descriptor, bytes, signal) {
+      await dropDamaged([descriptor], signal);
       await fetch(descriptor, async () => ({ start: 0, stream: Readable.from([bytes]) }), { signal });
     },
     async readSmall(digest, maxBytes) {
@@ -199,7 +219,10 @@ export function createBlobCache(
       const bytes = await readFile(path(digest));
       const actual = `sha256:${createHash("sha256").update(bytes).digest("hex")}`;
       if (actual !== digest)
-        throw new BerthError("digest_mismatch", `${digest} was damaged on disk: it has ${actual}.`);
+        throw new BerthError(
+          "digest_mismatch",
+          `${digest} was damaged on this node's disk; pull or build its image again.`,
+        );
       return bytes;
     },
     async collect(findInUse) {

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { chown, copyFile, mkdir, readdir, readFile, stat, truncate, writeFile } from "node:fs/promises";
+import { chown, copyFile, mkdir, readdir, readFile, rm, stat, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { gzipSync, zstdCompressSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -227,6 +227,62 @@ describe("a file system", () => {
     expect(await sumOf(again.path)).toBe(before);
     expect(await readFile(kept)).toEqual(layer);
     expect((await stat(kept)).nlink).toBe(1);
+  });
+});
+
+describe("blobs that were damaged on the disk", () => {
+  /** Changes one byte of a blob, and forgets all that was made of it. */
+  async function damaged() {
+    const layer = writeTar(lower);
+    const blob = gzipSync(layer);
+    registry.addImage("worn", "latest", [blob], { diffIds: [digestOf(layer)] });
+    const fresh = await freshImages();
+    const { images, dataDirectory, pull } = fresh;
+    const { image, artifact } = await pull("worn");
+    const before = await sumOf(artifact.path);
+    await images.removeArtifact(image.contentDigest);
+    await rm(join(dataDirectory, "layers"), { recursive: true });
+    const pathOf = (digest: string) => join(dataDirectory, "blobs/sha256", digest.slice("sha256:".length));
+    const damage = async (digest: string) => {
+      const bytes = await readFile(pathOf(digest));
+      bytes[bytes.length - 20] = (bytes[bytes.length - 20] ?? 0) ^ 1;
+      await writeFile(pathOf(digest), bytes);
+    };
+    return { ...fresh, image, before, damage, blob, pathOf };
+  }
+
+  test("are fetched again where the image came from", async () => {
+    const { images, image, before, damage, blob, pathOf } = await damaged();
+    const reference = `${registry.host}/worn`;
+    await damage(digestOf(blob));
+    await images.fetchBlobs(image, reference, testWork());
+    const work = testWork();
+    const artifact = await images.buildArtifact(image, work, reference);
+    expect(work.lines.join()).toContain(`damaged ${digestOf(blob)}; fetching again`);
+    expect(await sumOf(artifact.path)).toBe(before);
+    expect(await readFile(pathOf(digestOf(blob)))).toEqual(blob);
+  });
+
+  test("are named as lost, not as the image's fault, when they came from nowhere", async () => {
+    const { images, image, damage, blob, pathOf, dataDirectory } = await damaged();
+    await damage(digestOf(blob));
+    for (let time = 0; time < 2; time += 1) {
+      const failure = images.buildArtifact(image, testWork());
+      await expect(failure).rejects.toMatchObject({ code: "image_not_found" });
+      await expect(failure).rejects.toThrow(/This node's disk .*; build the image again/);
+    }
+    expect(await host.files.exists(pathOf(digestOf(blob)))).toBe(false);
+    expect(await readdir(join(dataDirectory, "tmp"))).toEqual([]);
+  });
+
+  test("are made good by a pull when they say what the image is", async () => {
+    const { images, image, damage, pull } = await damaged();
+    for (const { digest } of [image.manifest, image.config]) {
+      await damage(digest);
+      await expect(images.describe(image.contentDigest)).rejects.toThrow(/damaged on this node's disk; pull or build/);
+      expect((await pull("worn")).image).toEqual(image);
+      expect(await images.describe(image.contentDigest)).toEqual(image);
+    }
   });
 });
 

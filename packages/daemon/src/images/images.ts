@@ -86,7 +86,11 @@ export interface Images {
   build(request: BuildRequest, findHere: FindHere, work: Work): Promise<ResolvedImage>;
   /** Checks out a Git repository for a build; dispose of it afterwards. */
   checkout(request: GitRequest, work: Work): Promise<GitCheckout>;
-  buildArtifact(image: ResolvedImage, work: Work): Promise<Artifact>;
+  /**
+   * Makes the bootable disk. Layers that were damaged on this node's disk are fetched again where `reference` says; without one, as of what was built here, rejects with BerthError
+   * `image_not_found`.
+   */
+  buildArtifact(image: ResolvedImage, work: Work, reference?: string): Promise<Artifact>;
   /** Which way artifacts are made: another version may give the same content other bytes. */
   readonly artifactVersion: number;
   findArtifact(contentDigest: string): Promise<Artifact | undefined>;
@@ -133,17 +137,17 @@ export async function createImages(options: ImagesOptions): Promise<Images> {
   const builder = createBuildahBuilder({ host, temporaryDirectory });
 
   /** An image whose every blob is in the blob cache. */
-  async function findComplete(contentDigest: string): Promise<ResolvedImage | undefined> {
+  async function findComplete(contentDigest: string, signal: AbortSignal): Promise<ResolvedImage | undefined> {
     const image = await describeContent(contentDigest);
-    const layers = await Promise.all(image?.layers.map((layer) => blobs.has(layer)) ?? []);
-    return layers.every(Boolean) ? image : undefined;
+    const lacking = await blobs.dropDamaged(image?.layers ?? [], signal);
+    return lacking.length === 0 ? image : undefined;
   }
 
   const fetchBaseBeside =
     (findHere: FindHere): FetchBase =>
     async (text, work) => {
       const digest = await findHere(text);
-      let image = digest === undefined ? undefined : await findComplete(digest);
+      let image = digest === undefined ? undefined : await findComplete(digest, work.signal);
       if (!image) {
         image = await resolve(text, work);
         await fetchBlobs(image, text, work);
@@ -167,6 +171,7 @@ export async function createImages(options: ImagesOptions): Promise<Images> {
     await blobs.put(manifest, bytes, work.signal);
     const { config, layers } = parseManifest(bytes);
     refuseLarge(config, layers, limits);
+    await blobs.dropDamaged([config], work.signal);
     await blobs.fetch(config, registry.blob(reference, config), work);
     return await describe(blobs, manifest, architecture);
   }
@@ -194,6 +199,17 @@ export async function createImages(options: ImagesOptions): Promise<Images> {
     }
   }
 
+  /** Brings back the layers that are no longer here as they came; false when all are. */
+  async function refetchDamaged(image: ResolvedImage, work: Work, reference: string | undefined): Promise<boolean> {
+    const lacking = await blobs.dropDamaged(image.layers, work.signal);
+    if (lacking.length === 0) return false;
+    const what = `This node's disk has lost or damaged ${lacking.map(({ digest }) => digest).join(", ")}`;
+    if (reference === undefined) throw new BerthError("image_not_found", `${what}; build the image again.`);
+    work.log(`${what}; fetching again.`);
+    await fetchBlobs(image, reference, work);
+    return true;
+  }
+
   return {
     resolve,
     describe: describeContent,
@@ -204,6 +220,7 @@ export async function createImages(options: ImagesOptions): Promise<Images> {
       const { bytes, digest } = layout.manifest;
       const { config, layers } = parseManifest(bytes);
       refuseLarge(config, layers, limits);
+      await blobs.dropDamaged([config, ...layers], work.signal);
       for (const blob of [config, ...layers]) await blobs.fetch(blob, layout.blob(blob.digest), work);
       const manifest = { digest, size: bytes.length };
       await blobs.put(manifest, bytes, work.signal);
@@ -211,7 +228,8 @@ export async function createImages(options: ImagesOptions): Promise<Images> {
     },
     checkout: async (request, work) =>
       await checkoutGit({ host, outbound, temporaryDirectory, limits, ...options.git }, request, work),
-    buildArtifact: (image, work) => artifacts.build(image, work),
+    buildArtifact: (image, work, reference) =>
+      artifacts.build(image, work, (shared) => refetchDamaged(image, shared, reference)),
     artifactVersion: builderVersion,
     findArtifact: (contentDigest) => artifacts.find(contentDigest),
     removeArtifact: (contentDigest) => artifacts.remove(contentDigest),

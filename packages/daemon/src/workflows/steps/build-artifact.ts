@@ -1,6 +1,6 @@
 import type { Step } from "../../operations/workflow.ts";
 import { hasContent } from "../../store/images.ts";
-import { toJournal } from "../made-image.ts";
+import { ImageInput, toJournal } from "../made-image.ts";
 import type { Services } from "../services.ts";
 import { madeBefore } from "./made-before.ts";
 
@@ -10,7 +10,12 @@ export function buildArtifact({ images, store }: Services): Step {
     name: "build-artifact",
     async run(context) {
       const made = madeBefore(context, "resolve-reference", "build-from-dockerfile");
-      const { contentBytes } = await images.buildArtifact(made.image, context);
+      const { reference, source } = ImageInput.parse(context.operation.input);
+      const { contentBytes } = await images.buildArtifact(
+        made.image,
+        context,
+        source.type === "registry" ? reference : undefined,
+      );
       return { result: toJournal({ ...made, contentBytes }) };
     },
     async undo(context) {

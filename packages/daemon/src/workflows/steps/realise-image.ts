@@ -21,8 +21,9 @@ export function realiseImage(services: Services): InstanceStep {
           "Its content is gone from the blob cache; pull, build or promote the image again.",
         );
       }
-      if (image.source.type === "registry") await images.fetchBlobs(resolved, image.source.reference, context);
-      await images.buildArtifact(resolved, context);
+      const reference = image.source.type === "registry" ? image.source.reference : undefined;
+      if (reference !== undefined) await images.fetchBlobs(resolved, reference, context);
+      await images.buildArtifact(resolved, context, reference);
       return undefined;
     },
   };
