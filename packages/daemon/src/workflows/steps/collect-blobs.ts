@@ -4,7 +4,7 @@ import { listContentDigests } from "../../store/images.ts";
 import { isUnfinished } from "../../store/operations.ts";
 import type { Services } from "../services.ts";
 
-/** Frees the blobs that no other image has. While images are being made it leaves them alone: the next delete frees them. */
+/** Frees the blobs that no other image has. While images are being made, or one cannot be read, it leaves all alone: a later delete frees them. */
 export function collectBlobs({ images, store }: Services): Step {
   return {
     name: "collect-blobs",
@@ -13,8 +13,17 @@ export function collectBlobs({ images, store }: Services): Step {
         // First: whoever makes an image has its operation before the first blob, and until its row has the digest.
         if (await isUnfinished(store.queries, ["image.pull", "image.build"])) return undefined;
         const digests = await listContentDigests(store.queries, { butNot: context.operation.target.id });
-        const inUse = await Promise.all(digests.map((digest) => images.describe(digest)));
-        return inUse.filter((image) => image !== undefined);
+        const inUse: ResolvedImage[] = [];
+        for (const digest of digests) {
+          try {
+            const image = await images.describe(digest);
+            if (image) inUse.push(image);
+          } catch (error) {
+            context.log(`frees nothing, for what ${digest} has is not known: ${(error as Error).message}`);
+            return undefined;
+          }
+        }
+        return inUse;
       });
       context.log(`freed ${Math.round(freed / 2 ** 20)} MiB`);
       return undefined;
