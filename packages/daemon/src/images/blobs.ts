@@ -7,6 +7,7 @@ import { BerthError } from "@berth/api";
 import { isNoSpace } from "../host/host.ts";
 import { writeFully } from "../host/write-fully.ts";
 import { digestOfFile } from "./digest-of-file.ts";
+import { pause } from "./pause.ts";
 import { createSharedWork } from "./shared-work.ts";
 
 /** What a manifest says of a blob: its digest is its name, its size a promise. */
@@ -246,17 +247,4 @@ export function longerThanPromised({ digest, size }: BlobDescriptor): BerthError
 function brokenOff({ digest, size }: BlobDescriptor, received: number, error: BrokenSource): BerthError {
   const detail = `${digest} broke off after ${received} of ${size} bytes, again and again: ${error.message}.`;
   return new BerthError("registry_unreachable", detail, { cause: error });
-}
-
-async function pause(ms: number, signal: AbortSignal): Promise<void> {
-  const { promise, resolve, reject } = Promise.withResolvers<void>();
-  const timer = setTimeout(resolve, ms);
-  const stop = () => reject(signal.reason);
-  signal.addEventListener("abort", stop, { once: true });
-  try {
-    await promise;
-  } finally {
-    clearTimeout(timer);
-    signal.removeEventListener("abort", stop);
-  }
 }

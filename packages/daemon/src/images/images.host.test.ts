@@ -1,7 +1,10 @@
 import { createHash } from "node:crypto";
+import { readdirSync } from "node:fs";
 import { chown, copyFile, mkdir, readdir, readFile, rm, stat, truncate, writeFile } from "node:fs/promises";
+import type { ServerResponse } from "node:http";
 import { join } from "node:path";
 import { gzipSync, zstdCompressSync } from "node:zlib";
+import type { BerthError } from "@berth/api";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { scratchDirectory } from "../../../../test/support/scratch.ts";
 import { type TarItem, writeTar } from "../core/testing/tar-writer.ts";
@@ -421,6 +424,29 @@ describe("a registry that misbehaves", () => {
     await expect(pull("dying")).rejects.toMatchObject({ code: "registry_unreachable" });
     registry.intercept = () => false;
     expect(await readdir(join(dataDirectory, "tmp"))).toEqual([]);
+  });
+
+  test("has all layers but one: nothing of them is left when that is said", async () => {
+    const layers = ["a", "b", "c"].map((path) => writeTar([{ path, content: "x".repeat(50_000) }]));
+    registry.addImage("lacking", "latest", layers);
+    const { images, dataDirectory } = await freshImages();
+    const reference = `${registry.host}/lacking`;
+    const image = await images.resolve(reference, testWork());
+    const waiting: ServerResponse[] = [];
+    registry.intercept = (request, response) => {
+      if (!request.url?.includes("/blobs/")) return false;
+      waiting.push(response);
+      if (waiting.length < layers.length) return true;
+      const [first, second, third] = waiting;
+      for (const halfway of [first, second]) halfway?.writeHead(200).write("x");
+      third?.writeHead(404).end();
+      return true;
+    };
+    const left = images.fetchBlobs(image, reference, testWork()).catch((error: BerthError) => {
+      return { code: error.code, halves: readdirSync(join(dataDirectory, "tmp")) };
+    });
+    expect(await left).toEqual({ code: "image_not_found", halves: [] });
+    registry.intercept = () => false;
   });
 
   test("lies about a layer: refused, nothing kept", async () => {

@@ -187,15 +187,15 @@ export async function createImages(options: ImagesOptions): Promise<Images> {
     const stop = new AbortController();
     const signal = AbortSignal.any([work.signal, stop.signal]);
     const queue = image.layers.values();
+    const fetching = Array.from({ length: concurrency }, async () => {
+      for (const layer of queue) await blobs.fetch(layer, registry.blob(reference, layer), { signal, onBytes });
+    });
     try {
-      await Promise.all(
-        Array.from({ length: concurrency }, async () => {
-          for (const layer of queue) await blobs.fetch(layer, registry.blob(reference, layer), { signal, onBytes });
-        }),
-      );
+      await Promise.all(fetching);
     } finally {
-      // One that failed ends the others.
+      // One that failed ends the others; whoever hears of it finds nothing of them left.
       stop.abort();
+      await Promise.allSettled(fetching);
     }
   }
 

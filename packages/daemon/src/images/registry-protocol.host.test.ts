@@ -1,10 +1,11 @@
 import { readdir } from "node:fs/promises";
 import type { IncomingMessage, ServerResponse } from "node:http";
+import { Readable } from "node:stream";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { scratchDirectory } from "../../../../test/support/scratch.ts";
 import { writeTar } from "../core/testing/tar-writer.ts";
 import { createBlobCache } from "./blobs.ts";
-import { createOutbound } from "./outbound.ts";
+import { createOutbound, type Outbound } from "./outbound.ts";
 import { parseReference } from "./reference.ts";
 import { createRegistry, parseChallenge, type RegistryOptions } from "./registry.ts";
 import { digestOf, type FakeRegistry, startFakeRegistry } from "./testing/fake-registry.ts";
@@ -84,6 +85,17 @@ test("tries again what may pass, and not what will not", async () => {
   await expect(failure).rejects.toMatchObject({ code: "registry_error" });
   await expect(failure).rejects.toThrow(/418 .*I am \[31m a teapot/);
   expect(server.requests.filter((request) => request.includes("manifests"))).toHaveLength(1);
+});
+
+test("who leaves while a request waits to be made again has left at once", async () => {
+  const leaving = new AbortController();
+  const unavailable = async (url: URL) => ({ status: 503, headers: {}, body: Readable.from([]), url });
+  const outbound = { ...createOutbound({ allowHosts: [] }), request: unavailable } as unknown as Outbound;
+  const asked = client({ outbound, pauseMs: 2 ** 30 }).manifest(reference("app"), leaving.signal);
+  // All that it could do without waiting is done.
+  for (let turn = 0; turn < 200; turn += 1) await new Promise((resolve) => setImmediate(resolve));
+  leaving.abort(new Error("left"));
+  await expect(asked).rejects.toThrow("left");
 });
 
 test("a manifest without end is not read to its end", async () => {

@@ -5,6 +5,7 @@ import { z } from "zod";
 import { type BlobDescriptor, longerThanPromised, type OpenBlob } from "./blobs.ts";
 import { choosePlatform, mediaTypes } from "./manifest.ts";
 import type { Outbound, OutboundResponse } from "./outbound.ts";
+import { pause } from "./pause.ts";
 import { formatReference, type ImageReference } from "./reference.ts";
 
 export interface Credentials {
@@ -136,9 +137,7 @@ export function createRegistry(options: RegistryOptions): Registry {
         signal.throwIfAborted();
         const passing = !(error instanceof BerthError) || error instanceof PassingRegistryError;
         if (!passing || isUnknownHost(error) || attempt >= attempts) throw unreachable(error, reference);
-        const { promise, resolve } = Promise.withResolvers<void>();
-        setTimeout(resolve, pauseMs * 2 ** (attempt - 1));
-        await promise;
+        await pause(pauseMs * 2 ** (attempt - 1), signal);
       }
     }
   }
