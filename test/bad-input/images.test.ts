@@ -1,4 +1,4 @@
-import { mkdirSync, readdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import { gzipSync } from "node:zlib";
@@ -222,5 +222,21 @@ describe("a Dockerfile that fails", () => {
       /line 2/,
     );
     expect(await logOf(after.id)).toMatch(/STEP 2\/2: COPY nothing/);
+  });
+});
+
+describe("an image that the node's disk damaged", () => {
+  it("is brought back by the next pull of it", async () => {
+    const tar = layer({ path: "f", content: "whole" });
+    const blob = gzipSync(tar);
+    registry.addImage("worn", "latest", [blob], { diffIds: [digestOf(tar)] });
+    const reference = `${registry.host}/worn`;
+    await pull(reference);
+    for (const made of ["artifacts", "layers"]) rmSync(join(dataDir, made), { recursive: true });
+    const path = join(dataDir, "blobs/sha256", digestOf(blob).slice("sha256:".length));
+    writeFileSync(path, Buffer.from(blob).fill(0, 20, 30));
+    const { operation } = await berthd.client.pullImage({ query: long, body: { reference, refresh: true } });
+    expect(await logOf(operation.id)).toContain(`damaged ${digestOf(blob)}; fetching again`);
+    expect(readFileSync(path)).toEqual(blob);
   });
 });

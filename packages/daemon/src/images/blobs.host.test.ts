@@ -1,6 +1,5 @@
 import { randomBytes } from "node:crypto";
 import { readFile } from "node:fs/promises";
-import { Readable } from "node:stream";
 import { expect, test } from "vitest";
 import { scratchDirectory } from "../../../../test/support/scratch.ts";
 import { shortWrites } from "../../../../test/support/short-writes.ts";
