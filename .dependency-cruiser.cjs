@@ -79,6 +79,12 @@ module.exports = {
       { path: `${daemon}drivers/[^/]+/`, pathNot: `${daemon}drivers/$1/` },
     ),
     error(
+      "drivers-by-map",
+      "What joins the rooms knows drivers by their map alone: a new one changes nothing there.",
+      { path: `${daemon}[^/]+$`, pathNot: tests },
+      { path: `${daemon}drivers/[^/]+/` },
+    ),
+    error(
       "no-tests-in-products",
       "What is shipped never imports a test, a tool or a benchmark.",
       { path: "^packages/", pathNot: tests },

@@ -57,6 +57,7 @@ const planted: Record<string, readonly [string, string]> = {
   "core-is-pure": [`${daemon}/core/q.ts`, "node:crypto"],
   "programs-through-host": [`${daemon}/images/q.ts`, "node:child_process"],
   "drivers-apart": [`${daemon}/drivers/qemu/p.ts`, "../fake/target.ts"],
+  "drivers-by-map": [`${daemon}/p.ts`, "./drivers/fake/target.ts"],
   "no-tests-in-products": [`${daemon}/core/r.ts`, "./target.test.ts"],
 };
 

@@ -4,9 +4,8 @@ import type { Logger } from "pino";
 import { ArchiveFiles } from "./archives/archive-files.ts";
 import type { Config } from "./config.ts";
 import type { KitDescription } from "./core/descriptions.ts";
-import type { Driver } from "./drivers/driver.ts";
-import { drivers } from "./drivers/index.ts";
-import { probeAccelerator, type Verdict } from "./drivers/qemu/accelerator.ts";
+import type { Driver, Verdict } from "./drivers/driver.ts";
+import { type DriverKind, drivers } from "./drivers/index.ts";
 import { GuestHub } from "./guest/hub.ts";
 import { findKit } from "./guest/kit/find-kit.ts";
 import { keepKit } from "./guest/kit/keep-kit.ts";
@@ -51,14 +50,13 @@ export interface WiredNode {
   networkCheck(): Promise<Check>;
 }
 
-const qemuByArchitecture = { amd64: "qemu-system-x86_64", arm64: "qemu-system-aarch64" } as const;
-
 /** Makes the rooms of this node and joins them; nothing runs yet that would have to be ended. */
 export async function wireNode(wiring: NodeWiring): Promise<WiredNode> {
   const { config, host, facts, store, identity } = wiring;
   const { dataDir } = config;
   const { installationId, nodeName } = identity;
-  const kit = await kitToBoot(wiring);
+  const kind: DriverKind = drivers[config.driver];
+  const kit = await kitToBoot(wiring, kind);
   const found = Promise.withResolvers<Verdict>();
   const accelerator = () => found.promise;
   const machines = joinMachines({ host, facts, dataDir, installationId, nodeName, kind: config.driver, accelerator });
@@ -68,21 +66,12 @@ export async function wireNode(wiring: NodeWiring): Promise<WiredNode> {
   let verdict: Verdict | null = null;
 
   async function probe(signal: AbortSignal): Promise<Verdict> {
-    if (config.driver !== "qemu")
+    if (!kind.findAccelerator)
       return { kind: "none", reason: `the driver ${config.driver} runs no guests here`, probedAt: Date.now() };
     if (!kit) return { kind: "none", reason: "the guest kit has not been built", probedAt: Date.now() };
-    const scratchDir = join(dataDir, "probe");
-    return probeAccelerator({
-      host,
-      kit,
-      qemu: qemuByArchitecture[facts.architecture],
-      installationId,
-      isOurs,
-      scratchDir,
-      cachePath: join(dataDir, "accelerator.json"),
-      user: uids && { uid: uids.last, gid: uids.last },
-      signal,
-    });
+    const user = uids && { uid: uids.last, gid: uids.last };
+    const { architecture } = facts;
+    return kind.findAccelerator({ host, architecture, kit, installationId, isOurs, dataDir, user, signal });
   }
 
   const folders = new InstanceFolders({ host, root: instancesDir, range: uids });
@@ -163,19 +152,21 @@ export function joinMachines(parts: {
   const instancesDir = join(dataDir, "instances");
   const location = `${nodeName}/${kind}`;
   const fixedPorts = uids === null;
-  const settings = { host, location, installationId, dataDir, instancesDir, isOurs, accelerator, fixedPorts };
-  const driver = drivers[kind](settings);
+  const { architecture } = facts;
+  const settings = { host, architecture, location, installationId, dataDir, instancesDir, isOurs, accelerator };
+  const driver = drivers[kind].make({ ...settings, fixedPorts });
+  const hasNetwork = drivers[kind].network === "user";
   const folder = join(dataDir, "network");
-  const network = kind === "fake" ? noNetwork : userNetwork({ host, installationId, folder, uids });
+  const network = hasNetwork ? userNetwork({ host, installationId, folder, uids }) : noNetwork;
   const table = { host, table: portTableName(installationId), folder };
-  const portTable = kind === "fake" ? noPortTable : uids ? nftPortTable(table) : undefined;
+  const portTable = !hasNetwork ? noPortTable : uids ? nftPortTable(table) : undefined;
   return { driver, network, portTable, instancesDir, uids, isOurs };
 }
 
 /** The kit that guests boot; undefined when none was built. */
-async function kitToBoot({ host, config }: NodeWiring): Promise<KitDescription | undefined> {
+async function kitToBoot({ host, config }: NodeWiring, kind: DriverKind): Promise<KitDescription | undefined> {
   const kit = await findKit(host, config.kitRoot);
-  return kit && config.driver === "qemu" ? keepKit(host, kit, join(config.dataDir, "kit")) : kit;
+  return kit && kind.findAccelerator ? keepKit(host, kit, join(config.dataDir, "kit")) : kit;
 }
 
 /** For drivers whose machines have no network on this node. */

@@ -14,6 +14,16 @@ export interface Handle {
   readonly [key: string]: unknown;
 }
 
+/** How guests run on a node, and how that was found out. */
+export interface Verdict {
+  /** `none`: they do not. */
+  readonly kind: "kvm" | "tcg" | "none";
+  /** For people: why it is this one. */
+  readonly reason: string;
+  /** Milliseconds since the epoch. */
+  readonly probedAt: number;
+}
+
 /** What `create` is given: sizes and plain descriptions, ready to use. */
 export interface CreateInputs {
   readonly owner: OwnerMark;

@@ -4,19 +4,17 @@ import { BerthError } from "@berth/api";
 import { z } from "zod";
 import type { HostUser, KitDescription } from "../../core/descriptions.ts";
 import type { Host } from "../../host/host.ts";
+import type { Verdict } from "../driver.ts";
 import type { AcceleratorKind } from "./command-line.ts";
 import { machinePaths } from "./handle.ts";
 import { readLog } from "./log.ts";
 import { Machine } from "./machine.ts";
 
-/** How guests are run on this node, and how that was found out. */
 const VerdictV1 = z.object({
   kind: z.enum(["kvm", "tcg", "none"]),
   reason: z.string(),
-  /** Milliseconds since the epoch. */
   probedAt: z.number(),
-});
-export type Verdict = z.infer<typeof VerdictV1>;
+}) satisfies z.ZodType<Verdict>;
 
 const Cache = z.object({ version: z.literal(1), key: z.string(), verdict: VerdictV1 });
 
