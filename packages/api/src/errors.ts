@@ -162,7 +162,7 @@ export const errorCatalogue = {
   image_not_found: {
     status: 422,
     title: "The registry does not have the image",
-    hint: "Check the name and the tag; a private image needs credentials.",
+    hint: "Check the name and the tag; a private image needs credentials, which berthd takes from BERTH_REGISTRY_AUTH.",
   },
   registry_unreachable: {
     status: 422,

@@ -47,6 +47,24 @@ describe("settings", () => {
     ]);
   });
 
+  it("knows who to be at a registry from a file that only its user reads", () => {
+    const auth = Buffer.from("ada:secret").toString("base64");
+    const withAuth = (path: string, mode: number, text = JSON.stringify({ auths: { "ghcr.io": { auth } } })) =>
+      readConfig({ HOME: "/home/ada", BERTH_REGISTRY_AUTH: path }, 1000, "/repo", (asked) =>
+        asked === "/etc/auth.json" ? { text, mode } : undefined,
+      );
+    const { registryCredentials } = withAuth("/etc/auth.json", 0o100600);
+    expect(registryCredentials("ghcr.io")).toEqual({ username: "ada", password: "secret" });
+    expect(registryCredentials("docker.io")).toBeUndefined();
+    expect(read({}).registryCredentials("ghcr.io")).toBeUndefined();
+    expect(() => withAuth("/etc/auth.json", 0o100640)).toThrow(/chmod 600 \/etc\/auth\.json/);
+    expect(() => withAuth("/etc/auth.json", 0o100600, "{")).toThrow(
+      /auth\.json \(BERTH_REGISTRY_AUTH\): it is not JSON/,
+    );
+    expect(() => withAuth("/etc/none.json", 0o100600)).toThrow(/none\.json, which is not there/);
+    expect(() => withAuth("auth.json", 0o100600)).toThrow(ConfigError);
+  });
+
   it("takes from its file what the environment does not say", () => {
     const file = { text: "# ours\nBERTH_LISTEN=127.0.0.1:1\nBERTH_LOG_LEVEL=warn\n", mode: 0o644 };
     expect(read({ BERTH_LISTEN: "127.0.0.1:2" }, 1000, file)).toMatchObject({ listen: { port: 2 }, logLevel: "warn" });

@@ -1,6 +1,8 @@
 import { join } from "node:path";
 import { parseEnv } from "node:util";
 import { parseAllowRule } from "./images/outbound.ts";
+import type { Credentials } from "./images/registry.ts";
+import { parseRegistryAuth } from "./images/registry-auth.ts";
 
 /** Everything berthd is told from outside, read once at start. docs/settings.md describes each. */
 export interface Config {
@@ -15,6 +17,8 @@ export interface Config {
   readonly kitRoot: string;
   /** Hosts (with or without a port) that images and Git repositories may come from although their addresses are private. */
   readonly allowHosts: readonly string[];
+  /** Who to be at a registry, by its name as references have it; undefined for nobody. */
+  readonly registryCredentials: (registry: string) => Credentials | undefined;
   /** Which driver serves the node's location: `qemu`, or `fake` for tests. */
   readonly driver: "qemu" | "fake";
   /** Whether berthd makes templates by itself, or only where one is asked for. */
@@ -62,6 +66,7 @@ const inFile = new Set([
   "BERTH_STORE",
   "BERTH_KIT_DIR",
   "BERTH_ALLOW_HOSTS",
+  "BERTH_REGISTRY_AUTH",
   "BERTH_DRIVER",
   "BERTH_TEMPLATES",
   "BERTH_RATE_LIMIT",
@@ -95,6 +100,7 @@ export function readConfig(
         : { kind: "postgres", url: readStoreUrl(store) },
     kitRoot: env.BERTH_KIT_DIR ?? join(repositoryRoot, ".tools/kit"),
     allowHosts: readAllowHosts(env.BERTH_ALLOW_HOSTS ?? ""),
+    registryCredentials: readRegistryAuth(env.BERTH_REGISTRY_AUTH, readFile),
     driver: readChoice("BERTH_DRIVER", env.BERTH_DRIVER ?? "qemu", ["qemu", "fake"] as const),
     templates: readChoice("BERTH_TEMPLATES", env.BERTH_TEMPLATES ?? "auto", ["auto", "asked"] as const),
     requestsPerSecond: readRate(env.BERTH_RATE_LIMIT ?? "200"),
@@ -155,6 +161,20 @@ function readAllowHosts(text: string): readonly string[] {
     throw new ConfigError((error as Error).message);
   }
   return hosts;
+}
+
+function readRegistryAuth(path: string | undefined, readFile: ReadSettingsFile): Config["registryCredentials"] {
+  if (!path) return () => undefined;
+  if (!path.startsWith("/")) throw new ConfigError(`BERTH_REGISTRY_AUTH must be an absolute path, not "${path}".`);
+  const file = readFile(path);
+  if (!file) throw new ConfigError(`BERTH_REGISTRY_AUTH names ${path}, which is not there.`);
+  if ((file.mode & 0o077) !== 0)
+    throw new ConfigError(`${path} holds passwords of registries and others can read it. Run: chmod 600 ${path}`);
+  try {
+    return parseRegistryAuth(file.text);
+  } catch (error) {
+    throw new ConfigError(`${path} (BERTH_REGISTRY_AUTH): ${(error as Error).message}.`);
+  }
 }
 
 function readChoice<const T extends readonly string[]>(name: string, value: string, choices: T): T[number] {

@@ -78,7 +78,12 @@ export async function wireNode(wiring: NodeWiring): Promise<WiredNode> {
   const services: Services = {
     store,
     host,
-    images: await createImages({ host, dataDirectory: dataDir, outbound: { allowHosts: config.allowHosts } }),
+    images: await createImages({
+      host,
+      dataDirectory: dataDir,
+      outbound: { allowHosts: config.allowHosts },
+      credentials: config.registryCredentials,
+    }),
     guests: new GuestHub(),
     sessions: new Sessions(),
     folders,
