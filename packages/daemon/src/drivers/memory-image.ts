@@ -92,6 +92,7 @@ export function sha256(content: Uint8Array): string {
   return `sha256:${createHash("sha256").update(content).digest("hex")}`;
 }
 
+/** The error of memory that no machine may go on from; `why` is for people, without a full stop. Whoever gets it can boot from the disks instead. */
 export function memoryUnusable(why: string): BerthError {
   return new BerthError("memory_unusable", `The saved memory cannot be gone on from: ${why}.`);
 }

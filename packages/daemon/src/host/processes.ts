@@ -121,6 +121,7 @@ export function identifyProcess(pid: number): ProcessIdentity | undefined {
   return stat && !stat.ended ? { pid, startTicks: stat.startTicks, bootId: readBootId() } : undefined;
 }
 
+/** Whether that very process runs: not a zombie, not another with its pid, not one of before the node's restart. */
 export function isAlive(identity: ProcessIdentity): boolean {
   return identifyProcess(identity.pid)?.startTicks === identity.startTicks && readBootId() === identity.bootId;
 }
@@ -163,6 +164,7 @@ export async function waitForExit(identity: ProcessIdentity, signal: AbortSignal
   }
 }
 
+/** Resolves once it is connected, and then the signal ends nothing any more. Rejects with the system's error (ENOENT, ECONNREFUSED) or an AbortError; waits without limit but the signal's. */
 export async function connectUnix(path: string, signal?: AbortSignal): Promise<Duplex> {
   const socket = connect({ path });
   try {

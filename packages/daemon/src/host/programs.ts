@@ -26,6 +26,7 @@ export function programEnvironment(given: Readonly<Record<string, string>> = {})
   return { PATH: searchFolders(process.env.PATH).join(delimiter), LANG: "C.UTF-8", ...given };
 }
 
+/** Where a program is that this user may execute: a name is looked for in PATH's absolute folders and the system's, a path is taken as it is; undefined when there is none. */
 export async function findProgram(program: string): Promise<string | undefined> {
   const candidates = program.includes("/")
     ? [program]
@@ -40,6 +41,11 @@ export async function findProgram(program: string): Promise<string | undefined> 
   return undefined;
 }
 
+/**
+ * Runs a program to its end and resolves with what it wrote, as UTF-8; with `onLine` with its last 64 KiB alone. It may take 60 s and write 16 MiB to each stream unless `timeoutMs` and
+ * `maxOutputBytes` say otherwise: who runs something long gives its own limit. Rejects with a ProgramError, whose `reason` says how it ended, when that was not with exit code 0; with the
+ * system's error when it cannot be started.
+ */
 export async function runProgram(
   program: string,
   args: readonly string[],

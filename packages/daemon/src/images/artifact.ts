@@ -65,6 +65,10 @@ export interface ArtifactOptions {
   readonly limits: MergeLimits & DecompressLimits;
 }
 
+/**
+ * The artifacts of one folder, which is made when the first is. A build rejects with `unsafe_image`, `unsupported_image`, `digest_mismatch`, `disk_full` or `host_program_failed`; nothing
+ * half-made has an artifact's name.
+ */
 export function createArtifactStore(options: ArtifactOptions): ArtifactStore {
   const { host, directory, temporaryDirectory, blobs, limits } = options;
   const shared = createSharedWork<Artifact, Work>();

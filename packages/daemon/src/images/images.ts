@@ -111,6 +111,10 @@ const maxManifestBytes = 4 * 1024 * 1024;
 /** Blobs downloaded at the same time, as docker does. */
 const concurrency = 3;
 
+/**
+ * The images of one data folder; nothing is touched before the first call. There is one per folder: `removeLeftovers` takes away what another was just making. Rejects when the host
+ * cannot be asked for its architecture; what its calls reject with is in the catalogue of errors.
+ */
 export async function createImages(options: ImagesOptions): Promise<Images> {
   const { host, dataDirectory } = options;
   const { architecture } = await host.facts();

@@ -46,6 +46,10 @@ const maxErrorBytes = 64 * 1024;
 const accept = [...mediaTypes.index, ...mediaTypes.manifest].join(", ");
 const TokenAnswer = z.object({ token: z.string().optional(), access_token: z.string().optional() });
 
+/**
+ * A client that remembers, for as long as it lives, what each registry last let it in with. Broken connections, 5xx and 429 are tried again, `attempts` times in all; each call ends with its
+ * signal and has no other time limit than `outbound`'s.
+ */
 export function createRegistry(options: RegistryOptions): Registry {
   const { outbound, attempts = 4, pauseMs = 250 } = options;
   /** The Authorization header that last worked, by registry and repository. */

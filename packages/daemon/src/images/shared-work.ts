@@ -19,6 +19,7 @@ interface Run<Result, Listener> {
   readonly listeners: Set<Listener>;
 }
 
+/** Keeps nothing of a run that has ended, its error neither: the next who asks for its key starts another. */
 export function createSharedWork<Result, Listener extends object>(): SharedWork<Result, Listener> {
   const runs = new Map<string, Run<Result, Listener>>();
 

@@ -170,6 +170,10 @@ export async function removeOverlay(host: Host, path: string): Promise<void> {
   await host.files.remove(path);
 }
 
+/**
+ * Runs qemu-img, as the disk's user when there is one, for at most 60 s: a conversion of a whole disk has `convertDisk`. Rejects with `disk_full`, `host_program_failed` with its words, or
+ * a ProgramError `aborted` once the signal is.
+ */
 export async function qemuImg(host: Host, args: readonly string[], user: HostUser | null, signal?: AbortSignal) {
   try {
     return await host.run("qemu-img", args, { ...user, ...(signal ? { signal } : {}) });

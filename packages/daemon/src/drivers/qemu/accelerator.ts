@@ -43,6 +43,7 @@ export interface Accelerator {
   readonly gid: number | null;
 }
 
+/** What a hypervisor takes for it, as /dev/kvm is now. Rejects when it is `kvm` and the node has no /dev/kvm any more. */
 export async function acceleratorOf(kind: AcceleratorKind): Promise<Accelerator> {
   return { kind, gid: kind === "kvm" ? ((await kvmGroup()) ?? null) : null };
 }

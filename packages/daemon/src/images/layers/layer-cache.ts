@@ -13,6 +13,7 @@ export interface LayerCache {
   keep(diffId: string, source: string): Promise<void>;
 }
 
+/** A cache in that folder, which is made when it keeps its first file. It is held to `maxBytes` after each `keep`, so it has more for the moment before. */
 export function createLayerCache(directory: string, maxBytes: number): LayerCache {
   const pathOf = (diffId: string) => join(directory, `${diffId.slice("sha256:".length)}.tar`);
 
