@@ -70,6 +70,16 @@ describe("an image that is not there", () => {
     expect(items, "the failed image does not have the reference").toEqual([]);
   });
 
+  it("another attempt takes the place of a failed one", async () => {
+    const reference = `${registry.host}/not/yet`;
+    const attempts = async () => {
+      const { items } = await berthd.client.listImages({ query: { limit: 500 } });
+      return items.filter(({ source }) => source.type === "registry" && source.reference === `${reference}:latest`);
+    };
+    for (const _time of [1, 2]) await expectFailed(pull(reference), "image_not_found", /not\/yet/);
+    expect(await attempts()).toMatchObject([{ state: "failed" }]);
+  });
+
   it("a launch of it fails with the same words, and leaves no instance", async () => {
     const asked = berthd.client.createInstance({ query: long, body: { image: `${registry.host}/no/such`, name: "x" } });
     await expectFailed(asked, "image_not_found", /no\/such/);

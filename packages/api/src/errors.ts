@@ -227,12 +227,12 @@ export const errorCatalogue = {
   start_failed: {
     status: 422,
     title: "The image's process could not be started",
-    hint: "Check the entrypoint and command against the image; see berth logs.",
+    hint: "Check the entrypoint and command against the image. The instance is kept: see berth logs, then berth rm it.",
   },
   exited_early: {
     status: 422,
     title: "The image's process ended before it was ready",
-    hint: "See berth logs for its last words.",
+    hint: "See berth logs for its last words. The instance is kept until you berth rm it.",
   },
   not_ready_in_time: {
     status: 422,

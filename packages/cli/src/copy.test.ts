@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Readable } from "node:stream";
 import type { RouteName } from "@berth/api";
@@ -71,6 +71,15 @@ test.each([
 ])("out: %s", async (line, path, content) => {
   expect(await cp(line)).toMatchObject({ code: 0 });
   expect(readFileSync(join(cwd, path), "utf8")).toBe(content);
+});
+
+test("out: a folder takes no file's place, and no folder is made for it", async () => {
+  writeFileSync(join(cwd, "keep"), "precious");
+  expect(await cp("web:/srv keep")).toMatchObject({ code: 1, stderr: expect.stringContaining("is no folder") });
+  expect(readFileSync(join(cwd, "keep"), "utf8")).toBe("precious");
+  await berthd.stop();
+  expect(await cp("web:/srv nowhere/new")).toMatchObject({ code: 1, stderr: expect.stringContaining("mkdir -p") });
+  expect(existsSync(join(cwd, "nowhere"))).toBe(false);
 });
 
 test("an archive through standard input, as it is", async () => {

@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import { createReadStream } from "node:fs";
 import { lstat, readdir, readlink, realpath, stat } from "node:fs/promises";
-import { basename, join, posix, resolve } from "node:path";
+import { basename, dirname, join, posix, resolve } from "node:path";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import type { Client } from "@berth/api";
@@ -30,8 +30,9 @@ export async function copyOut(context: Context, from: GuestPlace, target: string
   }
   const local = resolve(context.outside.cwd, target);
   const facts = await stat(local).catch(() => undefined);
-  if (!facts && target.endsWith("/"))
-    throw new UserError(`There is no folder ${target}.`, `Make it first: mkdir -p ${target}`);
+  const needed = target.endsWith("/") ? target : dirname(target);
+  if (!facts && !(await stat(resolve(context.outside.cwd, needed)).catch(() => undefined))?.isDirectory())
+    throw new UserError(`There is no folder ${needed}.`, `Make it first: mkdir -p ${needed}`);
   const folder = facts?.isDirectory() ? await realpath(local) : undefined;
   const into = folder && !contents && path !== "/" ? join(folder, posix.basename(path)) : (folder ?? local);
   return extractInto(into, archive);

@@ -145,6 +145,19 @@ describe("a hostile archive", () => {
     expect(() => readlinkSync(join(target, "a"))).toThrow();
   });
 
+  test("a folder takes no file's place, at the top or further in", async () => {
+    writeFileSync(target, "mine");
+    const folder = { name: "x/", type: "directory" } as const;
+    await expect(extractInto(target, archive([folder]))).rejects.toThrow("is no folder; the guest has one there");
+    expect(readFileSync(target, "utf8")).toBe("mine");
+    const merged = join(scratch, "merged");
+    mkdirSync(merged);
+    writeFileSync(join(merged, "in"), "mine");
+    const inner = { name: "x/in/", type: "directory" } as const;
+    await expect(extractInto(merged, archive([folder, inner]))).rejects.toThrow("is no folder");
+    expect(readFileSync(join(merged, "in"), "utf8")).toBe("mine");
+  });
+
   test("an archive that breaks off is an error", async () => {
     const whole: Uint8Array[] = [];
     for await (const chunk of archive([{ name: "x", content: "a".repeat(5000) }])) whole.push(chunk);

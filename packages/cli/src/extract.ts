@@ -82,9 +82,10 @@ async function refuseLinksOnTheWay(target: string, path: string): Promise<void> 
   }
 }
 
+/** A folder is never put in the place of something else: what is lost then is not what was asked to be copied over. */
 async function makeFolder(path: string): Promise<void> {
   const facts = await lstat(path).catch(() => undefined);
-  if (facts && !facts.isDirectory()) await rm(path);
+  if (facts && !facts.isDirectory()) throw new UserError(`${path} is no folder; the guest has one there.`);
   await mkdir(path, { recursive: true });
 }
 

@@ -686,11 +686,14 @@ describe("images", () => {
   });
 });
 
-test("launch says when what it launched has ended already", async () => {
-  const ended = { ...instance, status: { ...instance.status, phase: "stopped", exitCode: 3 } } as const;
+test.each([
+  [0, 0],
+  [3, 1],
+])("launch says when what it launched has ended already: exit code %i makes %i", async (exitCode, code) => {
+  const ended = { ...instance, status: { ...instance.status, phase: "stopped", exitCode } } as const;
   const ran = await berth("launch nginx -- false", { getInstance: () => ended });
-  expect(ran).toMatchObject({ code: 0, stdout: "web\n" });
-  expect(ran.stderr).toContain("web has ended already, with exit code 3; berth logs web has what it wrote.");
+  expect(ran).toMatchObject({ code, stdout: "web\n" });
+  expect(ran.stderr).toContain(`web has ended already, with exit code ${exitCode}.`);
 });
 
 describe("templates", () => {

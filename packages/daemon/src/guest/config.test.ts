@@ -1,6 +1,6 @@
 import type { StartConfig } from "@berth/api";
 import { describe, expect, it } from "vitest";
-import { guestVolumes, machineIdOf, processFrom, signalNumber } from "./config.ts";
+import { guestVolumes, machineIdOf, processFrom } from "./config.ts";
 
 const image: StartConfig = {
   ...{ entrypoint: ["/entry"], cmd: ["serve", "-v"], env: ["PATH=/bin", "A=1"], user: "app", workingDir: "" },
@@ -43,23 +43,6 @@ it("gives each instance a machine-id of its own, always the same", () => {
   expect(one).toMatch(/^[0-9a-f]{32}$/);
   expect(other).not.toBe(one);
   expect(machineIdOf("i-1")).toBe(one);
-});
-
-describe("a signal", () => {
-  it.each([
-    ["", 15],
-    ["SIGQUIT", 3],
-    ["int", 2],
-    ["9", 9],
-    ["RTMIN+3", 37],
-    ["SIGRTMAX-1", 63],
-  ])("%s is number %i", (text, number) => {
-    expect(signalNumber(text)).toBe(number);
-  });
-
-  it.each(["SIGNOPE", "0", "65", "RTMIN+40", "-1"])("%s is none", (text) => {
-    expect(() => signalNumber(text)).toThrow(expect.objectContaining({ code: "invalid_request" }));
-  });
 });
 
 describe("the volumes a guest is told of", () => {

@@ -1,6 +1,5 @@
 import { createHash } from "node:crypto";
-import { constants } from "node:os";
-import { BerthError, type InstanceSpec, type StartConfig } from "@berth/api";
+import type { InstanceSpec, StartConfig } from "@berth/api";
 import { volumePaths } from "../core/volumes.ts";
 
 /** A program in the guest. `env` is `NAME=value`, `user` as USER in a Dockerfile; an empty user is root, an empty workingDir is `/`. */
@@ -112,27 +111,4 @@ function mergeEnv(entries: readonly string[], over: Readonly<Record<string, stri
   }
   for (const [name, value] of Object.entries(over)) merged.set(name, value);
   return [...merged].map(([name, value]) => `${name}=${value}`);
-}
-
-/** The first real-time signal that programs may use; the C library keeps 32 and 33 for itself. */
-const realTimeBase = 34;
-const realTimeLimit = 64;
-
-/**
- * The number of a signal written as docker takes it: `SIGTERM`, `term`, `15`, `RTMIN+3`, `SIGRTMAX-1`; empty is SIGTERM. Linux has the same
- * numbers on every architecture that Berth runs on. Throws BerthError `invalid_request` for anything else.
- */
-export function signalNumber(text: string): number {
-  const name = text.trim().toUpperCase().replace(/^SIG/, "");
-  const number = name === "" ? constants.signals.SIGTERM : /^\d+$/.test(name) ? Number(name) : namedSignal(name);
-  if (number === undefined || number < 1 || number > realTimeLimit)
-    throw new BerthError("invalid_request", `"${text}" is not the name or number of a signal.`);
-  return number;
-}
-
-function namedSignal(name: string): number | undefined {
-  const realTime = /^RT(?:MIN(?:\+(\d+))?|MAX(?:-(\d+))?)$/.exec(name);
-  if (realTime?.[0].startsWith("RTMIN")) return realTimeBase + Number(realTime[1] ?? 0);
-  if (realTime) return realTimeLimit - Number(realTime[2] ?? 0);
-  return (constants.signals as Partial<Record<string, number>>)[`SIG${name}`];
 }

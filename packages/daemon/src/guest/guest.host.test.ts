@@ -87,6 +87,11 @@ describe("a running guest", () => {
       code: 126,
       stderr: 'exec: "/not-executable": permission denied\n',
     });
+    expect(await run({ command: ["id"], workingDir: "/not/there" })).toMatchObject({
+      code: 126,
+      stderr: 'chdir to cwd ("/not/there") set in config failed: no such file or directory\n',
+    });
+    expect(await run({ command: ["ls", "/not"] })).toMatchObject({ code: 1 });
     expect(await run({ command: ["id"], user: "nobody" })).toMatchObject({
       code: 126,
       stderr: "unable to find user nobody: no matching entries in passwd file\n",

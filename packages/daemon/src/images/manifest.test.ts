@@ -82,3 +82,10 @@ test("a configuration becomes the way to start, nulls and all", () => {
   });
   expect(toStartConfig(parseConfig(bytes({ rootfs: { type: "layers", diff_ids: [] } }))).cmd).toEqual([]);
 });
+
+test("an image whose stop signal is none is refused: it could never be stopped as it wants to be", () => {
+  const config = { config: { StopSignal: "SIGFOO" }, rootfs: { type: "layers", diff_ids: [] } };
+  expect(() => toStartConfig(parseConfig(bytes(config)))).toThrow(
+    expect.objectContaining({ code: "unsupported_image", message: 'Its STOPSIGNAL "SIGFOO" is no signal.' }),
+  );
+});

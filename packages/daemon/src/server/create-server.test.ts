@@ -335,14 +335,17 @@ test("an answer that tells more than its schema is caught in tests", async () =>
   expect((await send({ url: "/api/v1/instances/web" })).statusCode).toBe(500);
 });
 
-test("what is no HTTP gets a problem too", async () => {
+test.each([
+  ["HELLO\r\n\r\n", "400 ", "invalid_request"],
+  ["GET /api/v1/instances HTTP/1.1\r\nConnection: close\r\n\r\n", "421 ", "host_refused"],
+])("what is no HTTP, or says not whom it is for, gets a problem too: %j", async (request, status, code) => {
   const { app } = serve();
   const url = await listen(app);
   const socket = connect(Number(new URL(url).port), "127.0.0.1");
-  socket.end("HELLO\r\n\r\n");
+  socket.end(request);
   const answer = String(Buffer.concat(await socket.toArray()));
-  expect(answer).toMatch(/^HTTP\/1\.1 400 /);
-  expect(JSON.parse(answer.split("\r\n\r\n")[1] ?? "")).toMatchObject({ code: "invalid_request" });
+  expect(answer).toContain(`HTTP/1.1 ${status}`);
+  expect(JSON.parse(answer.split("\r\n\r\n")[1] ?? "")).toMatchObject({ code });
 });
 
 test("closing ends streams and waits at once, and cuts what does not end in time", async () => {

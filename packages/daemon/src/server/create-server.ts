@@ -102,6 +102,8 @@ export function createServer(options: ServerOptions): FastifyInstance {
     logController: new LogController({ disableRequestLogging: true }),
     // One for each request would cost more than most requests write; what is written names its request itself.
     childLoggerFactory: (log) => log,
+    // A request without a Host header is refused by `checkHost`, in the words of all refusals.
+    http: { requireHostHeader: false },
     bodyLimit: tuning.maxBodyBytes,
     exposeHeadRoutes: false,
     return503OnClosing: false,

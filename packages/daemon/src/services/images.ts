@@ -12,7 +12,15 @@ import { refuseSecrets } from "../images/git.ts";
 import { canonicalReference } from "../images/reference.ts";
 import { joinOrStart, startOperation } from "../operations/start.ts";
 import type { ChangeOptions, Scope, Services } from "../server/services.ts";
-import { findImage, insertImage, listImages, listImageUsers, readImage, updateImage } from "../store/images.ts";
+import {
+  deleteFailedAttempts,
+  findImage,
+  insertImage,
+  listImages,
+  listImageUsers,
+  readImage,
+  updateImage,
+} from "../store/images.ts";
 import { readOperation, resourceOf } from "../store/operations.ts";
 import { holdToQuota } from "../store/quotas.ts";
 import type { Queries, Store, Transaction } from "../store/store.ts";
@@ -129,6 +137,7 @@ export async function startMaking(
       : { operation: await startOperation(tx, request), joined: false };
   const shared = joined ? await readImage(tx, operation.target.id) : undefined;
   if (shared) return { image: shared, operation };
+  await deleteFailedAttempts(tx, scope.project, source);
   const image = await insertImage(tx, {
     id,
     project: scope.project,

@@ -273,13 +273,21 @@ export async function listContentDigests(queries: Queries, options: { readonly b
   return rows.flatMap(({ content_digest }) => content_digest ?? []);
 }
 
-/** Forgets images that failed before a time (milliseconds since the epoch) and that no instance waits for. */
+/** Forgets images that failed before a time (milliseconds since the epoch). */
 export async function deleteFailedImages(queries: Queries, failedBefore: number): Promise<void> {
-  await queries
+  await failedImages(queries).where("updated_at", "<", failedBefore).execute();
+}
+
+/** Forgets failed attempts at an image of this source, once there is another. */
+export async function deleteFailedAttempts(tx: Transaction, project: string, source: ImageSource): Promise<void> {
+  await failedImages(tx).where("project", "=", project).where("source", "=", JSON.stringify(source)).execute();
+}
+
+/** A deletion of images that failed and that no instance waits for. */
+function failedImages(queries: Queries) {
+  return queries
     .deleteFrom("image")
     .where("state", "=", "failed")
-    .where("updated_at", "<", failedBefore)
     .where("id", "not in", (from) => from.selectFrom("instance").select("image_id"))
-    .where("id", "not in", (from) => from.selectFrom("snapshot").select("image_id"))
-    .execute();
+    .where("id", "not in", (from) => from.selectFrom("snapshot").select("image_id"));
 }

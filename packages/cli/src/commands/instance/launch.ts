@@ -119,14 +119,17 @@ export default command<Flags, string[]>({
     await follow(context, operation);
     const ready = await client.getInstance({ params: { instance: instance.id } });
     if (ready.status.start) context.out.say(howItBegan(ready.status.start));
-    if (ready.status.phase === "stopped") context.out.say(howItEnded(ready));
     context.print(ready, () => `${ready.name}\n`);
+    if (ready.status.phase === "stopped") sayEnd(context, ready);
   },
 });
 
-/** Whoever launches a server wants to hear that it is one no more. */
-function howItEnded({ name, status: { exitCode } }: Instance): string {
-  return `${name} has ended already${exitCode === null ? "" : `, with exit code ${exitCode}`}; berth logs ${name} has what it wrote.`;
+/** Whoever launches a server wants to hear that it is one no more; a program that ended well has done its work. Throws a UserError for any other end. */
+function sayEnd({ out }: Context, { name, status: { exitCode } }: Instance): void {
+  const end = `${name} has ended already${exitCode === null ? "" : `, with exit code ${exitCode}`}`;
+  const hint = `What it wrote: berth logs ${name}. Remove it: berth rm ${name}`;
+  if (exitCode !== 0) throw new UserError(`${end}.`, hint);
+  out.say(`${end}. ${hint}`);
 }
 
 async function launchImage(context: Context, flags: Flags, words: readonly string[]): Promise<InstanceChange> {

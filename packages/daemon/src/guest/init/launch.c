@@ -97,7 +97,7 @@ static const char *lower_words(int problem) {
   }
 }
 
-struct launch_failure launch(const struct program *program) {
+struct launch_failure launch(const struct program *program, bool makes_folder) {
   const char *name = program->argv[0];
   if (!name) return failure(127, text_format("no command specified"));
 
@@ -106,7 +106,7 @@ struct launch_failure launch(const struct program *program) {
   if (problem) return failure(126, problem);
 
   const char *folder = *program->working_dir ? program->working_dir : "/";
-  if (make_folders(folder) < 0 || chdir(folder) < 0)
+  if ((makes_folder && make_folders(folder) < 0) || chdir(folder) < 0)
     return failure(126, text_format("chdir to cwd (\"%s\") set in config failed: %s", folder, lower_words(errno)));
 
   own_streams(&identity);

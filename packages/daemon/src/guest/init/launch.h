@@ -7,8 +7,8 @@ struct launch_failure {
   char *reason;
 };
 
-// Takes on the user, the working folder and the environment and executes the program. Returns only when that failed.
-struct launch_failure launch(const struct program *program);
+// Takes on the user, the working folder, which may be made, and the environment, and executes the program. Returns only when that failed.
+struct launch_failure launch(const struct program *program, bool makes_folder);
 
 // Unblocks every signal and gives each its default again, as a fresh program expects.
 void reset_signals(void);

@@ -51,7 +51,7 @@ static void await_word(int from, int output, int report) {
   if (!word || program_parse(word, &program)) _exit(126);
   char *problem = mounts_complete();
   if (!problem) problem = take_streams(program.tty, output);
-  confess(report, problem ? (struct launch_failure){126, problem} : launch(&program));
+  confess(report, problem ? (struct launch_failure){126, problem} : launch(&program, true));
 }
 
 static void child(int word, int steady, int output, int report) {

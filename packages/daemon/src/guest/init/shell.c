@@ -109,7 +109,7 @@ static void become(const struct program *program, bool input) {
   setsid();
   if (!input) dup2(open("/dev/null", O_RDONLY | O_CLOEXEC), 0);
   if (program->tty) ioctl(0, TIOCSCTTY, 1);
-  struct launch_failure failure = launch(program);
+  struct launch_failure failure = launch(program, false);
   _exit(complain(failure.code, failure.reason));
 }
 

@@ -1,10 +1,13 @@
+import { constants } from "node:os";
 import { setTimeout as delay } from "node:timers/promises";
-import { signalNumber } from "../../guest/config.ts";
+import { signalNumber } from "../../host/signal-number.ts";
 import { readImage } from "../../store/images.ts";
 import { attachGuest } from "../guest-access.ts";
 import type { Services } from "../services.ts";
 import { type InstanceStep, requireHandle, targetInstance } from "./step.ts";
 
+/** For images that are here since before stop signals were checked. */
+const { SIGTERM } = constants.signals;
 /** How long a guest may take to shut itself down after its process ended, in milliseconds. */
 const shutdownMs = 3_000;
 /** How long a guest may take to be reached at all, in milliseconds; a part of its deadline. */
@@ -32,7 +35,8 @@ export function stopGuest(services: Services): InstanceStep {
       await guests.waitFor(instance.id, ({ connected }) => connected, reach).catch(() => undefined);
       // Whoever goes on after a shutdown takes a step that ended for a guest that was asked, and cuts its power.
       context.signal.throwIfAborted();
-      if (!guests.stop(instance.id, { signal: signalNumber(stopSignal), timeoutMs: stopTimeoutMs })) return undefined;
+      if (!guests.stop(instance.id, { signal: signalNumber(stopSignal) ?? SIGTERM, timeoutMs: stopTimeoutMs }))
+        return undefined;
       while (performance.now() < deadline && (await driver.inspect(handle)).power !== "stopped") {
         await delay(lookMs, undefined, { signal: context.signal });
       }
