@@ -224,12 +224,14 @@ export function describeEngine(name: string, open: () => Promise<Store>): void {
       const fail = async () => {
         throw new BerthError("internal", "on purpose");
       };
+      const outcomes: object[] = [];
       const steps: Step[] = [
         { name: "a", run: async () => undefined, undo: async () => void undone.push("a") },
         { name: "b", run: async () => undefined, undo: broken },
         { name: "c", run: fail },
       ];
-      await withEngine([listed(type, steps)], async () => {
+      const settle: Workflow["settle"] = async (_tx, _operation, outcome) => void outcomes.push(outcome);
+      await withEngine([{ ...listed(type, steps), settle }], async () => {
         const operation = await ended(await ask(type));
         expect(operation.status).toBe("failed");
         expect(operation.steps[1]).toMatchObject({
@@ -237,6 +239,7 @@ export function describeEngine(name: string, open: () => Promise<Store>): void {
           detail: "could not be taken back: umount failed",
         });
         expect([tries, undone]).toEqual([quick.limit, ["a"]]);
+        expect(outcomes).toMatchObject([{ status: "failed", kept: false, leftBehind: ["b"] }]);
         expect(await eventsOf(operation)).toContain("operation.undo_failed");
       });
     });

@@ -121,9 +121,7 @@ function contextOf(work: Work, state: OperationState, step: Step, signal: AbortS
 /** Undoes the step that began last and is not undone yet; settles when there is none. */
 async function takeBack(work: Work, state: OperationState, ending: Ending): Promise<Next> {
   const { workflow, journal, reporter, faults, stop, retry } = work;
-  const begun = ending.kept
-    ? []
-    : state.steps.filter((step) => step.status !== "undone" && step.undo_failures < retry.limit);
+  const begun = ending.kept ? [] : state.steps.filter((step) => step.status !== "undone" && !isLeft(step, retry));
   for (const row of begun.toReversed()) {
     const step = workflow.steps.find((one) => one.name === row.name);
     if (!step?.undo) continue;
@@ -152,7 +150,13 @@ async function takeBack(work: Work, state: OperationState, ending: Ending): Prom
     }
   }
   const { status, kept, result } = ending;
-  return settle(work, state, { status, error: toError(ending.problem), kept, result });
+  const leftBehind = state.steps.filter((step) => isLeft(step, retry)).map(({ name }) => name);
+  return settle(work, state, { status, error: toError(ending.problem), kept, leftBehind, result });
+}
+
+/** Whether undoing a step was tried often enough. */
+function isLeft(step: OperationState["steps"][number], { limit }: RetryPolicy): boolean {
+  return step.status !== "undone" && step.undo_failures >= limit;
 }
 
 /** Marks the end. An error of the workflow's own `settle` is tried again for as long as it takes: rows that do not fit the world help nobody. */

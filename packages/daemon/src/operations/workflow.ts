@@ -70,6 +70,8 @@ export type Outcome =
       readonly error: BerthError;
       /** Whether its steps were left as they are, by a decision to `keep`, instead of undone. */
       readonly kept: boolean;
+      /** The steps that could not be undone however often it was tried: what they made may still be there, and has to be known to be removed. */
+      readonly leftBehind: readonly string[];
       /** What the decision to fail came with; null for any other end. */
       readonly result: Json;
     };

@@ -12,10 +12,11 @@ import {
 } from "../operations/workflow.ts";
 import { appendEvent } from "../store/events.ts";
 import { deleteUnusedImports } from "../store/images.ts";
-import { deleteInstance, readInstance } from "../store/instances.ts";
+import { deleteInstance, readInstance, updateInstance } from "../store/instances.ts";
 import type { Transaction } from "../store/store.ts";
 import { ForkInput, forkMoment } from "./fork-record.ts";
 import { instanceEvent, writeStatus } from "./instance-record.ts";
+import { leftBehind } from "./left-behind.ts";
 import type { Services } from "./services.ts";
 import { awaitChildren } from "./steps/await-children.ts";
 import { collectLayers } from "./steps/collect-layers.ts";
@@ -64,22 +65,29 @@ function decide(next: Decision, journal: Journal): Decision {
   return failure ? { fail: failure, keep: true, result } : { done: true, result };
 }
 
-/** Writes down how each child is, or removes all of them. */
+/** Writes down how each child is, or removes all of them; those that could not be taken back stay, to be deleted. */
 async function settle(tx: Transaction, operation: Claimed, outcome: Outcome): Promise<void> {
   const { children } = ForkInput.parse(operation.input);
   const result = outcome.result as unknown as Result | null;
   const isMade = outcome.status === "succeeded" || outcome.kept;
+  const left = leftBehind(outcome, ["make-children", "start-children"]);
   for (const [index, { id }] of children.entries()) {
     const child = await readInstance(tx, id);
     if (!child) continue;
     const seen = result?.children[index];
     if (isMade && seen) await writeStatus(tx, child, statusOf(child, seen), operation.id);
+    else if (left) await leave(tx, child, left, operation.id);
     else await forget(tx, child, operation.id);
   }
   const parent = isMade && (await readInstance(tx, operation.target.id));
   if (!parent) return;
   const data = { children: children.map(({ id, name }) => ({ id, name })), pausedMs: result?.pausedMs ?? null };
   appendEvent(tx, instanceEvent(parent, "instance.forked", operation.id, data));
+}
+
+async function leave(tx: Transaction, child: Instance, reason: string, operationId: string): Promise<void> {
+  await updateInstance(tx, child.id, { spec: { ...child.spec, power: "stopped" } });
+  await writeStatus(tx, child, { ...child.status, phase: "failed", ready: false, reason }, operationId);
 }
 
 async function forget(tx: Transaction, child: Instance, operationId: string): Promise<void> {

@@ -15,6 +15,7 @@ import type { Transaction } from "../store/store.ts";
 import { changeWorkflow } from "./change-instance.ts";
 import { InstanceInput, imageWanted } from "./instance-input.ts";
 import { instanceEvent, writeStatus } from "./instance-record.ts";
+import { leftBehind } from "./left-behind.ts";
 import { observeInstance } from "./observe-instance.ts";
 import type { Services } from "./services.ts";
 import { snapshotEvent } from "./snapshot-record.ts";
@@ -128,13 +129,17 @@ function wishOf(verb: Verb, operation: Claimed): InstanceWish {
   return {
     present: verb !== "delete",
     power,
-    isNew: verb === "create" || verb === "import",
+    isNew: isNew(verb),
     restartGeneration,
     force,
     cold,
     replaceDisks: verb === "restore" || verb === "rebuild" ? verb : null,
     after: afterwards(verb, snapshots),
   };
+}
+
+function isNew(verb: Verb): boolean {
+  return verb === "create" || verb === "import";
 }
 
 function afterwards(verb: Verb, snapshots: boolean): readonly InstanceStepName[] {
@@ -164,11 +169,12 @@ function decideAdmission(journal: Journal): Decision {
   return next ? { run: next } : { done: true };
 }
 
-/** Writes how it ended into the row, or removes the row when nothing of the instance is left. */
+/** Writes how it ended into the row, or removes the row when nothing of the instance is left. One that could not be taken back wholly stays, to be deleted. */
 async function settle(tx: Transaction, verb: Verb, operation: Claimed, outcome: Outcome): Promise<void> {
   const instance = await readInstance(tx, operation.target.id);
   if (!instance) return;
-  const gone = outcome.status === "succeeded" ? verb === "delete" : wishOf(verb, operation).isNew && !outcome.kept;
+  const isTakenBack = isNew(verb) && outcome.status !== "succeeded" && !outcome.kept && !leftBehind(outcome);
+  const gone = outcome.status === "succeeded" ? verb === "delete" : isTakenBack;
   if (gone) {
     await deleteInstance(tx, instance.id);
     await deleteUnusedImports(tx, instance.imageId);
@@ -196,6 +202,8 @@ async function forgetUnkept(tx: Transaction, operation: Claimed, reason: string)
 /** What is wished for from now on: nobody waits any more for a sleep that was not to be, or for the end of one that goes on. */
 function settledWish(verb: Verb, { spec, status }: Instance, outcome: Outcome): Instance["spec"]["power"] {
   const failed = outcome.status !== "succeeded";
+  // What is left of it is not to run.
+  if (isNew(verb) && leftBehind(outcome)) return "stopped";
   if (verb !== "suspend") {
     if (failed && isAsleep(status)) return "suspended";
     // A start that was taken back is no longer wished for; one that goes on from memory runs on.
@@ -227,6 +235,8 @@ function settledStatus(verb: Verb, operation: Claimed, instance: Instance, outco
     const failed = verb === "start" && outcome.status === "failed";
     return { ...off, phase: "suspended", reason: failed ? outcome.error.message : "" };
   }
+  const left = isNew(verb) ? leftBehind(outcome) : undefined;
+  if (left) return { ...off, phase: "failed", reason: left };
   if (outcome.status === "cancelled") {
     // A cancelled start was undone; after any other the controller looks at once how things stand.
     return verb === "start" && status.start?.mode !== "resumed"

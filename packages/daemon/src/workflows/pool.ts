@@ -12,6 +12,7 @@ import { appendEvent } from "../store/events.ts";
 import { deletePool, deletePoolMember, movePoolMember, readPool, readPoolMember, updatePool } from "../store/pools.ts";
 import type { Transaction } from "../store/store.ts";
 import { finishedSteps, observeMachine } from "./blank-machine.ts";
+import { leftBehind } from "./left-behind.ts";
 import { observeTemplateOf } from "./observe-template.ts";
 import { poolEvent } from "./pool-event.ts";
 import type { Services } from "./services.ts";
@@ -86,7 +87,10 @@ function decide(seen: Seen | undefined, journal: Journal, now: number): Decision
   return { waitUntil: now + 60_000, reason: decision.wait, ...(operationId ? { operationId } : {}) };
 }
 
-/** A machine that was made waits from now on; one that could not be made is forgotten, and its pool says why. */
+/**
+ * A machine that was made waits from now on; one that could not be made is forgotten, and its pool says why. What could not all be taken back stays as one that waits,
+ * until it is seen that it does not: then it is removed.
+ */
 async function settleMember(tx: Transaction, operation: Claimed, outcome: Outcome): Promise<void> {
   const member = await readPoolMember(tx, operation.target.id);
   const pool = member && (await readPool(tx, member.poolId));
@@ -96,7 +100,8 @@ async function settleMember(tx: Transaction, operation: Claimed, outcome: Outcom
     await updatePool(tx, pool.id, { failures: 0, reason: "" });
     return appendEvent(tx, poolEvent(pool, "pool.filled", operation.id, { machine: member.id }));
   }
-  await deletePoolMember(tx, member.id);
+  if (leftBehind(outcome)) await movePoolMember(tx, member.id, "making", "ready");
+  else await deletePoolMember(tx, member.id);
   if (outcome.status === "cancelled") return;
   const reason = outcome.error.message;
   await updatePool(tx, pool.id, { failures: pool.failures + 1, reason });
