@@ -11,6 +11,7 @@ import { listFaultPoints } from "../../packages/daemon/src/operations/fault.ts";
 import { allWorkflows } from "../../packages/daemon/src/workflows/index.ts";
 import { mergePoints } from "../../packages/daemon/src/workflows/merge-layers.ts";
 import type { Services } from "../../packages/daemon/src/workflows/services.ts";
+import { startPoints } from "../../packages/daemon/src/workflows/steps/start-machine.ts";
 import { startBerthd } from "../support/berthd.ts";
 import { startDaemonHere } from "../support/daemon-here.ts";
 import { freePort } from "../support/ports.ts";
@@ -21,7 +22,7 @@ import { resuming, type Scenario, type Surroundings, scenarioOf } from "./scenar
 
 /** Steps are only named here, never run: what they would work with is not needed. */
 const nobody = new Proxy({}, { get: () => undefined }) as Services;
-const points = [...listFaultPoints(allWorkflows(nobody)), ...mergePoints];
+const points = [...listFaultPoints(allWorkflows(nobody)), ...mergePoints, ...startPoints];
 
 /** A start of what is suspended passes most points of any start otherwise; whether it has to be waited for is a matter of chance. */
 const resumed = points.filter((point) => /^instance\.start\/(start-machine|settle)\//.test(point));
@@ -90,7 +91,7 @@ async function settled(client: Client): Promise<readonly Operation[]> {
   }
 }
 
-it("names a point before and after every step, every undo, every end, and every part of a merge", () => {
+it("names a point before and after every step, every undo, every end, every part of a merge, and within a start", () => {
   expect(points.length).toBeGreaterThan(60);
   expect(new Set(points).size).toBe(points.length);
 });

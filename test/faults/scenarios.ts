@@ -51,12 +51,16 @@ export function scenarioOf(point: string, surroundings: Surroundings): Scenario 
     "pool.delete": () => deletingPool(surroundings),
     "instance.create": () => {
       if (step === "plan-disks") return launchingVolumes(surroundings);
-      return step === "take-over" ? claiming(surroundings, undo) : creating(surroundings, step, undo);
+      return step === "take-over" || step === "go-on"
+        ? claiming(surroundings, undo)
+        : creating(surroundings, step, undo);
     },
     "instance.change": () => changing(surroundings, step, undo),
     "instance.fork": () => forking(surroundings, undo),
     "instance.start": () =>
-      isOfSleep(step) ? resuming(surroundings, step, undo) : starting(surroundings, "start", step, undo),
+      isOfSleep(step) || step === "resume"
+        ? resuming(surroundings, step, undo)
+        : starting(surroundings, "start", step, undo),
     "instance.stop": () => (isOfSleep(step) ? losing(surroundings) : stopping(surroundings, step)),
     "instance.suspend": () => suspending(surroundings, step, undo),
     "instance.restart": () =>

@@ -16,6 +16,17 @@ import type { Services } from "../services.ts";
 import { type InstanceStep, requireHandle, targetInstance } from "./step.ts";
 
 /**
+ * Where a test lets the daemon die within the step: each way to begin writes down or removes something before the machine runs. They are listed with an operation that takes
+ * that way; any other passes them under its own type.
+ */
+export const startPoints = [
+  "instance.start/begin/configured",
+  "instance.start/resume/paused",
+  "instance.start/resume/memory-removed",
+  "instance.create/go-on/configured",
+];
+
+/**
  * Powers the machine on and begins to listen to its guest. A suspended one goes on as it was; any other is made anew of what is wished for now, and goes on from memory
  * where there is some that fits.
  */
@@ -32,7 +43,9 @@ export function startMachine(services: Services): InstanceStep {
       const isSuspended = (await services.folders.memoryBytes(instance.id)) !== null;
       const isOff = !isSuspended && (await driver.inspect(handle)).power === "stopped";
       if (isOff) await settleLeftSwitches(services, instance);
-      const awaited = { network, signal: context.signal };
+      const { signal } = context;
+      const pass = (part: string) => services.faults.pass(`${context.operation.type}/${part}`, signal);
+      const awaited = { network, signal, pass };
       const begun = isOff ? await begin(services, instance, driver, handle, awaited) : undefined;
       if (isSuspended) await resume(services, instance, driver, handle, awaited);
       else if (!isOff) await goOn(services, instance, driver, handle, awaited);
@@ -73,6 +86,8 @@ interface Awaited {
   /** Its network's protection, which is put in place meanwhile. */
   readonly network: Promise<void>;
   readonly signal: AbortSignal;
+  /** Passes one of `startPoints`. */
+  pass(part: string): Promise<void>;
 }
 
 /**
@@ -83,7 +98,7 @@ async function resume(
   instance: Instance,
   driver: Driver,
   handle: Handle,
-  { network, signal }: Awaited,
+  { network, signal, pass }: Awaited,
 ): Promise<void> {
   const { folders, standIns } = services;
   const memory = { folder: folders.memoryPath(instance.id), use: "own" } as const;
@@ -91,7 +106,9 @@ async function resume(
   await writeDown(services, instance.id, { start: { mode: "resumed", reason: "" } });
   await network;
   if ((await driver.inspect(handle)).power === "stopped") await driver.start(handle, signal, { memory, paused: true });
+  await pass("resume/paused");
   await folders.removeMemory(instance.id);
+  await pass("resume/memory-removed");
   await driver.start(handle, signal);
 }
 
@@ -116,13 +133,14 @@ async function goOn(
   instance: Instance,
   driver: Driver,
   handle: Handle,
-  { network, signal }: Awaited,
+  { network, signal, pass }: Awaited,
 ): Promise<void> {
   const { start, restartGeneration } = instance.status;
   if (start?.mode === "pool" && restartGeneration === null) {
     const run = runOf(instance);
     await writeDown(services, instance.id, { run, start });
     await driver.configure(handle, await instanceMachine(services, instance, run));
+    await pass("go-on/configured");
     await growDisks(services, instance, driver, handle);
     await network;
     await driver.start(handle, signal);
@@ -139,12 +157,13 @@ async function begin(
   instance: Instance,
   driver: Driver,
   handle: Handle,
-  { network, signal }: Awaited,
+  { network, signal, pass }: Awaited,
 ): Promise<Beginning> {
   const run = runOf(instance);
   let beginning = await chooseBeginning(services, instance);
   await writeDown(services, instance.id, { run, start: beginning.start });
   await driver.configure(handle, await instanceMachine(services, instance, run));
+  await pass("begin/configured");
   await growFiles(services, instance);
   await network;
   for (;;) {
