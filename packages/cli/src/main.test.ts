@@ -643,7 +643,7 @@ describe("in the guest", () => {
         during: (keys) => {
           void until(() => keys.stderr().includes("Ctrl-]")).then(async () => {
             keys.type("root");
-            await new Promise((resolve) => setTimeout(resolve, 100));
+            await until(() => keys.stdout().endsWith("root"));
             keys.type("\u001d");
           });
         },

@@ -21,8 +21,8 @@ export interface RunOptions {
   /** Whether the streams are terminals. */
   readonly terminal?: boolean;
   readonly input?: string | Buffer;
-  /** Called with how to press Ctrl-C and type, once the command runs. */
-  readonly during?: (keys: Keys & { stderr(): string }) => void;
+  /** Called with how to press Ctrl-C and type, and what it has said so far, once the command runs. */
+  readonly during?: (keys: Keys & { stdout(): string; stderr(): string }) => void;
   /** Called with all it has said on standard error, whenever it says more. */
   readonly onSaid?: (said: string, keys: Keys) => void;
 }
@@ -63,7 +63,7 @@ export async function runBerth(words: readonly string[], options: RunOptions = {
     },
   };
   const done = main(words, outside);
-  options.during?.({ ...keys, stderr: () => text("stderr") });
+  options.during?.({ ...keys, stdout: () => text("stdout"), stderr: () => text("stderr") });
   const code = await done;
   return { code, stdout: text("stdout"), stderr: text("stderr") };
 }
