@@ -85,11 +85,16 @@ declare module "fastify" {
   }
 }
 
-/** What an answer's headers always say: nothing of it may be kept by a cache, guessed at, or shown in a frame. */
+/** What an answer's headers always say: nothing of it may be kept by a cache, guessed at, run, shown in a frame or used by another site's page, nor tell where somebody came from. */
 const commonHeaders = {
   "cache-control": "no-store",
   "x-content-type-options": "nosniff",
+  "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+  "cross-origin-resource-policy": "same-origin",
+  "referrer-policy": "no-referrer",
 } as const;
+/** Where people come by TLS, their browsers shall from then on for a year (RFC 6797). */
+const tlsHeaders = { ...commonHeaders, "strict-transport-security": "max-age=31536000" } as const;
 
 const problemType = "application/problem+json; charset=utf-8";
 
@@ -123,10 +128,11 @@ export function createServer(options: ServerOptions): FastifyInstance {
   const hostNames = [...(options.hostNames ?? []), ...(publicUrl ? [publicUrl.hostname] : [])].map((name) =>
     name.toLowerCase(),
   );
+  const headers = publicUrl?.protocol === "https:" ? tlsHeaders : commonHeaders;
   const checksHost = !tuning.without.includes("host-check");
   // Hooks that need not wait call back at once: a promise for each would be a good part of what a small request costs.
   app.addHook("onRequest", (request, reply, done) => {
-    reply.headers(commonHeaders);
+    reply.headers(headers);
     reply.header("x-request-id", request.id);
     if (checksHost) checkHost(request.headers.host, hostNames);
     done(closing.signal.aborted ? closing.signal.reason : undefined);

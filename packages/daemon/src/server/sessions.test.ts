@@ -42,6 +42,7 @@ test("with TLS the cookie is kept to this host and to TLS", async () => {
     headers: { host: "berth.example" },
     payload: { user: "alice", password: "right" },
   });
+  expect(login.headers["strict-transport-security"]).toBe("max-age=31536000");
   expect(login.headers["set-cookie"]).toMatch(
     /^__Host-berth=berths_\w+; Path=\/; HttpOnly; SameSite=Strict; Secure; Expires=/,
   );
