@@ -5,7 +5,7 @@ import { type GuestSession, guestSession } from "./exec-session.ts";
 import type { ExecRequestInput } from "./instance.ts";
 import { isFinal, Operation } from "./operation.ts";
 import type { Route } from "./route.ts";
-import { type RouteName, routes } from "./routes.ts";
+import { type RouteName, routes } from "./routes/index.ts";
 import { readServerSentEvents, type ServerSentEvent } from "./server-sent-events.ts";
 
 export interface ClientOptions {

@@ -1,5 +1,6 @@
 export * from "./api-error.ts";
 export * from "./archive.ts";
+export * from "./change.ts";
 export * from "./client.ts";
 export * from "./common.ts";
 export * from "./errors.ts";
@@ -14,7 +15,7 @@ export * from "./problem.ts";
 export * from "./project.ts";
 export * from "./quota.ts";
 export * from "./route.ts";
-export * from "./routes.ts";
+export * from "./routes/index.ts";
 export { readServerSentEvents } from "./server-sent-events.ts";
 export * from "./snapshot.ts";
 export * from "./snapshot-schedule.ts";
