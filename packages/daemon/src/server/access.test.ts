@@ -3,7 +3,7 @@ import { type Role, type Route, type RouteName, roles, routes } from "@berth/api
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { makeToken } from "../identity/tokens.ts";
 import type { Tuning } from "./create-server.ts";
-import { listen, testServer } from "./testing.ts";
+import { listen, testServer } from "./testing/test-server.ts";
 import { streamTypeOf } from "./validate.ts";
 
 const page = readFileSync(new URL("../../../../docs/access.md", import.meta.url), "utf8");

@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { afterAll, expect, test } from "vitest";
-import { testServer } from "./testing.ts";
+import { testServer } from "./testing/test-server.ts";
 
 const guide = readFileSync(new URL("../../../../docs/api.md", import.meta.url), "utf8");
 const server = testServer();

@@ -3,9 +3,9 @@ import { BerthError, type Route, routes } from "@berth/api";
 import { afterEach, expect, test } from "vitest";
 import { makeToken } from "../identity/tokens.ts";
 import { createServer } from "./create-server.ts";
-import { FakeServices } from "./fake-services.ts";
 import { joinHandlers } from "./routes/index.ts";
-import { listen, testServer } from "./testing.ts";
+import { FakeServices } from "./testing/fake-services.ts";
+import { listen, testServer } from "./testing/test-server.ts";
 import { streamTypeOf } from "./validate.ts";
 
 const servers: ReturnType<typeof testServer>[] = [];

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { errorCatalogue, routes } from "@berth/api";
 import { afterAll, expect, test } from "vitest";
-import { testServer } from "./testing.ts";
+import { testServer } from "./testing/test-server.ts";
 
 const { app } = testServer();
 afterAll(() => app.close());

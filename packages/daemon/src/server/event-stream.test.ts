@@ -2,7 +2,7 @@ import { connect } from "node:net";
 import { PassThrough, Readable } from "node:stream";
 import { createClient, type Event, readServerSentEvents } from "@berth/api";
 import { afterEach, expect, test } from "vitest";
-import { listen, testServer } from "./testing.ts";
+import { listen, testServer } from "./testing/test-server.ts";
 
 const servers: ReturnType<typeof testServer>[] = [];
 afterEach(() => Promise.all(servers.splice(0).map(({ app }) => app.close())));

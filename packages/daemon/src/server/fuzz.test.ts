@@ -6,7 +6,7 @@ import type { InjectOptions } from "fastify";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { z } from "zod";
 import { openApiDocument } from "./openapi.ts";
-import { testServer } from "./testing.ts";
+import { testServer } from "./testing/test-server.ts";
 import { streamTypeOf } from "./validate.ts";
 
 let server: ReturnType<typeof testServer>;

@@ -2,7 +2,7 @@ import { request } from "node:http";
 import { createClient, type GuestSession } from "@berth/api";
 import { afterEach, expect, test } from "vitest";
 import { WebSocket } from "ws";
-import { listen, testServer } from "./testing.ts";
+import { listen, testServer } from "./testing/test-server.ts";
 
 const servers: ReturnType<typeof testServer>[] = [];
 afterEach(() => Promise.all(servers.splice(0).map(({ app }) => app.close())));

@@ -7,7 +7,7 @@ import { afterAll, describe, expect, test } from "vitest";
 import { z } from "zod";
 import { generatedFiles } from "./generated-files.ts";
 import { openApiDocument } from "./openapi.ts";
-import { testServer } from "./testing.ts";
+import { testServer } from "./testing/test-server.ts";
 
 const document = openApiDocument(routes, "0.1.0");
 const ajv = new Ajv2020({ strict: false, allErrors: true });

@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, test } from "vitest";
 import { makeToken } from "../identity/tokens.ts";
-import { testServer } from "./testing.ts";
+import { testServer } from "./testing/test-server.ts";
 
 const servers: { close(): Promise<unknown> }[] = [];
 afterEach(() => Promise.all(servers.splice(0).map((server) => server.close())));

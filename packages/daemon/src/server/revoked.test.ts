@@ -4,7 +4,7 @@ import { afterEach, describe, expect, test } from "vitest";
 import type { Caller } from "../identity/authorize.ts";
 import { makeToken } from "../identity/tokens.ts";
 import type { Tuning } from "./create-server.ts";
-import { listen, testServer } from "./testing.ts";
+import { listen, testServer } from "./testing/test-server.ts";
 
 const servers: ReturnType<typeof testServer>[] = [];
 afterEach(() => Promise.all(servers.splice(0).map(({ app }) => app.close())));

@@ -3,8 +3,8 @@ import { Script } from "node:vm";
 import type { InjectOptions } from "fastify";
 import { afterEach, describe, expect, test } from "vitest";
 import { createServer, type Tuning } from "./create-server.ts";
-import { FakeServices } from "./fake-services.ts";
-import { testServer } from "./testing.ts";
+import { FakeServices } from "./testing/fake-services.ts";
+import { testServer } from "./testing/test-server.ts";
 
 const servers: { close(): Promise<unknown> }[] = [];
 afterEach(() => Promise.all(servers.splice(0).map((server) => server.close())));

@@ -1,6 +1,6 @@
 import type { FastifyInstance, InjectOptions, LightMyRequestResponse } from "fastify";
-import { makeToken } from "../identity/tokens.ts";
-import { createServer, type Tuning } from "./create-server.ts";
+import { makeToken } from "../../identity/tokens.ts";
+import { createServer, type Tuning } from "../create-server.ts";
 import { FakeServices } from "./fake-services.ts";
 
 /** A server over fake services, with an image, a template, the instance `web` and an operation in it, and a token that opens everything. */

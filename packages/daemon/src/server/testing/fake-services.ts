@@ -20,13 +20,13 @@ import {
   type Token,
   type User,
 } from "@berth/api";
-import { beginChange, effectsOf, wishesOf, withWishes } from "../core/change-instance.ts";
-import { changedLimits } from "../core/changed-limits.ts";
-import { specOf } from "../core/new-instance.ts";
-import type { Caller } from "../identity/authorize.ts";
-import { hashToken, makeToken } from "../identity/tokens.ts";
+import { beginChange, effectsOf, wishesOf, withWishes } from "../../core/change-instance.ts";
+import { changedLimits } from "../../core/changed-limits.ts";
+import { specOf } from "../../core/new-instance.ts";
+import type { Caller } from "../../identity/authorize.ts";
+import { hashToken, makeToken } from "../../identity/tokens.ts";
+import type { ChangeOptions, ExecSession, Page, PageRequest, Scope, Services } from "../services.ts";
 import { fakeSnapshots } from "./fake-snapshots.ts";
-import type { ChangeOptions, ExecSession, Page, PageRequest, Scope, Services } from "./services.ts";
 
 const at = "2026-11-20T23:00:00.000Z";
 

@@ -1,5 +1,5 @@
 import { BerthError, type Image, type Instance, type Operation, type Snapshot } from "@berth/api";
-import type { ChangeOptions, Page, PageRequest, Scope, Services } from "./services.ts";
+import type { ChangeOptions, Page, PageRequest, Scope, Services } from "../services.ts";
 
 /** What fake snapshots need of the fake services around them. */
 export interface FakeSurroundings {
