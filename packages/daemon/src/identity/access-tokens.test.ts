@@ -1,4 +1,4 @@
-import { generateKeyPair, SignJWT, UnsecuredJWT } from "jose";
+import { type CryptoKey, exportJWK, generateKeyPair, SignJWT, UnsecuredJWT } from "jose";
 import { expect, test } from "vitest";
 import { AccessTokens, accessTokenMs } from "./access-tokens.ts";
 
@@ -42,6 +42,16 @@ test("a key signs for a day, and the next one is another; what the first signed 
   for (const { publicKey } of keys.values()) expect(JSON.parse(publicKey)).not.toHaveProperty("d");
 });
 
+/** A token that says what one of ours would, signed by somebody else under the name of a key. */
+const forge = (privateKey: CryptoKey, kid: string, now: number, typ = "at+jwt") =>
+  new SignJWT({ grant: null, scope: null })
+    .setProtectedHeader({ alg: "EdDSA", kid, typ })
+    .setIssuer("berth/one")
+    .setAudience("berth/one")
+    .setSubject("u-1")
+    .setExpirationTime(now / 1000 + 60)
+    .sign(privateKey);
+
 test("nothing else is one: changed, signed by others or by nobody, of another issuer or kind", async () => {
   const { one, store, keys, clock } = twoDaemons();
   const token = await one.issue(claims);
@@ -51,21 +61,15 @@ test("nothing else is one: changed, signed by others or by nobody, of another is
   );
   const [kid = ""] = keys.keys();
   const { privateKey } = await generateKeyPair("EdDSA");
-  const body = { grant: null, scope: null };
-  const forged = (typ: string) =>
-    new SignJWT(body)
-      .setProtectedHeader({ alg: "EdDSA", kid, typ })
-      .setIssuer("berth/one")
-      .setAudience("berth/one")
-      .setSubject("u-1")
-      .setExpirationTime(clock.now / 1000 + 60)
-      .sign(privateKey);
-  const unsigned = new UnsecuredJWT(body).setIssuer("berth/one").setAudience("berth/one").setSubject("u-1");
+  const unsigned = new UnsecuredJWT({ grant: null, scope: null })
+    .setIssuer("berth/one")
+    .setAudience("berth/one")
+    .setSubject("u-1");
   const elsewhere = new AccessTokens("berth/two", store, () => clock.now);
   for (const wrong of [
     `${header}.${raised.toString("base64url")}.${signature}`,
-    await forged("at+jwt"),
-    await forged("JWT"),
+    await forge(privateKey, kid, clock.now),
+    await forge(privateKey, kid, clock.now, "JWT"),
     unsigned.setExpirationTime(clock.now / 1000 + 60).encode(),
     await elsewhere.issue(claims),
     token.slice(0, -8),
@@ -73,6 +77,16 @@ test("nothing else is one: changed, signed by others or by nobody, of another is
   ])
     expect(await one.verify(wrong)).toBeUndefined();
   expect(await one.verify(token)).toMatchObject(claims);
+});
+
+test("negative control: a forged one is let in once its key is among ours, so its signature alone keeps it out", async () => {
+  const { one, keys, clock } = twoDaemons();
+  const { privateKey, publicKey } = await generateKeyPair("EdDSA");
+  const forged = await forge(privateKey, "theirs", clock.now);
+  expect(await one.verify(forged)).toBeUndefined();
+  keys.set("theirs", { id: "theirs", publicKey: JSON.stringify(await exportJWK(publicKey)) });
+  expect(await one.verify(forged)).toMatchObject({ subject: "u-1", scopes: null });
+  expect(await one.verify(await forge(privateKey, "theirs", clock.now, "JWT"))).toBeUndefined();
 });
 
 test("many who ask at once get one key, and a store that does not answer says nothing of a token", async () => {
