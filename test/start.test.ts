@@ -63,7 +63,8 @@ describe("npm start", () => {
     const said = await untilSaid(first, keepRunning);
     const page = pageIn(said);
     expect(await (await fetch(page)).text()).toContain("virtual machine");
-    for (const words of ["/docs\n", "admin-token", "npx berth ls", " s  its web page"]) expect(said).toContain(words);
+    for (const words of ["/docs\n", "admin-token", "initial-admin-password", "npx berth ls", " s  its web page"])
+      expect(said).toContain(words);
     const before = await seen();
     expect(before.instances).toMatchObject([[expect.any(String), "hello", expect.any(String), expect.any(Number)]]);
 

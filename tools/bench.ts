@@ -16,14 +16,19 @@ import { repositoryRoot } from "./support/parts.ts";
 
 // `npm run bench`: every file of bench/, or those named: `npm run bench -- api-get`. What each measured is kept in bench/results, and docs/performance.md and its chart are made of what
 // is there. With `--try` everything is done once or twice and with few machines: it shows that the benchmarks work, its figures mean nothing, and nothing is kept.
-const options = { try: { type: "boolean", default: false } } as const;
-const { values: asked, positionals: wanted } = parseArgs({ options, allowPositionals: true });
+const options = { try: { type: "boolean", default: false }, help: { type: "boolean", default: false } } as const;
+const { values: asked, positionals: wanted } = parseArgs({ options, allowPositionals: true, strict: false });
 const all = benchmarkNames();
-const names = wanted.length === 0 ? all : all.filter((name) => wanted.includes(name));
-if (names.length === 0) {
-  console.error(`There is no such benchmark; there are ${all.join(", ")}.`);
-  process.exit(1);
+const unknown = [
+  ...wanted.filter((name) => !all.includes(name)),
+  ...Object.keys(asked).filter((name) => !(name in options)),
+];
+if (asked.help || unknown.length > 0) {
+  for (const name of unknown) console.error(`There is no ${name}.`);
+  console.log(`npm run bench -- [--try] [NAME…]: measures all, or those named: ${all.join(", ")}.`);
+  process.exit(asked.help ? 0 : 1);
 }
+const names = wanted.length === 0 ? all : all.filter((name) => wanted.includes(name));
 
 await ensureGuestKit();
 const say = (line: string) => console.log(`  ${line}`);

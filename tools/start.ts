@@ -1,6 +1,8 @@
 import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
+import { existsSync } from "node:fs";
 import { homedir } from "node:os";
+import { join } from "node:path";
 import { ApiError, BerthError, type Client, UnreachableError } from "@berth/api";
 import { ConfigError, readConfig } from "../packages/daemon/src/config.ts";
 import { ProgramError } from "../packages/daemon/src/host/host.ts";
@@ -51,12 +53,18 @@ async function first(client: Client): Promise<void> {
   const page = await phase("its web page", () => awaitPage(instance));
   const earlier = JSON.parse(process.env.BERTH_SETUP_PHASES ?? "[]") as { name: string; ms: number }[];
   const times = [...earlier, ...phasesSoFar()];
+  const folder = config.dataDir.replace(homedir(), "~");
+  const firstPassword = "initial-admin-password";
+  const isUnused = existsSync(join(config.dataDir, firstPassword));
+  const firstUser = isUnused
+    ? `\n  First user       admin, whose password is in ${folder}/${firstPassword} until it is used`
+    : "";
   console.log(`
 Berth is up${child ? "" : " (berthd was running already)"}.
 
   Your first VM    ${page}
   API reference    ${client.url}/docs
-  Token            ${config.dataDir.replace(homedir(), "~")}/admin-token  (npx berth finds it by itself)
+  Token            ${folder}/admin-token  (npx berth finds it by itself)${firstUser}
 
 Try next:
   npx berth ls
