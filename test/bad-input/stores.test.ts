@@ -1,10 +1,10 @@
-import { spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { readdirSync, readFileSync, statSync, truncateSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { text } from "node:stream/consumers";
-import { beforeEach, describe, expect, it } from "vitest";
+import { beforeEach, describe, expect, it, test } from "vitest";
 import { digestOf } from "../../packages/daemon/src/images/testing/fake-registry.ts";
 import { startBerthd } from "../support/berthd.ts";
 import { scratchDirectory } from "../support/scratch.ts";
@@ -91,6 +91,26 @@ describe("a store", () => {
     }
     await expectUntouched(/it was edited since\. Nothing was changed/);
   });
+});
+
+test("a full disk at the start is told in a sentence, and the next start with room goes on", async () => {
+  const disk = await scratchDirectory("full");
+  execFileSync("mount", ["-t", "tmpfs", "-o", "size=16m,mode=0711", "tmpfs", disk]);
+  try {
+    const folder = join(disk, "data");
+    const settings = { BERTH_DATA_DIR: folder };
+    mkdirSync(folder, { mode: 0o711 });
+    const ballast = join(disk, "ballast");
+    expect(() => writeFileSync(ballast, Buffer.alloc(17 * 2 ** 20))).toThrow("ENOSPC");
+    const { code, words } = await refused(settings);
+    expect(words).toMatch(/^berthd: No space is left .*\n$/);
+    expect(code).toBe(1);
+    rmSync(ballast);
+    await using berthd = await startBerthd({ dataDir: folder, env });
+    expect((await berthd.client.listImages()).items).toEqual([]);
+  } finally {
+    execFileSync("umount", [disk]);
+  }
 });
 
 describe("two daemons on one data folder", () => {

@@ -3,10 +3,11 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { type Config, ConfigError, readConfig, readDataDir } from "./config.ts";
 import { startDaemon } from "./daemon.ts";
+import { isNoSpace } from "./host/host.ts";
 import { openLog } from "./log.ts";
 import { purge } from "./purge.ts";
 import { readSettingsFile } from "./settings-file.ts";
-import { StoreError } from "./store/errors.ts";
+import { isDiskFull, StoreError } from "./store/errors.ts";
 
 const repositoryRoot = join(dirname(fileURLToPath(import.meta.url)), "../../..");
 const { version } = JSON.parse(readFileSync(join(repositoryRoot, "package.json"), "utf8")) as { version: string };
@@ -52,5 +53,7 @@ try {
   await main(process.argv.slice(2));
 } catch (error) {
   if (error instanceof ConfigError || error instanceof StoreError) refuse(error.message);
+  if (isNoSpace(error) || isDiskFull(error))
+    refuse("No space is left on the disk of its data folder or store. Make room and start it again; nothing is lost.");
   throw error;
 }
