@@ -87,9 +87,11 @@ describe("a switch", () => {
     await prepareSwitch(host, disks, user, never);
     if (how === "finished") await finishSwitch(host, disks, user);
     for (let time = 0; time < 2; time += 1) await takeBackSwitch(host, disks, user);
+    expect(await folders.disksOf(folder)).toEqual([]);
+    await folders.remove(folder);
+    await takeBackSwitch(host, disks, user);
     expect(disks.map(({ path }) => statSync(path).ino)).toEqual(before);
     expect(readdirSync(vm).sort()).toEqual(["data.qcow2", "root.qcow2"]);
-    expect(await folders.disksOf(folder)).toEqual([]);
     for (const { path } of disks) {
       has(path, 0x0b);
       write(path, 0x0c);

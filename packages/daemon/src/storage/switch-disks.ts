@@ -62,7 +62,7 @@ export async function forgetSwitch(host: Host, disks: readonly DiskToSwitch[]): 
   }
 }
 
-/** Lets the disks be the files again that they were, for disks that nobody has written to since `prepareSwitch`. */
+/** Lets the disks be the files again that they were, for disks that nobody has written to since `prepareSwitch`. Called again it finds that done, also when the folder that they were kept in is gone. */
 export async function takeBackSwitch(host: Host, disks: readonly DiskToSwitch[], user: Owner): Promise<void> {
   await forgetSwitch(host, disks);
   for (const { path, frozenPath } of disks) {
@@ -71,7 +71,7 @@ export async function takeBackSwitch(host: Host, disks: readonly DiskToSwitch[],
     await host.files.chmod(frozenPath, 0o600);
     await host.files.rename(frozenPath, path);
   }
-  await syncFolders(host, disks);
+  for (const folder of foldersOf(disks)) if (await host.files.exists(folder)) await host.files.sync(folder);
 }
 
 async function keepUnderName(host: Host, path: string, frozenPath: string, user: Owner): Promise<void> {
@@ -95,6 +95,10 @@ async function isSameFile(host: Host, one: string, other: string): Promise<boole
 }
 
 async function syncFolders(host: Host, disks: readonly DiskToSwitch[]): Promise<void> {
+  for (const folder of foldersOf(disks)) await host.files.sync(folder);
+}
+
+function foldersOf(disks: readonly DiskToSwitch[]): ReadonlySet<string> {
   const paths = disks.flatMap(({ path, frozenPath }) => [path, ...(frozenPath ? [frozenPath] : [])]);
-  for (const folder of new Set(paths.map((path) => dirname(path)))) await host.files.sync(folder);
+  return new Set(paths.map((path) => dirname(path)));
 }
