@@ -59,6 +59,9 @@ export const SetPassword = z
   .meta({ id: "SetPassword", examples: [{ code: "berthr_…", password: "correct horse battery" }] });
 export type SetPassword = z.infer<typeof SetPassword>;
 
+/** A loopback address where a program listens for its user's answer (RFC 8252, section 7.3). */
+export const loopbackAddress = /^http:\/\/(127\.0\.0\.1|\[::1\]):\d{1,5}\/[\w/-]*$/;
+
 /**
  * What a program asks of its user: an authorization code for the loopback address where it listens (RFC 8252, section 7.3), which only it can use, since only it knows what
  * the challenge was made of (RFC 7636).
@@ -66,13 +69,7 @@ export type SetPassword = z.infer<typeof SetPassword>;
 export const AuthorizeProgram = z
   .strictObject({
     clientId: z.literal("berth-cli").describe("The program: Berth's own command line."),
-    redirectUri: z
-      .string()
-      .max(200)
-      .regex(
-        /^http:\/\/(127\.0\.0\.1|\[::1\]):\d{1,5}\/[\w/-]*$/,
-        "must be a loopback address: http://127.0.0.1:PORT/…",
-      ),
+    redirectUri: z.string().max(200).regex(loopbackAddress, "must be a loopback address: http://127.0.0.1:PORT/…"),
     codeChallenge: z
       .string()
       .regex(/^[\w-]{43}$/, "must be a SHA-256 in base64url")

@@ -1,7 +1,8 @@
+import { loopbackAddress } from "@berth/api";
 import type { FastifyInstance } from "fastify";
 import { servePage } from "./page.ts";
 
-/** Who is there, or comes to be by the form; then `allowed` or `refused` is called. */
+/** `begin` finds out who is there, or has him log in by the form, and then asks for his consent. */
 const logInFirst = `
 const $ = (id) => document.getElementById(id);
 const said = document.querySelector("output");
@@ -32,11 +33,12 @@ $("login").addEventListener("submit", async (event) => {
   const told = await send("/api/v1/login", { user: form.user.value, password: form.password.value });
   if (told) known(told.user.name, told.csrfToken);
 });
-fetch("/api/v1/whoami").then(async (answer) => {
+const begin = async () => {
+  const answer = await fetch("/api/v1/whoami");
   if (!answer.ok) { $("login").hidden = false; return; }
   const { name, csrfToken: token } = await answer.json();
   known(name, token);
-});
+};
 `;
 
 const login = `<form id="login" hidden>
@@ -53,9 +55,10 @@ const back = (answer) => {
   for (const [name, value] of Object.entries({ ...answer, ...(state === null ? {} : { state }), iss: location.origin })) url.searchParams.set(name, value);
   location.replace(url);
 };
-const isLoopback = (text) => /^http:\\/\\/(127\\.0\\.0\\.1|\\[::1\\]):\\d{1,5}\\/[\\w/-]*$/.test(text ?? "");
-if (asked.get("response_type") !== "code" || asked.get("code_challenge_method") !== "S256" || !isLoopback(asked.get("redirect_uri")))
-  end("This address is not one that berth login made.");
+// Whatever is answered goes to that address, so nobody is asked anything for another one.
+const isOurs = asked.get("response_type") === "code" && asked.get("code_challenge_method") === "S256" && ${loopbackAddress}.test(asked.get("redirect_uri"));
+if (isOurs) void begin();
+else said.textContent = "This address is not one that berth login made.";
 $("allow").addEventListener("click", async () => {
   const scopes = (asked.get("scope") ?? "").split(" ").filter(Boolean);
   const told = await send("/api/v1/login/program", {
@@ -80,6 +83,7 @@ ${login}
 const deviceScript = `${logInFirst}
 $("code").value = location.hash.slice(1);
 history.replaceState(null, "", location.pathname);
+void begin();
 const decide = async (allow) => {
   const told = await send("/api/v1/login/device", { userCode: $("code").value, allow });
   if (told) end(allow ? "It is logged in. You can close this page." : "It is refused. You can close this page.");
