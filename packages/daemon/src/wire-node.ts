@@ -159,8 +159,9 @@ export function joinMachines(parts: {
   const fixedPorts = uids === null;
   const { architecture } = facts;
   const settings = { host, architecture, location, installationId, dataDir, instancesDir, isOurs, accelerator };
-  const driver = drivers[kind].make({ ...settings, fixedPorts });
-  const hasNetwork = drivers[kind].network === "user";
+  const { make, network: joinedTo } = drivers[kind];
+  const driver = make({ ...settings, fixedPorts });
+  const hasNetwork = joinedTo === "user";
   const folder = join(dataDir, "network");
   const network = hasNetwork ? userNetwork({ host, installationId, folder, uids }) : noNetwork;
   const table = { host, table: portTableName(installationId), folder };

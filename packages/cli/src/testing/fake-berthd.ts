@@ -18,6 +18,7 @@ import {
   type User,
 } from "@berth/api";
 import { type WebSocket, WebSocketServer } from "ws";
+import { exampleNode } from "../../../api/src/testing/examples.ts";
 
 export const ids = {
   instance: "i-00000000000000001",
@@ -234,32 +235,11 @@ const user: User = {
 const reset = { user, code: "berthr_code", expiresAt: "2100-01-01T00:00:00.000Z" };
 
 export const node: Node = {
+  ...exampleNode,
   id: ids.node,
-  name: "node1",
-  version: "0.1.0",
-  architecture: "amd64",
-  kernel: "6.1.0",
-  cpus: 2,
   memoryMib: 24_576,
   diskFreeMib: 10_240,
   accelerator: { kind: "tcg", reason: "no /dev/kvm", probedAt: at },
-  locations: [
-    {
-      name: "node1/fake",
-      driver: "fake",
-      healthy: true,
-      reason: "",
-      abilities: {
-        boots: ["rootfs"],
-        console: true,
-        channel: true,
-        snapshots: false,
-        templates: false,
-        hotplug: false,
-        networks: ["user"],
-      },
-    },
-  ],
   checks: [{ name: "mke2fs", ok: true, detail: "1.47.0", hint: "" }],
   startedAt: at,
 };

@@ -16,7 +16,15 @@ input, button { box-sizing: border-box; width: 100%; padding: .5rem; font: inher
 button + button { margin-top: .5rem }
 `;
 
-const digestOf = (text: string) => `'sha256-${createHash("sha256").update(text).digest("base64")}'`;
+/** The value of Content-Security-Policy for a page that may apply this very style, and run this very script, if any, which may talk to berthd alone. */
+export function pagePolicy(style: string, script?: string): string {
+  const allowed = script === undefined ? "" : `script-src ${digestOf(script)}; connect-src 'self'; `;
+  return `default-src 'none'; style-src ${digestOf(style)}; ${allowed}base-uri 'none'; form-action 'none'; frame-ancestors 'none'`;
+}
+
+function digestOf(text: string): string {
+  return `'sha256-${createHash("sha256").update(text).digest("base64")}'`;
+}
 
 /** Serves a page that runs its own script and no other, talks to berthd alone, and is shown in no frame. */
 export function servePage(app: FastifyInstance, path: string, { title, body, script }: Page): void {
@@ -31,9 +39,6 @@ ${body}
 <script>${script}</script>
 </html>
 `;
-  const headers = {
-    "content-security-policy": `default-src 'none'; style-src ${digestOf(style)}; script-src ${digestOf(script)}; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'`,
-    "referrer-policy": "no-referrer",
-  };
+  const headers = { "content-security-policy": pagePolicy(style, script) };
   app.get(path, async (_, reply) => reply.headers(headers).type("text/html; charset=utf-8").send(html));
 }

@@ -1,4 +1,3 @@
-import { createHash } from "node:crypto";
 import { execFrames } from "@berth/api";
 import {
   type JsonSchema,
@@ -7,6 +6,7 @@ import {
   type OpenApiDocument,
   type OpenApiOperation,
 } from "./openapi.ts";
+import { pagePolicy } from "./page.ts";
 
 /** Pages are one file each: the style is inside, and there is no script. */
 const style = `
@@ -44,9 +44,7 @@ td:first-child { white-space: nowrap }
 `;
 
 /** Nothing may be loaded, run, framed or sent from the pages; only this very style applies. */
-export const pageHeaders = {
-  "content-security-policy": `default-src 'none'; style-src 'sha256-${createHash("sha256").update(style).digest("base64")}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'`,
-} as const;
+export const pageHeaders = { "content-security-policy": pagePolicy(style) } as const;
 
 /** The reference: every request with an example, every type, and how to begin. */
 export function referencePage(document: OpenApiDocument): string {

@@ -6,6 +6,7 @@ import { newId } from "../core/ids.ts";
 import type { Driver } from "../drivers/driver.ts";
 import type { Caller } from "../identity/authorize.ts";
 import type { ChangeOptions, Scope } from "../server/services.ts";
+import { newImage } from "../store/contract.ts";
 import { deleteImage, insertImage, setImageReference } from "../store/images.ts";
 import { openStore } from "../store/store.ts";
 import { imageServices } from "./images.ts";
@@ -44,19 +45,11 @@ const plainly: ChangeOptions = { idempotency: null, ifMatch: null, queue: false 
 /** A ready image of that name; nobody works on its operations. */
 async function readyImage(name: string): Promise<string> {
   const { id } = await insertImage(store.queries, {
-    id: newId("image"),
-    project: "default",
+    ...newImage(),
     source: { type: "registry", reference: `localhost/${name}:latest` },
     state: "ready",
-    reason: "",
     contentDigest: `sha256:${"0".repeat(64)}`,
-    kind: "rootfs",
-    os: "linux",
-    architecture: "amd64",
-    firmware: "kernel",
     sizeBytes: 1,
-    startConfig: null,
-    operationId: null,
   });
   await setImageReference(store.queries, "default", `localhost/${name}:latest`, id);
   return id;

@@ -31,14 +31,10 @@ export async function insertCode(
     .insertInto("login_authorization")
     .values({
       hash: code.hash,
-      user_code: null,
       code_challenge: code.codeChallenge,
       redirect_uri: code.redirectUri,
       scopes: code.scopes && JSON.stringify(code.scopes),
       user_id: code.userId,
-      grant_id: null,
-      refused_at: null,
-      asked_at: null,
       expires_at: after(codeMs),
     })
     .execute();
@@ -50,18 +46,12 @@ export async function takeCode(
   shown: { readonly hash: string; readonly codeChallenge: string; readonly redirectUri: string },
   grantId: string,
 ): Promise<Authorized | undefined> {
-  const taken = await tx
-    .updateTable("login_authorization")
-    .set({ grant_id: grantId })
-    .where("hash", "=", shown.hash)
+  const taken = await useUp(tx, shown.hash, grantId)
     .where("user_code", "is", null)
     .where("code_challenge", "=", shown.codeChallenge)
     .where("redirect_uri", "=", shown.redirectUri)
-    .where("grant_id", "is", null)
-    .where("expires_at", ">", now)
-    .returning(["user_id", "scopes"])
     .executeTakeFirst();
-  if (taken?.user_id) return { userId: taken.user_id, scopes: readScopes(taken.scopes, "login_authorization.scopes") };
+  if (taken) return toAuthorized(taken);
   const used = await tx
     .deleteFrom("login_authorization")
     .where("hash", "=", shown.hash)
@@ -90,13 +80,7 @@ export async function insertDevice(
     .values({
       hash: device.hash,
       user_code: device.userCode,
-      code_challenge: null,
-      redirect_uri: null,
       scopes: device.scopes && JSON.stringify(device.scopes),
-      user_id: null,
-      grant_id: null,
-      refused_at: null,
-      asked_at: null,
       expires_at: after(deviceCodeMs),
     })
     .execute();
@@ -127,20 +111,8 @@ export type DeviceAnswer =
 
 /** Answers a device; when its user has allowed it, that is used up by `grantId`. */
 export async function askForDevice(tx: Transaction, hash: string, grantId: string): Promise<DeviceAnswer> {
-  const taken = await tx
-    .updateTable("login_authorization")
-    .set({ grant_id: grantId })
-    .where("hash", "=", hash)
-    .where("user_code", "is not", null)
-    .where("user_id", "is not", null)
-    .where("grant_id", "is", null)
-    .where("expires_at", ">", now)
-    .returning(["user_id", "scopes"])
-    .executeTakeFirst();
-  if (taken?.user_id) {
-    const scopes = readScopes(taken.scopes, "login_authorization.scopes");
-    return { kind: "allowed", authorized: { userId: taken.user_id, scopes } };
-  }
+  const taken = await useUp(tx, hash, grantId).where("user_code", "is not", null).executeTakeFirst();
+  if (taken) return { kind: "allowed", authorized: toAuthorized(taken) };
   const row = await tx
     .selectFrom("login_authorization")
     .select(["refused_at", sql<number | null>`berth_now() - asked_at`.as("asked_ago")])
@@ -154,6 +126,22 @@ export async function askForDevice(tx: Transaction, hash: string, grantId: strin
   await tx.updateTable("login_authorization").set({ asked_at: now }).where("hash", "=", hash).execute();
   const isTooSoon = row.asked_ago !== null && Number(row.asked_ago) < deviceIntervalMs / 2;
   return { kind: isTooSoon ? "too_soon" : "pending" };
+}
+
+/** Uses up, once and in time, what somebody has allowed: for this grant. */
+function useUp(tx: Transaction, hash: string, grantId: string) {
+  return tx
+    .updateTable("login_authorization")
+    .set({ grant_id: grantId })
+    .where("hash", "=", hash)
+    .where("user_id", "is not", null)
+    .where("grant_id", "is", null)
+    .where("expires_at", ">", now)
+    .returning([sql<string>`user_id`.as("user_id"), "scopes"]);
+}
+
+function toAuthorized(row: { readonly user_id: string; readonly scopes: string | null }): Authorized {
+  return { userId: row.user_id, scopes: readScopes(row.scopes, "login_authorization.scopes") };
 }
 
 /** Forgets what nobody has fetched in time. */

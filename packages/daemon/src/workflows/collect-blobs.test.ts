@@ -5,6 +5,7 @@ import { scratchDirectory } from "../../../../test/support/scratch.ts";
 import { newId } from "../core/ids.ts";
 import { startOperation } from "../operations/start.ts";
 import type { StepContext } from "../operations/workflow.ts";
+import { newImage } from "../store/contract.ts";
 import { insertImage } from "../store/images.ts";
 import { openStore } from "../store/store.ts";
 import type { Services } from "./services.ts";
@@ -46,19 +47,11 @@ test("an image that was damaged on the disk keeps all blobs, and no other image 
   const store = await openStore({ kind: "sqlite", path: join(await scratchDirectory("collect"), "berth.db") });
   const damaged = `sha256:${"d".repeat(64)}`;
   await insertImage(store.queries, {
-    id: newId("image"),
-    project: "default",
+    ...newImage(),
     source: { type: "registry", reference: "localhost/damaged:latest" },
     state: "ready",
-    reason: "",
     contentDigest: damaged,
-    kind: "rootfs",
-    os: "linux",
-    architecture: "amd64",
-    firmware: "kernel",
     sizeBytes: 1,
-    startConfig: null,
-    operationId: null,
   });
   let inUse: unknown = "not asked";
   const images: Partial<Services["images"]> = {

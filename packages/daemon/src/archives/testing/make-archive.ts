@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { exampleStartConfig } from "../../../../api/src/testing/examples.ts";
 import { type TarItem, writeTar } from "../../core/testing/tar-writer.ts";
 import type { ManifestDraft } from "../manifest.ts";
 
@@ -11,17 +12,7 @@ export function draftOf(...disks: readonly string[]): ManifestDraft {
       contentDigest: `sha256:${"1".repeat(64)}`,
       os: "linux",
       architecture: "amd64",
-      startConfig: {
-        entrypoint: [],
-        cmd: ["/bin/web"],
-        env: ["PATH=/bin"],
-        user: "",
-        workingDir: "/",
-        exposedPorts: ["80/tcp"],
-        stopSignal: "",
-        volumes: [],
-        labels: {},
-      },
+      startConfig: { ...exampleStartConfig, cmd: ["/bin/web"] },
     },
     environment: "included",
     instance: {

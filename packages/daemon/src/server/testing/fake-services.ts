@@ -11,7 +11,6 @@ import {
   type Image,
   type Instance,
   isFinal,
-  type Node,
   type Operation,
   type Pool,
   type Project,
@@ -20,6 +19,7 @@ import {
   type Token,
   type User,
 } from "@berth/api";
+import { exampleNode, exampleStartConfig } from "../../../../api/src/testing/examples.ts";
 import { beginChange, effectsOf, wishesOf, withWishes } from "../../core/change-instance.ts";
 import { changedLimits } from "../../core/changed-limits.ts";
 import { specOf } from "../../core/new-instance.ts";
@@ -61,7 +61,7 @@ export class FakeServices implements Services {
     events: [] as Event[],
     /** The number of the newest event that is not kept any more. */
     forgotten: 0,
-    nodes: [makeNode()],
+    nodes: [exampleNode],
   };
   readonly keys = new Map<string, { hash: string; answer: () => unknown }>();
   /** What the last calls were given, newest last. */
@@ -538,17 +538,7 @@ export class FakeServices implements Services {
       architecture: "amd64",
       firmware: "kernel",
       sizeBytes: 1234,
-      startConfig: {
-        entrypoint: [],
-        cmd: ["/bin/sh"],
-        env: ["PATH=/bin"],
-        user: "",
-        workingDir: "/",
-        exposedPorts: ["80/tcp"],
-        stopSignal: "",
-        volumes: [],
-        labels: {},
-      },
+      startConfig: exampleStartConfig,
       operationId: null,
       createdAt: at,
     };
@@ -889,37 +879,4 @@ function pageOf<T extends { readonly id: string }>(items: readonly T[], { cursor
     throw new BerthError("invalid_request", "The cursor is not one that a list has given.");
   const page = items.slice(start, start + limit);
   return { items: page, nextCursor: start + limit < items.length ? (page.at(-1)?.id ?? null) : null };
-}
-
-function makeNode(): Node {
-  return {
-    id: "n-00000000000000001",
-    name: "node1",
-    version: "0.1.0",
-    architecture: "amd64",
-    kernel: "6.1.0",
-    cpus: 2,
-    memoryMib: 4096,
-    diskFreeMib: 10_000,
-    accelerator: { kind: "tcg", reason: "no /dev/kvm", probedAt: at },
-    locations: [
-      {
-        name: "node1/fake",
-        driver: "fake",
-        healthy: true,
-        reason: "",
-        abilities: {
-          boots: ["rootfs"],
-          console: true,
-          channel: true,
-          snapshots: false,
-          templates: false,
-          hotplug: false,
-          networks: ["user"],
-        },
-      },
-    ],
-    checks: [{ name: "qemu", ok: true, detail: "7.2", hint: "" }],
-    startedAt: at,
-  };
 }
